@@ -1,0 +1,160 @@
+"""Quantizers: the grid that maps real numbers to integers, with every fact derived exactly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from qlint.graph.model import Op
+
+Granularity = Literal["tensor", "channel", "block"]
+Grid = Literal["affine", "float", "log", "codebook"]
+Origin = Literal["qdq", "fake-quant", "qoperator", "requantize", "dynamic", "encodings"]
+
+# Inclusive bounds of every integer container, in units of the grid.
+INTEGER_RANGES: dict[str, tuple[int, int]] = {
+    f"{sign}int{bits}": (0, 2**bits - 1) if sign else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    for sign in ("", "u")
+    for bits in (2, 4, 8, 16, 32, 64)
+}
+# Largest finite value of the 4- to 8-bit float formats (OCP FP8 and MX specifications, ONNX float8 page).
+FLOAT_GRIDS: dict[str, float] = {
+    "float8e4m3fn": 448.0,
+    "float8e4m3fnuz": 240.0,
+    "float8e5m2": 57344.0,
+    "float8e5m2fnuz": 57344.0,
+    "float6e2m3": 7.5,
+    "float6e3m2": 28.0,
+    "float4e2m1": 6.0,
+}
+POT_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Quantizer:
+    """One quantizer: `real = scale * (q - zero_point)`, `q` clamped to `[qmin, qmax]`.
+
+    `scale` and `zero_point` hold one value for the tensor, one per channel of `axis`, or one per
+    block; `None` means that the file does not hold them as constants. Two quantizers are equal when
+    they describe the same grid: where they stand in the file (`quantize`, `dequantize`, `readers`,
+    `origin`) is not compared, the shape of the scale is (some kernels read it).
+    """
+
+    storage: str
+    scale: tuple[float, ...] | None
+    zero_point: tuple[float, ...] | None
+    scale_shape: tuple[int, ...] = ()
+    zero_point_shape: tuple[int, ...] | None = None  # None: the file leaves the zero point out
+    granularity: Granularity = "tensor"
+    axis: int | None = None
+    block_size: int = 0
+    qmin: float = 0
+    qmax: float = 255
+    grid: Grid = "affine"
+    dynamic: bool = False
+    origin: Origin = field(default="qdq", compare=False)
+    quantize: Op | None = field(default=None, compare=False, repr=False)
+    dequantize: Op | None = field(default=None, compare=False, repr=False)
+    # How many edges leave the node that quantizes, dead DequantizeLinears included.
+    readers: int = field(default=1, compare=False)
+    # The other grid, when the integers are read back on one that differs from the writing one.
+    read_as: Quantizer | None = field(default=None, compare=False)
+    algorithm: str | None = field(default=None, compare=False)
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.storage, self.scale, self.zero_point, self.axis, self.block_size))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @property
+    def constant(self) -> bool:
+        """Whether scale and zero point stand in the file."""
+        return self.scale is not None and self.zero_point is not None
+
+    @property
+    def signed(self) -> bool:
+        return self.qmin < 0
+
+    @property
+    def levels(self) -> int:
+        """Number of integers on the grid (of a float grid: of its codes)."""
+        if self.grid == "float":
+            return 2 ** int("".join(c for c in self.storage.split("e")[0] if c.isdigit()) or 8)
+        return int(self.qmax - self.qmin) + 1
+
+    @property
+    def bits(self) -> int:
+        """Bits that hold all levels, whatever the container."""
+        return max(1, math.ceil(math.log2(self.levels)))
+
+    @cached_property
+    def zero_point_class(self) -> frozenset[str]:
+        """Which of `zero`, `nonzero`, `qmin`, `mid` describe the zero points: all of them must agree."""
+        zps = self.zero_point
+        if zps is None:
+            return frozenset()
+        mid = {(self.qmin + self.qmax + 1) / 2, (self.qmin + self.qmax) / 2}
+        facts = {
+            "zero": all(z == 0 for z in zps),
+            "nonzero": any(z != 0 for z in zps),
+            "qmin": all(z == self.qmin for z in zps),
+            "mid": all(z in mid for z in zps),
+        }
+        return frozenset(name for name, holds in facts.items() if holds)
+
+    @property
+    def symmetric(self) -> bool:
+        """Zero sits in the middle of the grid (uint8 with 128 is symmetric, uint8 with 0 is not)."""
+        return "mid" in self.zero_point_class or (self.signed and "zero" in self.zero_point_class)
+
+    @property
+    def narrow(self) -> bool:
+        """The most negative code is unused: [-127, 127] and not [-128, 127]."""
+        low, high = INTEGER_RANGES.get(self.storage, (self.qmin, self.qmax))
+        return self.qmin == low + 1 and self.qmax == high
+
+    @cached_property
+    def power_of_two(self) -> bool:
+        """Every scale is 2**k, relative tolerance 1e-6."""
+        return self.scale is not None and all(_is_power_of_two(s) for s in self.scale)
+
+    @cached_property
+    def range(self) -> tuple[float, float] | None:
+        """Smallest and largest real value over all groups, or None if the parameters are unknown."""
+        pairs = list(self.pairs())
+        if not pairs:
+            return None
+        ends = [s * (end - z) for s, z in pairs for end in (self.qmin, self.qmax)]
+        return min(ends), max(ends)
+
+    def pairs(self) -> Iterator[tuple[float, float]]:
+        """(scale, zero_point) for each group; nothing if one of them is unknown."""
+        if self.scale is None or self.zero_point is None:
+            return
+        zps = self.zero_point
+        for i, s in enumerate(self.scale):
+            yield s, zps[i] if i < len(zps) else (zps[0] if zps else 0)
+
+    def __str__(self) -> str:
+        if self.scale is None:
+            return f"{self.storage}, scale not constant"
+        scale = f"scale {self.scale[0]:.6g}" if len(self.scale) == 1 else f"{len(self.scale)} scales"
+        zp = ""
+        if self.zero_point and self.grid == "affine":
+            distinct = sorted(set(self.zero_point))
+            zp = f", zero point {distinct[0]:g}" if len(distinct) == 1 else f", zero points {distinct[0]:g}..{distinct[-1]:g}"
+        where = {"tensor": "", "channel": f" per channel (axis {self.axis})", "block": f" per block of {self.block_size}"}
+        return f"{self.storage}{where[self.granularity]}, {scale}{zp}"
+
+
+def _is_power_of_two(value: float) -> bool:
+    if not value > 0 or math.isinf(value):
+        return False
+    mantissa, _ = math.frexp(value)
+    return abs(mantissa - 0.5) <= 0.5 * POT_TOLERANCE or abs(mantissa - 1.0) <= POT_TOLERANCE

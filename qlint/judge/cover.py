@@ -1,0 +1,157 @@
+"""Judging: cover the graph with the backend's kernels, then say where each op runs and why not in integer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from qlint.graph import Model, Op, Tensor
+from qlint.judge.explain import explain
+from qlint.judge.kernels import Kernels, Ready
+from qlint.judge.pattern import Chain
+from qlint.judge.prepare import Prepared, prepare
+from qlint.judge.refusals import refusals
+from qlint.judge.verdict import Consequence, Mismatch, Miss, Placement, RefusalReason, Verdict, Where, weakest
+from qlint.profile.schema import Check, Evidence, Profile
+
+# Where an op runs when a check fails; None: the check does not move it.
+_PLACE: dict[str, Where | None] = {
+    "cpu": "cpu", "float": "float", "rejected": "rejected", "refused": "rejected", "unknown": "unknown",
+    "wrong": None, "slow": None, "note": None,
+}  # fmt: skip
+CONSEQUENCE: dict[Where, Consequence] = {"cpu": "cpu", "float": "float", "unknown": "unknown", "rejected": "refused"}
+
+
+def judge(model: Model, profile: Profile, *, fallback: bool = True) -> Verdict:
+    """Hold a canonical model against a backend. `fallback=False`: what would leave the backend is rejected."""
+    verdict = Verdict(model, profile)
+    kernels = Kernels(profile)
+    for graph in _graphs(model):
+        _Judge(graph, kernels, verdict, fallback).run()
+    return verdict
+
+
+def _graphs(model: Model) -> Iterator[Model]:
+    yield model
+    for op in model.ops:
+        for body in op.bodies.values():
+            yield from _graphs(body)
+
+
+class _Judge:
+    def __init__(self, model: Model, kernels: Kernels, verdict: Verdict, fallback: bool) -> None:
+        self.model, self.kernels, self.verdict, self.fallback = model, kernels, verdict, fallback
+        self.profile = kernels.profile
+        self.prepared: Prepared = prepare(model, self.profile)
+        self.taken: dict[int, tuple[Ready, Chain]] = {}
+        self.failed: dict[int, tuple[Check, list[Miss]]] = {}
+
+    def run(self) -> None:
+        self.verdict.refusals += refusals(self.model, self.prepared, self.profile)
+        for op in self.model.ops:
+            if id(op) not in self.taken:
+                self._cover(op)
+        for op in self.model.ops:
+            if id(op) not in self.verdict.placements:
+                self._place_uncovered(op)
+        for op in self.model.ops:
+            self._explain(op)
+
+    # -- cover ---------------------------------------------------------------------------------
+
+    def _cover(self, op: Op) -> None:
+        if op.role == "constant":
+            self.verdict.placements[id(op)] = Placement(op, "absorbed", note="computed once from constants")
+            return
+        for ready in self.kernels.starting_with(op.kind):
+            for chain in ready.chains(op, self.prepared):
+                if any(id(member) in self.taken for member in chain.ops):
+                    continue
+                if ready.selection.hold(chain, self.prepared):
+                    self._take(ready, chain)
+                    return
+
+    def _take(self, ready: Ready, chain: Chain) -> None:
+        for member in chain.ops:
+            self.taken[id(member)] = (ready, chain)
+        evidence = list(self.kernels.evidence(ready.kernel.evidence))
+        where: Where = "rejected" if ready.kernel.runs == "refused" else ready.kernel.runs
+        refused = ready.kernel.runs == "refused"
+        for check, requirements in ready.checks:
+            evidence += self.kernels.evidence(check.evidence)
+            if misses := list(requirements.misses(chain, self.prepared)):
+                self.failed[id(chain.anchor)] = (check, misses)
+                where = _PLACE[check.otherwise] or where
+                refused = refused or check.otherwise == "refused"
+                break
+        if refused:
+            self.verdict.refusals.append(
+                RefusalReason(ready.kernel.id, ready.kernel.title or ready.kernel.id, chain.anchor, "", tuple(evidence))
+            )
+        evidence += self._prepared_evidence(chain)
+        for member in chain.ops:
+            self._place(member, where, ready, chain, tuple(evidence))
+
+    def _place(self, op: Op, where: Where, ready: Ready, chain: Chain, evidence: tuple[Evidence, ...]) -> None:
+        if where == "integer" and op is not chain.anchor:
+            where = "absorbed"
+        if where == "cpu" and not self.fallback:
+            where = "rejected"
+        self.verdict.placements[id(op)] = Placement(
+            op, where, ready.kernel.id, weakest(evidence), ready.kernel.note, chain.ops
+        )
+
+    def _prepared_evidence(self, chain: Chain) -> list[Evidence]:
+        tensors: list[Tensor] = [use.tensor for op in chain.ops for use in op.uses.values()]
+        tensors += [tensor for op in chain.ops for tensor in op.outputs]
+        steps = {step.id: step for tensor in tensors for step in self.prepared.trace(tensor)}
+        return [e for step in steps.values() for e in self.kernels.evidence(step.evidence)]
+
+    def _place_uncovered(self, op: Op) -> None:
+        where: Where = "rejected" if self.profile.fallback == "none" else self.profile.fallback
+        if where == "cpu" and not self.fallback:
+            where = "rejected"
+        if op.role == "shape" and where == "float":
+            where = "absorbed"
+        basis = weakest(self.kernels.evidence(self.profile.fallback_evidence))
+        if self.profile.world == "open":
+            where, basis = "unknown", "none"
+        self.verdict.placements[id(op)] = Placement(op, where, basis=basis, chain=(op,))
+
+    # -- explain -------------------------------------------------------------------------------
+
+    def _explain(self, op: Op) -> None:
+        placement = self.verdict.placements[id(op)]
+        ready, chain = self.taken.get(id(op), (None, Chain((op,))))
+        check, misses = self.failed.get(id(chain.anchor), (None, []))
+        if ready is not None and check is not None:
+            if op is chain.anchor or placement.where != "absorbed":
+                names = check.evidence or ready.kernel.evidence
+                consequence: Consequence = "refused" if check.otherwise == "rejected" else check.otherwise
+                self._report(op, ready, chain, misses, consequence, names)
+            return
+        if placement.where in ("integer", "absorbed") or op.role != "data":
+            return
+        nearest = explain(op, self.kernels, self.prepared, self.verdict)
+        if nearest is not None:
+            kernel, nearest_chain, misses = nearest
+            self._report(op, kernel, nearest_chain, misses, CONSEQUENCE[placement.where], kernel.kernel.evidence)
+            return
+        names = ready.kernel.evidence if ready is not None else self.profile.fallback_evidence
+        self.verdict.mismatches.append(
+            Mismatch(
+                ready.kernel.id if ready is not None else "", op, op, "", op.outputs[0] if op.outputs else None,
+                "kernel", op.kind, None, CONSEQUENCE[placement.where], self.kernels.evidence(names), (), (), chain.ops,
+            )
+        )  # fmt: skip
+
+    def _report(
+        self, op: Op, ready: Ready, chain: Chain, misses: list[Miss], consequence: Consequence, evidence: tuple[str, ...]
+    ) -> None:
+        for miss in misses:
+            trace = tuple(step.because or step.id for step in self.prepared.trace(miss.tensor))
+            self.verdict.mismatches.append(
+                Mismatch(
+                    ready.kernel.id, miss.op or chain.anchor, op, miss.role or miss.port, miss.tensor, miss.dimension,
+                    miss.found, miss.wanted, consequence, self.kernels.evidence(evidence), trace, miss.readers, chain.ops,
+                )
+            )  # fmt: skip

@@ -1,0 +1,77 @@
+"""The nearest integer kernel: what would have had to be different for an op to run in integer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from qlint.graph import Op
+from qlint.judge.kernels import Kernels, Ready
+from qlint.judge.pattern import Chain, only_use
+from qlint.judge.prepare import Prepared, readers
+from qlint.judge.ports import RELATION
+from qlint.judge.verdict import Miss, Verdict
+
+LONGEST_PATTERN = 6
+
+
+def explain(op: Op, kernels: Kernels, prepared: Prepared, verdict: Verdict) -> tuple[Ready, Chain, list[Miss]] | None:
+    """The integer kernel that is nearest to taking `op`, its chain and what it misses; None if there is none.
+
+    The longest chain that matches structurally and contains the op wins, then the smallest weighted
+    distance, then file order. Only kernels with `advise` explain.
+    """
+    best: tuple[tuple[int, int, int], Ready, Chain, list[Miss]] | None = None
+    for anchor in _anchors(op):
+        if anchor is not op and verdict.where(anchor) in ("integer", "absorbed"):
+            continue
+        for ready in kernels.starting_with(anchor.kind):
+            if ready.kernel.runs != "integer" or not ready.kernel.advise:
+                continue
+            for chain in ready.chains(anchor, prepared):
+                if op not in chain.ops:
+                    continue
+                if best is not None and len(chain.ops) < -best[0][0]:
+                    break
+                misses = list(ready.selection.misses(chain, prepared))
+                key = (-len(chain.ops), sum(m.weight for m in misses), ready.order)
+                if misses and (best is None or key < best[0]):
+                    best = (key, ready, chain, misses)
+    if best is None:
+        return None
+    _, ready, chain, misses = best
+    return ready, chain, [_because_of_rewrite(miss, kernels, prepared) for miss in misses]
+
+
+def _anchors(op: Op) -> Iterator[Op]:
+    """The op, and the ops from which a chain could reach it."""
+    yield op
+    current = op
+    for _ in range(LONGEST_PATTERN):
+        before = [
+            use.tensor.producer
+            for use in current.uses.values()
+            if use.tensor.producer is not None and only_use(use.tensor.producer) is use
+        ]
+        if not before:
+            return
+        current = before[0]
+        yield from before
+
+
+def _because_of_rewrite(miss: Miss, kernels: Kernels, prepared: Prepared) -> Miss:
+    """A wrong container that a storage rewrite would have mended is that rewrite's unmet condition."""
+    if miss.dimension not in ("storage", "same_storage") or miss.tensor is None:
+        return miss
+    for step in kernels.profile.prepare:
+        if step.step != "storage" or step.from_ != miss.found or step.readers is None:
+            continue
+        firsts = [q[0] for use in miss.tensor.uses if (q := prepared.of(use)[:1])]
+        if firsts and step.to in _names(miss.wanted) and readers(miss.tensor, firsts[0], prepared) != step.readers:
+            count = readers(miss.tensor, firsts[0], prepared)
+            return replace(miss, dimension="readers", found=count, wanted=step.readers, weight=RELATION)
+    return miss
+
+
+def _names(wanted: object) -> tuple[str, ...]:
+    return wanted if isinstance(wanted, tuple) else (str(wanted),)

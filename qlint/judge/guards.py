@@ -1,0 +1,325 @@
+"""Guards: relations between ports and facts of an op. A closed set; each is a row of the table below."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from qlint.graph import Op, Quantizer
+from qlint.graph.kinds import CLASSES
+from qlint.judge.pattern import Chain
+from qlint.judge.ports import MISSING, RELATION, SHAPE, VALUE, Port, ports
+from qlint.judge.prepare import Prepared, readers
+from qlint.judge.verdict import Miss
+from qlint.profile.schema import Bounds, Guard
+
+RANGE_TOLERANCE = 1e-6  # relative, of a clamp's bound against the end of a grid
+
+
+Compiled = tuple[tuple[Callable[[Any, Chain, Prepared], Iterator[Miss]], Any], ...]
+
+
+def compiled(guards: tuple[Guard, ...]) -> Compiled:
+    """The tests that some guards ask for, cheapest first, with what each wants."""
+    return tuple(
+        (check, wanted)
+        for name, check in _TABLE
+        for guard in guards
+        if (wanted := getattr(guard, name)) is not None and wanted not in ((), {})
+    )
+
+
+def misses(tests: Compiled, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
+    """What the guards do not find as they want it; silent on ports that have no quantizer at all."""
+    for check, wanted in tests:
+        yield from check(wanted, chain, prepared)
+
+
+def _miss(port: Port, dimension: str, found: Any, wanted: Any, weight: int) -> Miss:
+    return Miss(port.name, dimension, found, wanted, weight, port.role, port.op, port.tensor, port.readers)
+
+
+def _about(op: Op, dimension: str, found: Any, wanted: Any, weight: int) -> Miss:
+    return Miss("", dimension, found, wanted, weight, "", op, None)
+
+
+def _quantized(names: tuple[str, ...], chain: Chain, prepared: Prepared) -> list[tuple[Port, Quantizer]]:
+    found = [port for name in names for port in ports(chain, name, prepared)]
+    return [(port, port.quantizer) for port in found if port.quantizer is not None and port.state == "one"]
+
+
+# -- relations between quantizers -----------------------------------------------------------------
+
+
+def _absorbed(wanted: str, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
+    """The clamps of the chain do nothing that y's grid does not do itself.
+
+    `range`: in real numbers. `zero_point`: in the integers of y's grid, which must be 8 or 16 bits wide
+    with a scalar scale (ONNX Runtime, `IsClipMadeRedundantByQ` in qdq_util.cc).
+    """
+    clamps = chain.ops[1:] if chain.anchor.kind not in CLASSES["clamp"] else chain.ops
+    for port, q in _quantized(("y",), chain, prepared):
+        for op in clamps:
+            if op.kind not in CLASSES["clamp"]:
+                continue
+            bounds = clamp(op)
+            if bounds is None:
+                yield _miss(port, "clip_bounds", "not constant", "constant", VALUE)
+            elif not q.constant:
+                yield _miss(port, "scale", "not constant", "constant", VALUE)
+            elif wanted == "zero_point":
+                yield from _redundant(port, q, op, bounds)
+            elif q.range is not None:
+                slack = RANGE_TOLERANCE * max(abs(q.range[0]), abs(q.range[1]))
+                if q.range[0] < bounds[0] - slack or q.range[1] > bounds[1] + slack:
+                    yield _miss(port, "range", q.range, bounds, VALUE)
+
+
+def _redundant(port: Port, q: Quantizer, op: Op, bounds: tuple[float, float]) -> Iterator[Miss]:
+    if q.storage not in ("int8", "uint8", "int16", "uint16"):
+        yield _miss(port, "storage", q.storage, ("int8", "uint8", "int16", "uint16"), SHAPE)
+        return
+    if q.scale_shape or q.zero_point_shape:
+        yield _miss(port, "scale_shape", list(q.scale_shape), "scalar", SHAPE)
+        return
+    scale, zero_point = next(q.pairs())
+    if op.kind == "relu":
+        if zero_point != q.qmin:
+            yield _miss(port, "zero_point", zero_point, q.qmin, VALUE)
+        return
+    low, high = (end if math.isinf(end) or not scale else round(end / scale) + zero_point for end in bounds)
+    if low > q.qmin or high < q.qmax:
+        yield _miss(port, "range", q.range, bounds, VALUE)
+
+
+def clamp(op: Op) -> tuple[float, float] | None:
+    """Bounds of a relu or clip; None if they are not constants."""
+    if op.kind == "relu":
+        return 0.0, math.inf
+    if any(role in op.uses and role not in op.attrs for role in ("min", "max")):
+        return None
+    low, high = op.attrs.get("min"), op.attrs.get("max")
+    return -math.inf if low is None else float(low), math.inf if high is None else float(high)
+
+
+def _bias_scale(tolerance: float, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
+    found = {port.name: (port, q) for port, q in _quantized(("x", "w", "b"), chain, prepared)}
+    if len(found) < 3:
+        return
+    (_, x), (_, w), (port, b) = found["x"], found["w"], found["b"]
+    if x.scale is None or w.scale is None or b.scale is None:
+        return
+    wanted = [x.scale[0] * s for s in w.scale]
+    if len(b.scale) not in (1, len(wanted)) and len(wanted) != 1:
+        yield _miss(port, "bias_scale", f"{len(b.scale)} scales", f"{len(wanted)} scales", VALUE)
+        return
+    count = max(len(b.scale), len(wanted))
+    ratios = [
+        b.scale[i if len(b.scale) > 1 else 0] / product
+        for i in range(count)
+        if (product := wanted[i if len(wanted) > 1 else 0])
+    ]
+    worst = max(ratios, key=lambda r: abs(r - 1), default=1.0)
+    if not abs(worst - 1) <= tolerance:
+        yield _miss(port, "bias_scale", worst, 1.0, VALUE)
+
+
+def _same(names: tuple[str, ...], chain: Chain, prepared: Prepared) -> Iterator[Miss]:
+    found = _quantized(names, chain, prepared)
+    for port, q in found[1:]:
+        if q != found[0][1]:
+            yield _miss(port, "same", str(q), str(found[0][1]), RELATION)
+
+
+def _same_storage(names: tuple[str, ...], chain: Chain, prepared: Prepared) -> Iterator[Miss]:
+    found = _quantized(names, chain, prepared)
+    for port, q in found[1:]:
+        if q.storage != found[0][1].storage:
+            yield _miss(port, "same_storage", q.storage, found[0][1].storage, SHAPE)
+
+
+def _scale_shape_equal(names: tuple[str, ...], chain: Chain, prepared: Prepared) -> Iterator[Miss]:
+    found = _quantized(names, chain, prepared)
+    for port, q in found[1:]:
+        if q.scale_shape != found[0][1].scale_shape:
+            yield _miss(port, "scale_shape", list(q.scale_shape), list(found[0][1].scale_shape), SHAPE)
+
+
+def _dtypes(wanted: Any, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
+    found = _quantized(wanted.ports, chain, prepared)
+    if len(found) < len(wanted.ports):
+        return
+    seen = [q.storage for _, q in found]
+    allowed = [[one.split("|") for one in row] for row in wanted.allow]
+    if any(all(s in one or one == ["*"] for s, one in zip(seen, row, strict=True)) for row in allowed):
+        return
+    # The port to blame: the last one for which some row agrees on all ports before it.
+    for number, (port, _) in enumerate(found):
+        rows = [row for row in allowed if all(s in one or one == ["*"] for s, one in zip(seen[: number + 1], row, strict=False))]
+        if not rows:
+            before = [r for r in allowed if all(s in one or one == ["*"] for s, one in zip(seen[:number], r, strict=False))]
+            options = tuple(dict.fromkeys(s for row in before for s in row[number]))
+            yield _miss(port, "storage", seen[number], options, SHAPE)
+            return
+
+
+# -- facts of ops and tensors -----------------------------------------------------------------------
+
+
+def _attrs(wanted: dict[str, Any], chain: Chain, _: Prepared) -> Iterator[Miss]:
+    yield from _op_attrs({chain.anchor.kind: wanted}, chain, _)
+
+
+def _op_attrs(wanted: dict[str, dict[str, Any]], chain: Chain, _: Prepared) -> Iterator[Miss]:
+    for op in chain.ops:
+        for name, allowed in wanted.get(op.kind, {}).items():
+            value = op.attrs.get(name)
+            value = tuple(value) if isinstance(value, list) else value
+            values = value if isinstance(value, tuple) else (value,)
+            if any(v not in allowed for v in values):
+                yield _about(op, f"attribute {name}", value, allowed, SHAPE)
+
+
+def _native(wanted: tuple[str, ...], chain: Chain, _: Prepared) -> Iterator[Miss]:
+    if chain.anchor.native not in wanted:
+        yield _about(chain.anchor, "native", chain.anchor.native, wanted, MISSING)
+
+
+def _not_native(unwanted: tuple[str, ...], chain: Chain, _: Prepared) -> Iterator[Miss]:
+    if chain.anchor.native in unwanted:
+        yield _about(chain.anchor, "native", chain.anchor.native, ("another operator",), MISSING)
+
+
+def _tensors(chain: Chain) -> Iterator[Any]:
+    for op in chain.ops:
+        yield from (use.tensor for use in op.uses.values())
+        yield from op.outputs
+
+
+def _static(wanted: bool, chain: Chain, _: Prepared) -> Iterator[Miss]:
+    for tensor in _tensors(chain):
+        if tensor.dynamic == wanted:
+            yield Miss("", "dynamic_shape", list(tensor.shape or ()), "numbers", SHAPE, "", chain.anchor, tensor)
+            return
+
+
+def _known_shapes(_wanted: bool, chain: Chain, _: Prepared) -> Iterator[Miss]:
+    for tensor in _tensors(chain):
+        if tensor.shape is None:
+            yield Miss("", "unknown_shape", "unknown", "known", SHAPE, "", chain.anchor, tensor)
+            return
+
+
+def _within(value: float, bounds: Bounds) -> bool:
+    return (bounds.min is None or value >= bounds.min) and (bounds.max is None or value <= bounds.max)
+
+
+def _text(bounds: Bounds) -> str:
+    if bounds.min == bounds.max:
+        return f"{bounds.min:g}"
+    ends = [f"at least {bounds.min:g}" if bounds.min is not None else "", f"at most {bounds.max:g}" if bounds.max is not None else ""]
+    return " and ".join(end for end in ends if end)
+
+
+def _readers(wanted: dict[str, Bounds], chain: Chain, prepared: Prepared) -> Iterator[Miss]:
+    for name, bounds in wanted.items():
+        for port, q in _quantized((name,), chain, prepared):
+            assert port.tensor is not None
+            count = readers(port.tensor, q, prepared)
+            if not _within(count, bounds):
+                yield _miss(port, "readers", count, _text(bounds), RELATION)
+
+
+def _uses(wanted: dict[str, Bounds], chain: Chain, prepared: Prepared) -> Iterator[Miss]:
+    for name, bounds in wanted.items():
+        for port in ports(chain, name, prepared):
+            if port.tensor is not None and not _within(len(port.tensor.uses), bounds):
+                yield _miss(port, "uses", len(port.tensor.uses), _text(bounds), RELATION)
+
+
+def _rank(wanted: dict[str, Bounds], chain: Chain, prepared: Prepared) -> Iterator[Miss]:
+    for name, bounds in wanted.items():
+        for port in ports(chain, name, prepared):
+            rank = port.tensor.rank if port.tensor is not None else None
+            if rank is not None and not _within(rank, bounds):
+                yield _miss(port, "rank", rank, _text(bounds), SHAPE)
+
+
+def _dims(wanted: dict[str, dict[str, Bounds]], chain: Chain, prepared: Prepared) -> Iterator[Miss]:
+    for name, dims in wanted.items():
+        for port in ports(chain, name, prepared):
+            shape = port.tensor.shape if port.tensor is not None else None
+            for index, bounds in dims.items():
+                at = int(index)
+                if shape is None or not -len(shape) <= at < len(shape):
+                    continue
+                size = shape[at]
+                if isinstance(size, int) and not _within(size, bounds):
+                    yield _miss(port, f"dimension {at}", size, _text(bounds), SHAPE)
+
+
+def _inputs(bounds: Bounds, chain: Chain, _: Prepared) -> Iterator[Miss]:
+    if not _within(len(chain.anchor.uses), bounds):
+        yield _about(chain.anchor, "inputs", len(chain.anchor.uses), _text(bounds), SHAPE)
+
+
+def _opset(bounds: Bounds, chain: Chain, _: Prepared) -> Iterator[Miss]:
+    if chain.anchor.opset and not _within(chain.anchor.opset, bounds):
+        yield _about(chain.anchor, "opset", chain.anchor.opset, _text(bounds), SHAPE)
+
+
+def _present(wanted: tuple[str, ...], chain: Chain, _: Prepared) -> Iterator[Miss]:
+    for role in wanted:
+        if role not in chain.anchor.uses:
+            yield _about(chain.anchor, f"input {role}", "absent", "present", MISSING)
+
+
+def _graph_output(wanted: bool, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
+    for port in ports(chain, "y", prepared):
+        assert port.tensor is not None
+        if any(use.kind == "output" for use in port.tensor.uses) != wanted:
+            yield _miss(port, "graph_output", not wanted, wanted, RELATION)
+
+
+def _produced_by(wanted: dict[str, tuple[str, ...]], chain: Chain, prepared: Prepared) -> Iterator[Miss]:
+    for name, kinds in wanted.items():
+        for port in ports(chain, name, prepared):
+            producer = port.tensor.producer if port.tensor is not None else None
+            kind = producer.kind if producer is not None else "input"
+            if kind not in kinds:
+                yield _miss(port, "produced_by", kind, kinds, MISSING)
+
+
+def _read_by(wanted: dict[str, tuple[str, ...]], chain: Chain, prepared: Prepared) -> Iterator[Miss]:
+    for name, kinds in wanted.items():
+        for port in ports(chain, name, prepared):
+            seen = {use.op.kind for use in port.tensor.uses if use.op is not None} if port.tensor is not None else set()
+            if not seen & set(kinds):
+                yield _miss(port, "read_by", sorted(seen), kinds, MISSING)
+
+
+_TABLE: tuple[tuple[str, Callable[[Any, Chain, Prepared], Iterator[Miss]]], ...] = (
+    ("native", _native),
+    ("not_native", _not_native),
+    ("present", _present),
+    ("inputs", _inputs),
+    ("opset", _opset),
+    ("attrs", _attrs),
+    ("op_attrs", _op_attrs),
+    ("static", _static),
+    ("known_shapes", _known_shapes),
+    ("rank", _rank),
+    ("dims", _dims),
+    ("output", _graph_output),
+    ("uses", _uses),
+    ("produced_by", _produced_by),
+    ("read_by", _read_by),
+    ("readers", _readers),
+    ("dtypes", _dtypes),
+    ("same_storage", _same_storage),
+    ("scale_shape_equal", _scale_shape_equal),
+    ("same", _same),
+    ("bias_scale", _bias_scale),
+    ("absorbed", _absorbed),
+)

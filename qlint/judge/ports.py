@@ -1,0 +1,238 @@
+"""Ports: what a kernel sees at its inputs and outputs, and whether a space accepts it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from qlint.graph import Op, Quantizer, Tensor, Use
+from qlint.graph.axes import channel_axes
+from qlint.judge.pattern import Chain
+from qlint.judge.prepare import Prepared
+from qlint.judge.verdict import Miss
+from qlint.profile.schema import Profile, Requirement, Space
+from qlint.profile.validate import BUILTIN_SPACES
+
+# How far a port is from what a kernel wants, when kernels and alternatives are compared.
+MISSING, SHAPE, RELATION, VALUE = 8, 4, 2, 1
+
+State = Literal["one", "none", "partial", "mixed", "absent"]
+_VARIADIC = re.compile(r"x\d+$")
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """One port of a chain: the tensor, and the quantizer that the kernel sees there.
+
+    `state`: `one` quantizer; `none`; at an output `partial` (some readers have none) or `mixed` (readers
+    have different ones); `absent` if the op has no such input.
+    """
+
+    name: str
+    role: str
+    op: Op
+    tensor: Tensor | None
+    quantizer: Quantizer | None
+    state: State
+    readers: tuple[str, ...] = ()
+    use: Use | None = None
+
+    @property
+    def constant(self) -> bool:
+        return self.tensor is not None and (
+            self.tensor.constant or (self.tensor.producer is not None and self.tensor.producer.role == "constant")
+        )
+
+
+def ports(chain: Chain, name: str, prepared: Prepared) -> Iterator[Port]:
+    """The ports that a name stands for: `x`, `w`, `y`, `skip`, `x*`, `y*`, `inner.KIND`, `KIND.ROLE`."""
+    if name == "y":
+        yield _output(name, chain.last, 0, prepared)
+    elif name == "y*":
+        for number, tensor in enumerate(chain.last.outputs):
+            if tensor.uses:
+                yield _output(name, chain.last, number, prepared)
+    elif name == "x*":
+        for role in chain.anchor.uses:
+            if _VARIADIC.match(role) or role in ("lhs", "rhs"):
+                yield _input(name, chain.anchor, role, prepared)
+    elif name == "skip":
+        for op, entry in zip(chain.ops[1:], chain.entries[1:], strict=True):
+            for role in ("lhs", "rhs"):
+                if role in op.uses and role != entry and entry in ("lhs", "rhs"):
+                    yield _input(name, op, role, prepared)
+    elif name.startswith("inner."):
+        for op, entry in zip(chain.ops[1:], chain.entries[1:], strict=True):
+            if op.kind == name.removeprefix("inner.") and prepared.of(op.uses[entry]):
+                yield _input(name, op, entry, prepared)
+    elif "." in name:
+        kind, role = name.split(".", 1)
+        for op in chain.ops[1:]:
+            if op.kind == kind:
+                yield _input(name, op, role, prepared)
+    else:
+        yield _input(name, chain.anchor, name, prepared)
+
+
+def _input(name: str, op: Op, role: str, prepared: Prepared) -> Port:
+    use = op.uses.get(role)
+    if use is None:
+        return Port(name, role, op, None, None, "absent")
+    sequence = prepared.of(use)
+    if not sequence:
+        return Port(name, role, op, use.tensor, None, "none", use=use)
+    last = sequence[-1]
+    return Port(name, role, op, use.tensor, last.read_as or last, "one", use=use)
+
+
+def _output(name: str, op: Op, number: int, prepared: Prepared) -> Port:
+    tensor = op.outputs[number]
+    firsts = [(use, prepared.of(use)[:1]) for use in tensor.uses]
+    bare = tuple(reader(use) for use, first in firsts if not first)
+    seen = {first[0] for _, first in firsts if first}
+    state: State = "none" if not seen else "partial" if bare else "one" if len(seen) == 1 else "mixed"
+    quantizer = next((first[0] for _, first in firsts if first), None)
+    return Port(name, "y", op, tensor, quantizer, state, bare)
+
+
+def reader(use: Use) -> str:
+    """Who reads a tensor, in a message."""
+    return use.op.label if use.op is not None else f"the graph output {use.name}" if use.kind == "output" else use.name
+
+
+class Spaces:
+    """A profile's spaces, resolved: requirement → alternatives."""
+
+    def __init__(self, profile: Profile) -> None:
+        self.named = profile.spaces
+        self._cache: dict[Requirement, tuple[Space, ...]] = {}
+
+    def resolve(self, requirement: Requirement, depth: int = 0) -> tuple[Space, ...]:
+        if requirement in self._cache:
+            return self._cache[requirement]
+        spaces: list[Space] = []
+        for item in requirement:
+            if isinstance(item, Space):
+                spaces.append(item)
+            elif item in self.named and depth < 8:
+                spaces.extend(self.resolve(self.named[item], depth + 1))
+            elif item in BUILTIN_SPACES:
+                spaces.append(BUILTIN_SPACES[item])
+        resolved = self._cache[requirement] = tuple(spaces)
+        return resolved
+
+    def misses(self, requirement: Requirement, port: Port) -> list[Miss]:
+        """What keeps the port out of the nearest alternative; empty if one of them accepts it."""
+        best: list[Miss] | None = None
+        for space in self.resolve(requirement):
+            found = list(_misses(space, port))
+            if not found:
+                return []
+            if best is None or sum(m.weight for m in found) < sum(m.weight for m in best):
+                best = found
+        return best or []
+
+
+def _misses(space: Space, port: Port) -> Iterator[Miss]:
+    def miss(dimension: str, found: Any, wanted: Any, weight: int) -> Miss:
+        return Miss(port.name, dimension, found, wanted, weight, port.role, port.op, port.tensor, port.readers)
+
+    if port.state == "absent":
+        if space != _ANY and not space.absent:
+            yield miss("presence", "absent", "present", MISSING)
+        return
+    if space.absent:
+        yield miss("presence", "present", "absent", MISSING)
+        return
+    if space.constant is not None and port.constant != space.constant:
+        yield miss("constant", port.constant, space.constant, MISSING)
+    if space.dtype and port.tensor is not None and port.tensor.dtype and port.tensor.dtype not in space.dtype:
+        yield miss("dtype", port.tensor.dtype, space.dtype, SHAPE)
+    wants = space.quantized if space.quantized is not None else _implies_quantizer(space) or None
+    if wants is None:
+        return
+    if not wants:
+        if port.state != "none":
+            yield miss("quantizer", str(port.quantizer), None, MISSING)
+        return
+    if port.state in ("none", "partial"):
+        yield miss("quantizer", None, _text(space), MISSING)
+        return
+    if port.state == "mixed":
+        yield miss("quantizer", "different quantizers for different readers", _text(space), MISSING)
+        return
+    assert port.quantizer is not None
+    yield from (miss(*failed) for failed in _parameter_misses(space, port, port.quantizer))
+
+
+def _parameter_misses(space: Space, port: Port, q: Quantizer) -> Iterator[tuple[str, Any, Any, int]]:
+    for dimension, weight, wanted, holds, found in _DIMENSIONS:
+        value = wanted(space)
+        if value not in ((), None) and not holds(value, q, port):
+            yield dimension, found(q, port), value, weight
+
+
+def _axis(q: Quantizer, port: Port) -> str:
+    out, inner = channel_axes(port.op, port.role)
+    return "out" if q.axis == out else "in" if q.axis == inner else str(q.axis)
+
+
+def _scale_holds(wanted: Any, q: Quantizer, _: Port) -> bool:
+    if q.scale is None:
+        return False
+    if isinstance(wanted, tuple):
+        return all(any(abs(s - v) <= 1e-6 * abs(v) for v in wanted) for s in q.scale)
+    return {
+        "constant": True,
+        "nonzero": all(s != 0 for s in q.scale),
+        "positive": all(s > 0 for s in q.scale),
+        "power-of-two": q.power_of_two,
+    }[wanted]  # type: ignore[no-any-return]
+
+
+def _zero_point_holds(wanted: Any, q: Quantizer, _: Port) -> bool:
+    if isinstance(wanted, tuple):
+        return q.zero_point is not None and all(z in wanted for z in q.zero_point)
+    return wanted in q.zero_point_class
+
+
+def _shape_holds(wanted: str, q: Quantizer, _: Port) -> bool:
+    return ("vector" if q.scale_shape else "scalar") == wanted
+
+
+def _given_holds(wanted: bool, q: Quantizer, _: Port) -> bool:
+    return (q.zero_point_shape is not None) == wanted
+
+
+def _values(values: tuple[float, ...] | None) -> Any:
+    if values is None:
+        return "not constant"
+    distinct = sorted(set(values)) if all(v == v for v in values) else list(values)
+    return distinct[0] if len(distinct) == 1 else (distinct[0], distinct[-1])
+
+
+_Row = tuple[str, int, Callable[[Space], Any], Callable[[Any, Quantizer, Port], bool], Callable[[Quantizer, Port], Any]]
+_DIMENSIONS: tuple[_Row, ...] = (
+    ("storage", SHAPE, lambda s: s.storage, lambda w, q, p: q.storage in w, lambda q, p: q.storage),
+    ("granularity", SHAPE, lambda s: s.granularity, lambda w, q, p: q.granularity in w, lambda q, p: q.granularity),
+    ("block_size", SHAPE, lambda s: s.block_size, lambda w, q, p: q.block_size in w, lambda q, p: q.block_size),
+    ("scale_shape", SHAPE, lambda s: s.scale_shape, _shape_holds, lambda q, p: list(q.scale_shape)),
+    ("zero_point_given", SHAPE, lambda s: s.zero_point_given, _given_holds, lambda q, p: q.zero_point_shape is not None),
+    ("dynamic", SHAPE, lambda s: s.dynamic, lambda w, q, p: q.dynamic == w, lambda q, p: q.dynamic),
+    ("axis", RELATION, lambda s: s.axis, lambda w, q, p: q.granularity != "channel" or _axis(q, p) == w, _axis),
+    ("zero_point", VALUE, lambda s: s.zero_point, _zero_point_holds, lambda q, p: _values(q.zero_point)),
+    ("scale", VALUE, lambda s: s.scale, _scale_holds, lambda q, p: _values(q.scale)),
+    ("symmetric", VALUE, lambda s: s.symmetric, lambda w, q, p: q.symmetric == w, lambda q, p: q.symmetric),
+)
+_ANY = Space()
+
+
+def _implies_quantizer(space: Space) -> bool:
+    return any(wanted(space) not in ((), None) for _, _, wanted, _, _ in _DIMENSIONS)
+
+
+def _text(space: Space) -> str:
+    parts = [" or ".join(space.storage), " or ".join(f"per-{g}" for g in space.granularity)]
+    return " ".join(part for part in parts if part) or "a quantizer"

@@ -1,0 +1,177 @@
+"""What a backend does to quantizers before it selects kernels: a closed set of traced rewrites.
+
+The model stays as it is. The result holds, per use, the sequence that the backend sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from qlint.graph import INTEGER_RANGES, Model, Op, Quantizer, Tensor, Use
+from qlint.judge.pattern import kinds_of
+from qlint.profile.schema import Prepare, Profile
+
+
+class Prepared:
+    """Prepared quantizer sequences by use, with the steps that changed them."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.sequences: dict[int, tuple[Quantizer, ...]] = {}
+        self.steps: dict[int, tuple[Prepare, ...]] = {}
+
+    def of(self, use: Use) -> tuple[Quantizer, ...]:
+        return self.sequences.get(id(use), use.quantizers)
+
+    def set(self, use: Use, sequence: tuple[Quantizer, ...], step: Prepare) -> None:
+        self.sequences[id(use)] = sequence
+        self.steps[id(use)] = (*self.steps.get(id(use), ()), step)
+
+    def trace(self, tensor: Tensor | None) -> tuple[Prepare, ...]:
+        """The steps that touched any use of a tensor, each once."""
+        if tensor is None:
+            return ()
+        found: dict[str, Prepare] = {}
+        for use in tensor.uses:
+            for step in self.steps.get(id(use), ()):
+                found.setdefault(step.id, step)
+        return tuple(found.values())
+
+
+def prepare(model: Model, profile: Profile) -> Prepared:
+    """Apply the profile's steps, in its order."""
+    prepared = Prepared(model)
+    for step in profile.prepare:
+        _STEPS[step.step](prepared, step, profile)
+    return prepared
+
+
+def readers(tensor: Tensor, quantizer: Quantizer, prepared: Prepared) -> int:
+    """How many readers see this grid first on the tensor: consumers, graph outputs and dead ends."""
+    return sum(1 for use in tensor.uses if prepared.of(use)[:1] == (quantizer,))
+
+
+# -- series -------------------------------------------------------------------------------------
+
+
+def _series(prepared: Prepared, step: Prepare, _: Profile) -> None:
+    """Q/DQ pairs in a row become one."""
+    for tensor in prepared.model.tensors.values():
+        for use in tensor.uses:
+            sequence = prepared.of(use)
+            if len(sequence) > 1 and len({q.storage for q in sequence}) == 1:
+                merged = _merge(sequence, step.how)
+                if merged is not None:
+                    prepared.set(use, (merged,), step)
+
+
+def _merge(sequence: tuple[Quantizer, ...], how: str) -> Quantizer | None:
+    if how in ("first", "last"):
+        return sequence[0 if how == "first" else -1]
+    ranges = [q.range for q in sequence]
+    if any(r is None for r in ranges) or any(q.granularity != "tensor" for q in sequence):
+        return None
+    if len(set(sequence)) == 1:
+        return sequence[0]
+    low = max(r[0] for r in ranges if r)
+    high = min(r[1] for r in ranges if r)
+    first = sequence[0]
+    scale = (high - low) / (first.qmax - first.qmin)
+    if not scale > 0:
+        return None
+    zero_point = min(max(round(first.qmin - low / scale), first.qmin), first.qmax)
+    return replace(first, scale=(scale,), zero_point=(zero_point,), read_as=None, dequantize=sequence[-1].dequantize)
+
+
+# -- transparent --------------------------------------------------------------------------------
+
+
+def _transparent(prepared: Prepared, step: Prepare, profile: Profile) -> None:
+    """Ops that the backend looks through: readers without a quantizer inherit the one in front, and back."""
+    kinds = kinds_of("|".join(step.kinds), dict(profile.classes))
+    ops = [op for op in prepared.model.ops if op.kind in kinds and "x" in op.uses and op.outputs]
+    if step.forward:
+        for op in ops:
+            _look_forward(prepared, step, op)
+    if step.backward:
+        for op in reversed(ops):
+            _look_back(prepared, step, op)
+
+
+def _look_forward(prepared: Prepared, step: Prepare, op: Op) -> None:
+    sequence = prepared.of(op.uses["x"])
+    if not sequence:
+        return
+    inherited = _through(op, sequence[-1].read_as or sequence[-1])
+    if inherited is None:
+        return
+    for tensor in op.outputs:
+        if any(prepared.of(use) for use in tensor.uses):
+            continue
+        for use in tensor.uses:
+            if use.kind == "op":
+                prepared.set(use, (inherited,), step)
+
+
+def _look_back(prepared: Prepared, step: Prepare, op: Op) -> None:
+    use = op.uses["x"]
+    if prepared.of(use) or len(use.tensor.uses) != 1:
+        return
+    firsts = {prepared.of(out)[:1] for out in op.outputs[0].uses}
+    if len(firsts) != 1 or not (first := firsts.pop()):
+        return
+    if first[0].granularity == "tensor":
+        prepared.set(use, first, step)
+
+
+def _through(op: Op, quantizer: Quantizer) -> Quantizer | None:
+    """The quantizer behind a data movement; the axis of a per-channel one moves along, or it is lost."""
+    if quantizer.granularity == "tensor":
+        return quantizer
+    perm = op.attrs.get("perm")
+    rank = op.uses["x"].tensor.rank
+    if op.kind == "transpose" and quantizer.axis is not None:
+        order = list(perm) if perm else list(range(rank or 2))[::-1]
+        return replace(quantizer, axis=order.index(quantizer.axis)) if quantizer.axis in order else None
+    return quantizer if op.kind == "identity" else None
+
+
+# -- storage ------------------------------------------------------------------------------------
+
+
+def _storage(prepared: Prepared, step: Prepare, _: Profile) -> None:
+    """The container changes, the grid does not: int8 with zero point z becomes uint8 with z + 128."""
+    low = INTEGER_RANGES[step.from_][0]
+    shift = INTEGER_RANGES[step.to][0] - low
+    for tensor in list(prepared.model.tensors.values()):
+        for quantizer in {q[0]: None for use in tensor.uses if (q := prepared.of(use)[:1])}:
+            if quantizer.storage != step.from_ or not _is_pair(quantizer):
+                continue
+            if step.readers is not None and readers(tensor, quantizer, prepared) != step.readers:
+                continue
+            moved = shifted(quantizer, step.to, shift)
+            for use in tensor.uses:
+                sequence = prepared.of(use)
+                if sequence[:1] == (quantizer,):
+                    prepared.set(use, (moved, *sequence[1:]), step)
+
+
+def _is_pair(quantizer: Quantizer) -> bool:
+    """A QuantizeLinear that a DequantizeLinear follows: only such a pair can be rewritten."""
+    return quantizer.quantize is not None and quantizer.dequantize is not None and quantizer.constant
+
+
+def shifted(quantizer: Quantizer, storage: str, shift: float) -> Quantizer:
+    """The same grid in another container."""
+    zero_point = None if quantizer.zero_point is None else tuple(z + shift for z in quantizer.zero_point)
+    return replace(
+        quantizer, storage=storage, zero_point=zero_point, qmin=quantizer.qmin + shift, qmax=quantizer.qmax + shift
+    )
+
+
+_STEPS: dict[str, Callable[[Prepared, Prepare, Profile], None]] = {
+    "series": _series,
+    "transparent": _transparent,
+    "storage": _storage,
+}

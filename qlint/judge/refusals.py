@@ -1,0 +1,112 @@
+"""What makes a backend's importer say no to a whole model: dialects, opsets, unknown ops and attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from qlint.graph import Model, Op, Quantizer
+from qlint.judge import guards
+from qlint.judge.pattern import Chain, kinds_of
+from qlint.judge.prepare import Prepared
+from qlint.judge.verdict import RefusalReason
+from qlint.profile.schema import Bounds, Profile, When
+
+
+def refusals(model: Model, prepared: Prepared, profile: Profile) -> Iterator[RefusalReason]:
+    """Each refusal of the profile that some node of the file meets, with the first such node."""
+    quantizers = _quantizers_by_node(model)
+    for refusal in profile.refuses:
+        met = _first(refusal.when, model, prepared, profile, quantizers)
+        if met is not None:
+            op, found = met
+            evidence = tuple(profile.evidence[name] for name in refusal.evidence)
+            yield RefusalReason(refusal.id, refusal.because, op, found, evidence)
+
+
+def _quantizers_by_node(model: Model) -> dict[int, Quantizer]:
+    nodes: dict[int, Quantizer] = {}
+    for _, quantizer in model.quantizers():
+        for node in (quantizer.quantize, quantizer.dequantize):
+            if node is not None:
+                nodes[id(node)] = quantizer
+    return nodes
+
+
+def _first(
+    when: When, model: Model, prepared: Prepared, profile: Profile, quantizers: dict[int, Quantizer]
+) -> tuple[Op | None, str] | None:
+    if when.format and model.format not in when.format:
+        return None
+    tests = [(name, test, wanted) for name, test in _NODE_TESTS if (wanted := getattr(when, name)) not in (None, ())]
+    compiled = guards.compiled(when.guards)
+    kinds = kinds_of("|".join(when.kinds), profile.classes) if when.kinds else None
+    if not tests and not compiled:
+        return (None, "") if kinds is None else next(((op, op.native) for op in model.walk() if op.kind in kinds), None)
+    # Guards look at canonical ops; the other tests look at every node of the file.
+    for op in model.walk() if compiled else _nodes(model):
+        if kinds is not None and op.kind not in kinds:
+            continue
+        found = [test(op, wanted, quantizers.get(id(op))) for _, test, wanted in tests]
+        if all(f is not None for f in found) and not any(True for _ in guards.misses(compiled, Chain((op,)), prepared)):
+            return op, next((f for f in found if f), op.native) or op.native
+    return None
+
+
+def _nodes(model: Model) -> Iterator[Op]:
+    yield from model.nodes
+    for op in model.walk():
+        for body in op.bodies.values():
+            yield from body.nodes
+
+
+# Each test gives None (not met) or what it found.
+
+
+def _native(op: Op, wanted: tuple[str, ...], _: Quantizer | None) -> str | None:
+    return op.native if op.native in wanted else None
+
+
+def _domain(op: Op, wanted: tuple[str, ...], _: Quantizer | None) -> str | None:
+    return op.domain if op.domain in wanted else None
+
+
+def _unknown_attrs(op: Op, wanted: bool, _: Quantizer | None) -> str | None:
+    return ", ".join(op.unknown_attrs) or "none" if bool(op.unknown_attrs) == wanted else None
+
+
+def _unknown_op(op: Op, wanted: bool, _: Quantizer | None) -> str | None:
+    return op.native if (op.kind == "custom") == wanted else None
+
+
+def _opset(op: Op, wanted: Bounds, _: Quantizer | None) -> str | None:
+    inside = (wanted.min is None or op.opset >= wanted.min) and (wanted.max is None or op.opset <= wanted.max)
+    return f"opset {op.opset}" if op.opset and inside else None
+
+
+def _missing_inputs(op: Op, wanted: bool, _: Quantizer | None) -> str | None:
+    return "no inputs" if (not op.uses) == wanted else None
+
+
+def _per_channel_below(op: Op, opset: int, quantizer: Quantizer | None) -> str | None:
+    if quantizer is None or quantizer.granularity == "tensor" or not 0 < op.opset < opset:
+        return None
+    return f"per-{quantizer.granularity} at opset {op.opset}"
+
+
+def _zero_scale(_op: Op, _wanted: bool, quantizer: Quantizer | None) -> str | None:
+    if quantizer is None or quantizer.scale is None:
+        return None
+    return "scale 0" if any(s == 0 for s in quantizer.scale) else None
+
+
+_NODE_TESTS: tuple[tuple[str, Callable[[Op, Any, Quantizer | None], str | None]], ...] = (
+    ("native", _native),
+    ("domain", _domain),
+    ("unknown_attrs", _unknown_attrs),
+    ("unknown_op", _unknown_op),
+    ("opset", _opset),
+    ("missing_inputs", _missing_inputs),
+    ("per_channel_below_opset", _per_channel_below),
+    ("zero_scale", _zero_scale),
+)

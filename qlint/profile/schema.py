@@ -1,0 +1,245 @@
+"""The profile schema: one backend as data. Frozen, validated, published as JSON Schema.
+
+A profile lists the kernels that a backend has. What each field means is written where it stands;
+`qlint backend schema` prints the JSON Schema made from these classes.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+Runs = Literal["integer", "float", "cpu", "rejected", "refused", "absorbed"]
+Otherwise = Literal["cpu", "float", "rejected", "refused", "wrong", "slow", "note", "unknown"]
+EvidenceKind = Literal["measured", "source", "documented", "inferred"]
+# Strongest first: an op's basis is the weakest evidence that its placement rests on.
+EVIDENCE_STRENGTH: tuple[EvidenceKind, ...] = ("measured", "source", "documented", "inferred")
+
+
+def _tuple_of_names(value: object) -> object:
+    """`"a|b"` and `["a", "b"]` are the same."""
+    return [part.strip() for part in value.split("|")] if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_tuple_of_names)]
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+
+class Evidence(_Data):
+    """Who says so. A measured claim names the probes of the ledger that show it (a glob)."""
+
+    kind: EvidenceKind
+    ref: str
+    version: str = ""
+    date: str = ""
+    note: str = ""
+
+
+class Space(_Data):
+    """What a port accepts. Every field that is given must hold; a parameter field implies `quantized`."""
+
+    absent: bool = False  # the op does not have this input
+    quantized: bool | None = None
+    constant: bool | None = None
+    dtype: Names = ()  # of the float tensor behind the quantizer, or of an unquantized one
+    storage: Names = ()  # container: int8, uint8, int4 ...
+    granularity: Names = ()  # tensor, channel, block
+    axis: Literal["out", "in"] | None = None  # of a per-channel quantizer, in the op's own terms
+    block_size: tuple[int, ...] = ()
+    zero_point_given: bool | None = None  # written out, not left to the default
+    zero_point: Literal["zero", "nonzero", "qmin", "mid"] | tuple[int, ...] | None = None
+    scale: Literal["nonzero", "positive", "power-of-two", "constant"] | tuple[float, ...] | None = None
+    scale_shape: Literal["scalar", "vector"] | None = None
+    symmetric: bool | None = None
+    dynamic: bool | None = None  # the scale is computed at run time
+
+
+def _alternatives(value: object) -> object:
+    if isinstance(value, str):
+        return [part.strip() for part in value.split("|")]
+    return value if isinstance(value, (list, tuple)) else [value]
+
+
+# A port's requirement: names of spaces and inline spaces, any of which will do.
+Requirement = Annotated[tuple[str | Space, ...], BeforeValidator(_alternatives)]
+Ports = dict[str, Requirement]
+
+
+class DtypeTuples(_Data):
+    """Containers that only go together: `allow = [["uint8", "uint8|int8"], ["int8", "int8"]]`."""
+
+    ports: tuple[str, ...]
+    allow: tuple[tuple[str, ...], ...]
+
+
+class Bounds(_Data):
+    min: float | None = None
+    max: float | None = None
+
+
+class Guard(_Data):
+    """Relations between ports and facts of the op; a closed set. All fields that are given must hold."""
+
+    absorbed: Literal["zero_point", "range"] | None = None  # the clamps in the chain vanish into y's grid
+    bias_scale: float | None = None  # scale(b) == scale(x) * scale(w), relative tolerance
+    same: tuple[str, ...] = ()  # equal quantizers
+    same_storage: tuple[str, ...] = ()
+    dtypes: DtypeTuples | None = None
+    attrs: dict[str, tuple[int | float | str | None, ...]] = {}  # of the anchor; null: not given
+    op_attrs: dict[str, dict[str, tuple[int | float | str | None, ...]]] = {}  # of another op of the chain, by kind
+    native: Names = ()
+    not_native: Names = ()
+    static: bool | None = None  # no symbolic dimension on any port
+    known_shapes: bool | None = None  # no port of unknown rank
+    readers: dict[str, Bounds] = {}  # readers of a port's tensor that see the same quantizer
+    uses: dict[str, Bounds] = {}  # all readers of a port's tensor
+    rank: dict[str, Bounds] = {}
+    dims: dict[str, dict[str, Bounds]] = {}  # port -> dimension index (as a string) -> bounds
+    inputs: Bounds | None = None  # number of inputs of the anchor
+    opset: Bounds | None = None
+    present: tuple[str, ...] = ()  # roles that the op must have
+    output: bool | None = None  # y is (or is not) a graph output
+    produced_by: dict[str, Names] = {}  # kind of the op that produces a port's tensor
+    read_by: dict[str, Names] = {}  # some reader of a port's tensor is of these kinds
+    scale_shape_equal: tuple[str, ...] = ()
+
+
+class Check(_Data):
+    """What must also hold once a kernel is selected, and what happens otherwise. The first failing one decides."""
+
+    ports: Ports = {}
+    guards: tuple[Guard, ...] = ()
+    otherwise: Otherwise
+    evidence: Names = ()
+    since: str = ""
+    until: str = ""
+
+
+class Kernel(_Data):
+    """What the backend executes as one unit.
+
+    `match` is a pattern of kinds (`conv act?`); `ports` and `guards` decide whether it is selected;
+    `checks` are what must also hold afterwards.
+    """
+
+    id: str
+    title: str = ""
+    like: str = ""
+    before: str = ""  # where an inheriting profile inserts it
+    match: str
+    ports: Ports = {}
+    guards: tuple[Guard, ...] = ()
+    runs: Runs
+    checks: tuple[Check, ...] = ()
+    advise: bool = True  # may explain why another op is not in integer
+    note: str = ""  # shown with ops that run here, e.g. "quantizes on the fly"
+    evidence: Names
+
+
+class When(_Data):
+    """Conditions under which the importer says no to the model; any op that meets all of them."""
+
+    native: Names = ()
+    domain: Names = ()
+    unknown_attrs: bool | None = None
+    unknown_op: bool | None = None  # not in the specification of its domain and opset
+    opset: Bounds | None = None
+    missing_inputs: bool | None = None
+    per_channel_below_opset: int | None = None
+    zero_scale: bool | None = None
+    format: Names = ()
+    guards: tuple[Guard, ...] = ()
+    kinds: Names = ()
+
+
+class Refusal(_Data):
+    """The backend does not load the model at all."""
+
+    id: str
+    when: When
+    because: str
+    evidence: Names
+
+
+class Prepare(_Data):
+    """One step that the backend takes on the quantizers before it selects kernels; traced, in file order."""
+
+    id: str
+    step: Literal["series", "transparent", "storage"]
+    how: Literal["intersect", "first", "last", "keep"] = "keep"  # series
+    kinds: Names = ()  # transparent
+    forward: bool = False
+    backward: bool = False
+    from_: str = Field("", alias="from")  # storage
+    to: str = ""
+    readers: int | None = None
+    because: str = ""  # what a message says: "two quantizers in series were merged"
+    evidence: Names
+
+
+class Arithmetic(_Data):
+    """How the backend computes: for rules about accumulators, requantization and rounding."""
+
+    accumulator_bits: int | None = None
+    requantize: Literal["float", "fixed_multiplier", "shift"] | None = None
+    rounding: Literal["half_even", "half_away", "half_up", "floor"] | None = None
+    evidence: Names = ()
+
+
+class Overlay(_Data):
+    """A target or revision: a small change on the profile. Claims are replaced by id, dropped by `drop`."""
+
+    title: str = ""
+    toolchain: str = ""
+    fallback: Literal["cpu", "float", "none"] | None = None
+    drop: tuple[str, ...] = ()
+    spaces: dict[str, Requirement] = {}
+    refuses: tuple[Refusal, ...] = ()
+    prepare: tuple[Prepare, ...] = ()
+    kernels: tuple[Kernel, ...] = ()
+    evidence: dict[str, Evidence] = {}
+    arithmetic: Arithmetic | None = None
+
+
+def _known_kinds(value: str) -> str:
+    if value != value.lower():
+        raise ValueError("ids are lower case")
+    return value
+
+
+class Profile(_Data):
+    """One backend: refusals, prepare steps, kernels, fallback, arithmetic; with evidence for each claim."""
+
+    id: Annotated[str, AfterValidator(_known_kinds)]
+    title: str
+    vendor: str = ""
+    aliases: tuple[str, ...] = ()
+    extends: str = ""
+    ingests: tuple[str, ...] = ()
+    toolchain: str = ""
+    targets: tuple[str, ...] = ()
+    default_target: str = ""
+    target_name: str = ""  # the target or revision in force, filled in by the loader
+    fallback: Literal["cpu", "float", "none"] = "float"
+    fallback_evidence: Names = ()
+    world: Literal["closed", "open"] = "closed"
+    notes: tuple[str, ...] = ()
+    classes: dict[str, str] = {}
+    spaces: dict[str, Requirement] = {}
+    refuses: tuple[Refusal, ...] = ()
+    prepare: tuple[Prepare, ...] = ()
+    kernels: tuple[Kernel, ...] = ()
+    arithmetic: Arithmetic | None = None
+    evidence: dict[str, Evidence] = {}
+    drop: tuple[str, ...] = ()
+    target: dict[str, Overlay] = {}
+    revision: dict[str, Overlay] = {}
+
+    @property
+    def name(self) -> str:
+        """`qnn-htp@v73`: what reports print and `--backend` takes."""
+        return f"{self.id}@{self.target_name}" if self.target_name else self.id

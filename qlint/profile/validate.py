@@ -1,0 +1,63 @@
+"""What the schema cannot say: references inside a profile must lead somewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from qlint.profile.schema import Check, Kernel, Ports, Prepare, Profile, Refusal, Space
+
+# Spaces that every profile may name; a profile's own definition of the same name wins.
+BUILTIN_SPACES: dict[str, Space] = {
+    "any": Space(),
+    "absent": Space(absent=True),
+    "float": Space(quantized=False),
+    "quantized": Space(quantized=True),
+    "constant": Space(constant=True),
+    "variable": Space(constant=False),
+    "float-constant": Space(quantized=False, constant=True),
+    "float-variable": Space(quantized=False, constant=False),
+    "quantized-constant": Space(quantized=True, constant=True),
+    "per-tensor": Space(granularity=("tensor",)),
+    "per-channel": Space(granularity=("channel",)),
+    "per-out-channel": Space(granularity=("channel",), axis="out"),
+    "per-in-channel": Space(granularity=("channel",), axis="in"),
+    "per-block": Space(granularity=("block",)),
+}
+
+
+def problems(profile: Profile) -> list[str]:
+    """Sentences about dangling references; empty if there are none."""
+    return [*_dangling_spaces(profile), *_dangling_evidence(profile)]
+
+
+def claims(profile: Profile) -> Iterator[tuple[str, Refusal | Prepare | Kernel | Check]]:
+    """Every claim of the profile with the name it has in messages."""
+    for refusal in profile.refuses:
+        yield f"refuses {refusal.id}", refusal
+    for step in profile.prepare:
+        yield f"prepare {step.id}", step
+    for kernel in profile.kernels:
+        yield f"kernel {kernel.id}", kernel
+        for number, check in enumerate(kernel.checks, 1):
+            yield f"kernel {kernel.id}, check {number}", check
+
+
+def _dangling_spaces(profile: Profile) -> Iterator[str]:
+    known = {*BUILTIN_SPACES, *profile.spaces}
+    ports: list[tuple[str, Ports]] = [("spaces", profile.spaces)]
+    ports += [(name, claim.ports) for name, claim in claims(profile) if isinstance(claim, (Kernel, Check))]
+    for name, requirement in ports:
+        for port, alternatives in requirement.items():
+            for space in alternatives:
+                if isinstance(space, str) and space not in known:
+                    yield f"{name}: {port} names the space {space!r}, which is not defined"
+
+
+def _dangling_evidence(profile: Profile) -> Iterator[str]:
+    known = set(profile.evidence)
+    for name, claim in claims(profile):
+        for ref in claim.evidence:
+            if ref not in known:
+                yield f"{name}: evidence {ref!r} is not defined"
+        if not claim.evidence and not isinstance(claim, Check):  # a check may rest on its kernel's evidence
+            yield f"{name}: has no evidence"

@@ -1,0 +1,65 @@
+"""Fingerprints: what stays the same about a site when the next export renames everything.
+
+A site's fingerprint hashes the rule, the port, and the op's surroundings: kinds and roles within two
+hops. Ops with equal surroundings (twins) are told apart by an ordinal in graph order; a baseline that
+wants to be sure looks at the op's name too. Linear in the number of uses.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+from qlint.graph import Model, Op, Tensor
+
+HOPS = 2
+_DIGITS = 12
+
+
+def digest(*parts: str) -> str:
+    return hashlib.blake2b("\x1f".join(parts).encode(), digest_size=_DIGITS // 2).hexdigest()
+
+
+class Surroundings:
+    """The signature of every op of a model: `HOPS` rounds of hashing each op with its neighbours."""
+
+    def __init__(self, model: Model) -> None:
+        ops = list(model.walk())
+        current = {id(op): op.kind for op in ops}
+        for _ in range(HOPS):
+            current = {id(op): digest(op.kind, *_around(op, current)) for op in ops}
+        self._signatures = current
+        self._ordinals: dict[int, int] = {}
+        seen: dict[str, int] = {}
+        for op in ops:
+            signature = current[id(op)]
+            self._ordinals[id(op)] = seen.get(signature, 0)
+            seen[signature] = seen.get(signature, 0) + 1
+
+    def fingerprint(self, rule: str, op: Op | None, port: str) -> str:
+        """`3f2a9c01b7de`, with `.2` behind it for the third of several twins."""
+        if op is None or id(op) not in self._signatures:
+            return digest(rule, port, op.kind if op is not None else "model")
+        ordinal = self._ordinals[id(op)]
+        return digest(rule, port, op.kind, self._signatures[id(op)]) + (f".{ordinal}" if ordinal else "")
+
+
+def _around(op: Op, current: dict[int, str]) -> Iterable[str]:
+    for role in sorted(op.uses):
+        yield f"<{role}:{_maker(op.uses[role].tensor, current)}"
+    for number, tensor in enumerate(op.outputs):
+        readers = (f">{number}:{u.role}:{current.get(id(u.op), '')}" if u.op is not None else f">{number}:{u.kind}"
+                   for u in tensor.uses if u.kind != "dead")  # fmt: skip
+        yield from sorted(readers)
+
+
+def _maker(tensor: Tensor, current: dict[int, str]) -> str:
+    if tensor.producer is not None:
+        return current.get(id(tensor.producer), "outside")
+    return "constant" if tensor.constant else "input"
+
+
+def combined(fingerprints: Iterable[str]) -> str:
+    """The fingerprint of a finding: of its only site, or of all of them."""
+    distinct = sorted(set(fingerprints))
+    return distinct[0] if len(distinct) == 1 else digest(*distinct)

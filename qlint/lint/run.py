@@ -1,0 +1,239 @@
+"""The run: what the judge found and what the rules see in the model become findings.
+
+A placement never depends on a rule: the verdict is complete before the first one runs. Mismatches are
+claimed over all known rules, selected or not, so that leaving a rule out makes nothing else speak.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
+
+from qlint.errors import RuleError
+from qlint.graph import Model, Op
+from qlint.judge.verdict import SEVERITY, Consequence, Mismatch, RefusalReason, Verdict
+from qlint.lint import where
+from qlint.lint.finding import SEVERITIES, Finding, Fix, Severity, Site
+from qlint.lint.fingerprint import Surroundings, combined
+from qlint.lint.message import Cause, Facts, plain, render, sentence
+from qlint.lint.trace import because
+from qlint.lint.rule import Claims, Explains, Issue, Rule, crashed
+
+Key = tuple[object, ...]
+WHOLE = "model"  # what a cause without a tensor and an op is about
+_T = TypeVar("_T")
+
+
+def lint(
+    subject: Verdict | Model, rules: Iterable[Rule], *, known: Iterable[Rule] | None = None
+) -> tuple[list[Finding], list[RuleError]]:
+    """Findings of `rules` about a verdict (or a model without a backend), and the rules that crashed.
+
+    Args:
+        known: every rule there is, for deciding who explains what; by default all that are installed.
+    """
+    selected = list(rules)
+    if known is None:
+        from qlint.lint import registry
+
+        known = registry.load().rules
+    run = _Run(subject, selected, [*selected, *(rule for rule in known if rule not in selected)])
+    return run.findings(), list(run.crashes.values())
+
+
+class _Run:
+    def __init__(self, subject: Verdict | Model, selected: list[Rule], known: list[Rule]) -> None:
+        self.verdict = subject if isinstance(subject, Verdict) else None
+        self.model = subject.model if isinstance(subject, Verdict) else subject
+        self.backend = self.verdict.profile.name if self.verdict is not None else ""
+        self.selected = selected
+        self.claims = Claims(known)
+        self.crashes = self.claims.crashes
+        self.causes: dict[Key, list[Cause]] = {}
+
+    def findings(self) -> list[Finding]:
+        if self.verdict is not None:
+            self._explain(self.verdict)
+        for rule in self.selected:
+            self._check(rule)
+        causes = [_worst(seen) for seen in self.causes.values()]
+        mine = [cause for cause in causes if cause.rule in self.selected]
+        if not mine:
+            return []
+        surroundings = Surroundings(self.model)
+        order = {id(op): number for number, op in enumerate(self.model.walk())}
+
+        def place(cause: Cause) -> tuple[int, str]:
+            return (order.get(id(cause.op), -1), cause.port)
+
+        groups: dict[Key, list[Cause]] = {}
+        for cause in sorted(mine, key=place):
+            groups.setdefault(_alike(cause), []).append(cause)
+        found = [self._finding(group, surroundings) for group in groups.values()]
+        return sorted(found, key=lambda finding: (SEVERITIES.index(finding.severity), finding.code))
+
+    # -- causes -------------------------------------------------------------------------------
+
+    def _explain(self, verdict: Verdict) -> None:
+        """Mismatches by what causes them: one missing quantizer is one cause, whoever suffers from it."""
+        folded = _folded_refusals(verdict)
+        for mismatch in _without_echoes(verdict.mismatches):
+            selector = self.claims.claim(mismatch, self.model)
+            if selector is None:
+                continue
+            evidence = (*mismatch.evidence, *(e for reason in folded.get(id(mismatch.op), ()) for e in reason.evidence))
+            cause = Cause(
+                selector.rule, selector, mismatch.anchor, mismatch.port, mismatch.tensor, mismatch.dimension,
+                mismatch.found, mismatch.wanted, mismatch.consequence, _unique(evidence), because(mismatch), mismatch.readers,
+            )  # fmt: skip
+            cause.affects(mismatch.op, mismatch.consequence)
+            self._add(self._key(selector, mismatch), cause)
+        for reason in verdict.refusals:
+            if reason not in folded.get(id(reason.op), ()):
+                self._refuse(reason)
+
+    def _key(self, selector: Explains, m: Mismatch) -> Key:
+        if selector.about is not None:
+            try:
+                return (selector.rule.name, _identity(selector.about(m)))
+            except Exception as error:
+                self.crashes.setdefault(selector.rule.name, crashed(selector.rule, error))
+        if m.tensor is not None and m.dimension == "quantizer" and where.missing(m):
+            return ("missing quantizer", id(m.tensor))
+        about = m.tensor if m.tensor is not None else m.anchor
+        return (selector.rule.name, id(about), m.dimension, repr(m.found))
+
+    def _refuse(self, reason: RefusalReason) -> None:
+        """A refusal has no port and no placement: it is claimed as the dimension `refusal`."""
+        nobody = reason.op or Op(-1, "", "", "")
+        seen = Mismatch("", nobody, nobody, "", None, "refusal", reason.found, reason.because, "refused")
+        selector = self.claims.claim(seen, self.model)
+        if selector is None:
+            return
+        cause = Cause(
+            selector.rule, selector, reason.op, "", None, "refusal", reason.found, reason.because, "refused", reason.evidence
+        )
+        self._add((selector.rule.name, reason.claim, id(reason.op)), cause)
+
+    def _check(self, rule: Rule) -> None:
+        for check in rule.checks:
+            try:
+                issues = list(check(self.model))
+            except Exception as error:  # a rule must not take the others down
+                self.crashes.setdefault(rule.name, crashed(rule, error))
+                continue
+            for issue in issues:
+                self._add((rule.name, _identity(issue.tensor or issue.op or WHOLE)), _cause(rule, issue))
+
+    def _add(self, key: Key, cause: Cause) -> None:
+        self.causes.setdefault(key, []).append(cause)
+
+    # -- findings -----------------------------------------------------------------------------
+
+    def _finding(self, causes: list[Cause], surroundings: Surroundings) -> Finding:
+        first = causes[0]
+        rule = first.rule
+        try:
+            message = sentence(causes, self.backend)
+            advice = render(rule.fix, Facts(causes, self.backend))
+        except Exception as error:
+            self.crashes.setdefault(rule.name, crashed(rule, error))
+            message, advice = plain(causes, self.backend), ""
+        sites = tuple(_site(cause, surroundings) for cause in causes if cause.op is not None or cause.tensor is not None)
+        at = {id(cause.op) for cause in causes}
+        drags = {key: op for cause in causes for key, (op, _) in cause.affected.items() if key not in at}
+        return Finding(
+            rule.name,
+            rule.code,
+            _severity(first),
+            first.consequence,
+            message,
+            sites,
+            tuple(op.label for op in sorted(drags.values(), key=lambda op: op.index)),
+            _unique(tuple(e for cause in causes for e in cause.evidence)),
+            Fix("display", advice) if advice else None,
+            combined(site.fingerprint for site in sites) if sites else surroundings.fingerprint(rule.name, None, ""),
+        )
+
+
+_nobody = Op(-1, "", "", "")
+
+
+def _identity(about: object) -> object:
+    return about if isinstance(about, str) else id(about)
+
+
+def _without_echoes(mismatches: list[Mismatch]) -> Iterator[Mismatch]:
+    """Mismatches but those that only repeat a wrong container.
+
+    uint8 with zero point 128 is the same grid as int8 with 0: where int8 with 0 is wanted, the container
+    is the one thing that is wrong.
+    """
+    stored = {(id(m.op), id(m.tensor), m.port) for m in mismatches if m.dimension == "storage"}
+    for m in mismatches:
+        if m.dimension == "zero_point" and (id(m.op), id(m.tensor), m.port) in stored and where.in_the_middle(m):
+            continue
+        yield m
+
+
+def _folded_refusals(verdict: Verdict) -> dict[int, list[RefusalReason]]:
+    """A kernel's refusals by op, where mismatches of that op explain them already: one cause, one finding."""
+    explained = {id(m.op) for m in verdict.mismatches if m.consequence == "refused"}
+    kernels = {kernel.id for kernel in verdict.profile.kernels}
+    folded: dict[int, list[RefusalReason]] = {}
+    for reason in verdict.refusals:
+        if reason.claim in kernels and id(reason.op) in explained:
+            folded.setdefault(id(reason.op), []).append(reason)
+    return folded
+
+
+def _cause(rule: Rule, issue: Issue) -> Cause:
+    consequence: Consequence = issue.consequence or rule.consequence
+    return Cause(
+        rule, None, issue.op, issue.port, issue.tensor, issue.dimension, issue.found, issue.wanted, consequence,
+        extra=issue.facts, own=True,
+    )  # fmt: skip
+
+
+def _worst(seen: list[Cause]) -> Cause:
+    """One cause of all that share a key: the reader's view goes first, then the most specific rule's."""
+
+    def rank(cause: Cause) -> tuple[bool, bool, int]:
+        return (not cause.own, cause.port == "y", -(cause.selector.specificity if cause.selector is not None else 0))
+
+    best = min(seen, key=rank)  # the first of equals
+    for cause in seen:
+        if cause is best:
+            continue
+        for op, consequence in cause.affected.values():
+            best.affects(op, consequence)
+        best.evidence = _unique((*best.evidence, *cause.evidence))
+        best.trace = _unique((*best.trace, *cause.trace))
+        best.readers = _unique((*best.readers, *cause.readers))
+    return best
+
+
+def _alike(cause: Cause) -> Key:
+    """Causes with the same key are one finding with several sites."""
+    kind = cause.op.kind if cause.rule.per_kind and cause.op is not None else ""
+    found = cause.found if isinstance(cause.found, str) else None
+    wanted = cause.wanted if isinstance(cause.wanted, str) else None
+    shape = (cause.role, cause.dimension, found, wanted) if cause.selector is not None else ()
+    return (cause.rule.name, kind, cause.consequence, cause.trace, *shape)
+
+
+def _severity(cause: Cause) -> Severity:
+    if cause.own and not cause.affected and cause.rule.severity is not None:
+        return cause.rule.severity
+    return SEVERITY[cause.consequence]
+
+
+def _site(cause: Cause, surroundings: Surroundings) -> Site:
+    tensor = cause.tensor.name if cause.tensor is not None else ""
+    label, kind = (cause.op.label, cause.op.kind) if cause.op is not None else (tensor, "tensor")
+    fingerprint = surroundings.fingerprint(cause.rule.name, cause.op, cause.port)
+    return Site(label, cause.port, tensor, cause.found, cause.wanted, kind, fingerprint)
+
+
+def _unique(items: Sequence[_T]) -> tuple[_T, ...]:
+    return tuple(dict.fromkeys(items))

@@ -1,0 +1,137 @@
+"""Real backends as judges: for every op of an ONNX file, where the backend itself runs it.
+
+The backends are optional (`pip install "qlint-nn[oracles]"`) and run in child processes, because they
+print to the process's own streams and may crash. A verdict maps a node's key, its name or else its first
+output, to `integer`, `float`, `cpu`, `rejected`, `absorbed` or `skip` (cannot be told, or no arithmetic
+on data); `cpu|rejected` means that either is right.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from qlint.errors import QlintError
+
+# backend → (module, targets, packages that it needs)
+ORACLES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
+    "ort-cpu": ("qlint.oracles.ort_cpu", ("x86", "arm"), ("onnx", "onnxruntime")),
+    "qnn-htp": (
+        "qlint.oracles.qnn_htp",
+        ("v68", "v69", "v73", "v75", "v79", "v81"),
+        ("onnx", "onnxruntime", "onnxruntime_qnn"),
+    ),
+}
+TIMEOUT = 120.0  # seconds for one model
+MODELS_PER_WORKER = 150  # a fresh process now and then keeps memory bounded
+
+Outcome = Literal["runs", "refused", "crashed"]
+
+
+class OracleMissing(QlintError):
+    """There is no oracle for this backend, or its packages are not installed."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one backend does with one model."""
+
+    backend: str
+    outcome: Outcome
+    versions: dict[str, str] = field(default_factory=dict)
+    reasons: list[str] = field(default_factory=list)
+    placements: dict[str, str] = field(default_factory=dict)
+
+
+def judge(model: bytes | str | Path, backend: str, target: str) -> Answer:
+    """Ask one backend about one model, in a child process."""
+    return next(judge_many([model], backend, target))
+
+
+def judge_many(models: Iterable[bytes | str | Path], backend: str, target: str) -> Iterator[Answer]:
+    """Ask about many models, one answer each, in order. A model that kills the child is `crashed`."""
+    _require(backend, target)
+    worker: _Worker | None = None
+    for number, model in enumerate(models):
+        if worker is None or number % MODELS_PER_WORKER == 0:
+            if worker is not None:
+                worker.close()
+            worker = _Worker(backend, target)
+        answer = worker.ask(model)
+        if answer is None:
+            worker.close()
+            worker = None
+            yield Answer(f"{backend}@{target}", "crashed", reasons=["the backend crashed or did not answer in time"])
+        else:
+            yield answer
+    if worker is not None:
+        worker.close()
+
+
+def _require(backend: str, target: str) -> None:
+    from importlib.util import find_spec
+
+    if backend not in ORACLES:
+        raise OracleMissing(f"no real backend can be run here for {backend!r}", hint=f"there are {', '.join(ORACLES)}")
+    _, targets, packages = ORACLES[backend]
+    if target not in targets:
+        raise OracleMissing(f"{backend} has no target {target!r}", hint=f"there are {', '.join(targets)}")
+    if missing := [name for name in packages if find_spec(name) is None]:
+        raise OracleMissing(f"{backend} needs {', '.join(missing)}", hint='pip install "qlint-nn[oracles]"')
+
+
+class _Worker:
+    """A child process that answers one line of JSON for each path it is given."""
+
+    def __init__(self, backend: str, target: str) -> None:
+        import tempfile
+
+        self.folder = tempfile.TemporaryDirectory(prefix="qlint-oracle-")
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        root = str(Path(__file__).parents[2])
+        environment["PYTHONPATH"] = os.pathsep.join([root, *filter(None, [environment.get("PYTHONPATH")])])
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "qlint.oracles.worker", backend, target],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            cwd=self.folder.name, env=environment,
+        )  # fmt: skip
+
+    def ask(self, model: bytes | str | Path) -> Answer | None:
+        if isinstance(model, bytes):
+            path = Path(self.folder.name) / "model.onnx"
+            path.write_bytes(model)
+        else:
+            path = Path(model).resolve()
+        assert self.process.stdin is not None and self.process.stdout is not None
+        try:
+            self.process.stdin.write(f"{path}\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            return None
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.process.stdout, selectors.EVENT_READ)
+            if not selector.select(TIMEOUT):
+                return None
+        line = self.process.stdout.readline()
+        if not line:
+            return None
+        fields: dict[str, Any] = json.loads(line)
+        return Answer(**fields)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                try:
+                    stream.close()
+                except BrokenPipeError:
+                    pass
+        self.folder.cleanup()

@@ -1,0 +1,26 @@
+"""The child process of an oracle: reads model paths on stdin, answers each with one line of JSON."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+
+from qlint.oracles import ORACLES
+
+
+def main() -> None:
+    backend, target = sys.argv[1:3]
+    module = importlib.import_module(ORACLES[backend][0])
+    answers = os.fdopen(os.dup(1), "w")  # backends print to fd 1 and 2 themselves
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    os.dup2(nothing, 2)
+    for line in sys.stdin:
+        answers.write(json.dumps(module.answer(line.rstrip("\n"), target)) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()

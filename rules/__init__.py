@@ -1,0 +1,1 @@
+"""The rules: one per file, with its page, its selector or check, and its cases."""

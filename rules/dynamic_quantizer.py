@@ -1,0 +1,77 @@
+"""A scale is computed while the model runs, and the backend wants it in the file.
+
+## What it does
+
+Finds quantizers whose scale or zero point is not a constant: dynamic quantization, a scale that is an
+input of the model, or one that is computed by operators. Also the reverse, where a kernel quantizes on
+the fly and is given a static quantizer.
+
+## Why it matters on hardware
+
+An ahead-of-time compiler turns scales into multipliers and shifts. A scale that is only known at run time
+leaves nothing to turn, so the operator stays in float or the model is refused.
+
+## Example
+
+    x ─► DynamicQuantizeLinear ─► MatMulInteger
+
+## Instead
+
+    x ─ QuantizeLinear(scale=0.02, zero_point=128) ─ DQ ─► MatMul
+
+## Fix and its safety
+
+Calibrate, and write the scales as constants. Unsafe: the numbers change. If a scale is constant but
+computed by operators (a learned scale passed through abs or exp), constant folding is enough and exact.
+
+## References
+
+- ONNX, DynamicQuantizeLinear
+- Nagel et al., arXiv 2106.08295, section 2.2: static and dynamic activation ranges
+"""
+
+from qlint.graph import Model
+from qlint.lint.message import Facts
+from qlint.lint.rule import Rule
+from qlint.lint.testing import Graph, u8
+from qlint.lint.where import wanted_is
+
+
+def _what(facts: Facts) -> str:
+    known = facts.found == "no"
+    return f"the scale of {facts.port}{facts.origin} is {'fixed' if known else 'not a constant'}"
+
+
+def _why(facts: Facts) -> str:
+    return f"{facts.backend} wants it {'computed at run time' if facts.wanted == 'yes' else 'in the file'}"
+
+
+rule = Rule(
+    name="dynamic-quantizer",
+    code="QL217",
+    since="0.1.0",
+    what=_what,
+    why=_why,
+    fix="calibrate, and store scale and zero point as constants",
+    per_kind=False,
+)
+rule.explains("dynamic", about=lambda m: m.tensor)
+rule.explains("scale", where=wanted_is("constant"), about=lambda m: m.tensor)
+
+
+@rule.bad(says="the scale of input x (the model's input x) is not a constant; toy wants it in the file")
+def computed_at_run_time() -> Model:
+    g = Graph()
+    return g.model(g.op("leaky_relu", g.input() | u8(scale=None, dynamic=True)) | u8())
+
+
+@rule.good
+def constant() -> Model:
+    g = Graph()
+    return g.model(g.op("leaky_relu", g.input() | u8()) | u8())
+
+
+@rule.good
+def near_miss_where_it_is_allowed() -> Model:
+    g = Graph()
+    return g.model(g.op("add", g.input("a") | u8(scale=None, dynamic=True), g.input("b") | u8()) | u8())

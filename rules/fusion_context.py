@@ -1,0 +1,74 @@
+"""An operator does not stand where the backend can fuse it.
+
+## What it does
+
+Finds operators whose integer kernel exists only in a certain place: behind or in front of certain
+operators, or with a result that is not (or is) an output of the model.
+
+## Why it matters on hardware
+
+Many integer kernels are parts of a fused one. An operator that is taken out of that context, because its
+result is also a graph output, or because something stands in between, runs on its own and in float.
+
+## Example
+
+    conv ─► gather ─► output
+
+## Instead
+
+    conv ─► gather ─► conv ─► output
+
+## Fix and its safety
+
+Move or duplicate the operator so that the pattern is met. Whether that is exact depends on the operators.
+
+## References
+
+- ONNX Runtime, QDQ selectors: a node unit must not produce a graph output
+"""
+
+from qlint.graph import Model
+from qlint.lint.message import Facts
+from qlint.lint.rule import Rule
+from qlint.lint.testing import Graph, s8, u8
+
+
+def _output(facts: Facts) -> str:
+    return f"the result is {'an' if facts.found == 'yes' else 'not an'} output of the model"
+
+
+def _why_output(facts: Facts) -> str:
+    wanted = "is one" if facts.wanted == "yes" else "is not one"
+    return f"{facts.backend} {facts.runs} in integer only if it {wanted}"
+
+
+rule = Rule(
+    name="fusion-context",
+    code="QL404",
+    since="0.1.0",
+    what="{port} comes from {found}",
+    why="{backend} {runs} in integer only behind {wanted}",
+)
+rule.explains("produced_by")
+rule.explains("read_by", what="the result goes to {found}", why="{backend} {runs} in integer only in front of {wanted}")
+rule.explains("graph_output", what=_output, why=_why_output)
+
+
+@rule.bad(says="the result is an output of the model; toy runs a gather in integer only if it is not one")
+def result_is_an_output() -> Model:
+    g = Graph()
+    return g.model(g.op("gather", g.input() | u8(), g.constant(1)) | u8())
+
+
+@rule.bad(says="input x comes from softmax; toy runs a gather in integer only behind conv or input")
+def behind_the_wrong_operator() -> Model:
+    g = Graph()
+    y = g.op("softmax", g.input() | u8()) | u8(1 / 256)
+    return g.model(g.conv(g.op("gather", y, g.constant(1)) | u8(), w=s8()) | u8())
+
+
+@rule.good
+def in_place() -> Model:
+    g = Graph()
+    y = g.op("gather", g.input() | u8(), g.constant(1)) | u8()
+    return g.model(g.conv(y, w=s8()) | u8())

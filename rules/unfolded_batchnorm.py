@@ -1,0 +1,85 @@
+"""A batch-norm stands behind a convolution or matrix product in a quantized model.
+
+## What it does
+
+Finds batch-norms that were not folded into the operator in front of them. The finding covers what follows
+from it: the operator in front has no quantizer behind it, and the batch-norm itself stays in float.
+
+## Why it matters on hardware
+
+At inference a batch-norm is a scale and an offset per channel, which vanish into weight and bias. Left in
+the graph it separates the operator from its output quantizer. Compilers fold it into float weights, but
+not into weights that are already integers, so convolution and batch-norm both run in float.
+
+## Example
+
+    conv ─► batch_norm ─► relu ─ Q ─►
+
+## Instead
+
+    conv (weight·γ/σ, bias·γ/σ + β - μ·γ/σ) ─► relu ─ Q ─►
+
+## Fix and its safety
+
+Fold before quantizing: exact in real arithmetic. Folding under a quantized weight changes its range, so it
+has to be quantized again: unsafe. During training, simulate the folding (there are several ways, which
+differ in the statistics that they use).
+
+## References
+
+- Krishnamoorthi, arXiv 1806.08342, section 3.2.2
+- MQBench (arXiv 2111.03759), section 3.2 and Figure 3: five strategies of folding
+"""
+
+from qlint.graph import Model
+from qlint.judge import Mismatch
+from qlint.lint.rule import Rule
+from qlint.lint.testing import Graph, s8, u8
+from qlint.lint.where import missing
+
+rule = Rule(
+    name="unfolded-batchnorm",
+    code="QL401",
+    since="0.1.0",
+    what="stands behind {producer} and is not folded into it",
+    why="{backend} runs it in integer only as part of the operator in front",
+    fix="fold the batch-norm into {producer} before quantizing",
+)
+
+
+def _batch_norm(m: Mismatch) -> object:
+    """The batch-norm that a mismatch of it, or of the op in front of it, is about."""
+    if m.anchor.kind == "batch_norm":
+        return m.anchor
+    readers = [use.op for use in m.tensor.uses] if m.tensor is not None else []
+    return next((op for op in readers if op is not None and op.kind == "batch_norm"), None)
+
+
+def _in_front(m: Mismatch) -> bool:
+    return _batch_norm(m) is not None
+
+
+rule.explains("kernel", kinds="batch_norm", about=_batch_norm)
+rule.explains("quantizer", kinds="batch_norm", roles="x", where=missing, about=_batch_norm)
+rule.explains("quantizer", roles="y", where=(missing, _in_front), about=_batch_norm)
+
+
+@rule.bad(says="bn: stands behind conv1 and is not folded into it")
+def behind_a_conv() -> Model:
+    g = Graph()
+    y = g.conv(g.input() | u8(), w=s8(), name="conv1")
+    return g.model(g.op("relu", g.op("batch_norm", y, name="bn")) | u8())
+
+
+@rule.good
+def folded() -> Model:
+    g = Graph()
+    y = g.conv(g.input() | u8(), w=s8(), b=g.constant(8))
+    return g.model(g.op("relu", y) | u8())
+
+
+@rule.good
+def near_miss_another_normalization() -> Model:
+    g = Graph()
+    y = g.conv(g.input() | u8(), w=s8())
+    return g.model(g.op("instance_norm", y) | u8())

@@ -1,0 +1,54 @@
+"""The float type behind a quantizer is not one that the backend takes.
+
+## What it does
+
+Finds tensors in float16, bfloat16 or float64 where the integer kernel wants another float type around it.
+
+## Why it matters on hardware
+
+A Q/DQ pair names two types: the integers and the float type that they stand for. Kernels are matched on
+both. A model that was converted to half precision after it was quantized loses all of them.
+
+## Example
+
+    x (float16) ─ Q ─ DQ ─► conv
+
+## Instead
+
+    x (float32) ─ Q ─ DQ ─► conv
+
+## Fix and its safety
+
+Quantize the float32 model, or convert back. Scales that were rounded to half precision stay rounded.
+
+## References
+
+- ONNX, DequantizeLinear: the type of the scale is the type of the output
+"""
+
+from qlint.graph import Model
+from qlint.lint.rule import Rule
+from qlint.lint.testing import Graph, u8
+
+rule = Rule(
+    name="unsupported-dtype",
+    code="QL606",
+    since="0.1.0",
+    what="{port}{origin} is {found}",
+    why="{backend} {runs} in integer only around {wanted}",
+    fix="quantize the model in {wanted}",
+    per_kind=False,
+)
+rule.explains("dtype")
+
+
+@rule.bad(says="is float16; toy runs a transpose in integer only around float32")
+def half_precision() -> Model:
+    g = Graph()
+    return g.model(g.op("transpose", g.input(dtype="float16") | u8()) | u8())
+
+
+@rule.good
+def single_precision() -> Model:
+    g = Graph()
+    return g.model(g.op("transpose", g.input() | u8()) | u8())

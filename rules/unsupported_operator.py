@@ -1,0 +1,70 @@
+"""The backend has no integer kernel for an operator.
+
+## What it does
+
+Finds operators that no integer kernel of the backend covers, whatever quantizers they have.
+
+## Why it matters on hardware
+
+The operator runs in float or on the CPU. The integers in front of it are dequantized and those behind it
+quantized again; on an accelerator the data travels to the host and back. One such operator in the middle
+of a network can cost more than all convolutions together.
+
+## Example
+
+    conv ─► mish ─► conv
+
+## Instead
+
+    conv ─► relu ─► conv
+
+## Fix and its safety
+
+Replace the operator by one that the backend has, and train again. Unsafe. At the ends of the network it is
+usually best left alone.
+
+## References
+
+- MQBench (arXiv 2111.03759), section 4.2: swish and squeeze-and-excite on integer hardware
+- `qlint backend NAME` lists the kernels of a backend
+"""
+
+from qlint.graph import Model
+from qlint.lint.rule import Rule
+from qlint.lint.testing import Graph, s8, u8
+
+rule = Rule(
+    name="unsupported-operator",
+    code="QL601",
+    since="0.1.0",
+    what="there is no integer kernel for {native}",
+    why="{backend} cannot run {a_kind} in integer",
+    fix="replace the {kind}, or leave it out of the quantized part of the network",
+)
+rule.explains("kernel")
+rule.explains("native", what="{native} is not the form of it that has an integer kernel", why="{backend} wants {wanted}")
+
+
+@rule.bad(says="there is no integer kernel for Mish; toy cannot run a mish in integer, here the mish runs in float")
+def mish() -> Model:
+    g = Graph()
+    return g.model(g.op("mish", g.input() | u8()) | u8())
+
+
+@rule.bad(sites=2, says="2 mishes")
+def one_finding_for_all() -> Model:
+    g = Graph()
+    y = g.conv(g.op("mish", g.input() | u8()) | u8(), w=s8()) | u8()
+    return g.model(g.op("mish", y) | u8())
+
+
+@rule.good
+def supported() -> Model:
+    g = Graph()
+    return g.model(g.op("leaky_relu", g.input() | u8()) | u8())
+
+
+@rule.good
+def near_miss_not_even_a_known_operator() -> Model:
+    g = Graph()
+    return g.model(g.op("custom", g.input() | u8(), native="MyOp") | u8())

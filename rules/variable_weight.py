@@ -1,0 +1,55 @@
+"""A weight or parameter is computed while the model runs, and the backend wants a constant.
+
+## What it does
+
+Finds inputs that are not constant where the integer kernel was compiled for constant ones.
+
+## Why it matters on hardware
+
+Constant weights are packed, transposed and summed up ahead of time. A weight that is an input of the model,
+or the result of operators (a weight that is normalized or transformed in the graph), cannot be.
+
+## Example
+
+    tanh(w) / max(tanh(w)) ─ Q ─ DQ ─► conv
+
+## Instead
+
+    weight (int8) ─ DQ ─► conv
+
+## Fix and its safety
+
+Fold the computation of the weight into a constant. Safe: exact up to float rounding.
+
+## References
+
+- Zhou et al., DoReFa-Net, arXiv 1606.06160: weights that are transformed in the forward pass
+"""
+
+from qlint.graph import Model
+from qlint.lint.rule import Rule
+from qlint.lint.testing import Graph, s8, u8
+from qlint.lint.where import wanted_is
+
+rule = Rule(
+    name="variable-weight",
+    code="QL605",
+    since="0.1.0",
+    what="{port}{origin} is not a constant",
+    why="{backend} {runs} in integer only if it is one",
+    fix="fold what computes {port} of the {kind} into a constant",
+)
+rule.explains("constant", where=wanted_is(True))
+
+
+@rule.bad(says="the weight (the model's input w) is not a constant")
+def weight_is_an_input() -> Model:
+    g = Graph()
+    w = g.input("w", (8, 8, 3, 3)) | s8()
+    return g.model(g.conv(g.input() | u8(), w=w) | u8())
+
+
+@rule.good
+def constant_weight() -> Model:
+    g = Graph()
+    return g.model(g.conv(g.input() | u8(), w=s8()) | u8())

@@ -1,0 +1,21 @@
+"""Probes: small generated ONNX models to ask real backends about, the same bytes on every run and machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from .probe import Probe
+from .single import single
+
+__all__ = ["Probe", "corpora", "probes"]
+
+_CORPORA: dict[str, Callable[[int], Iterator[Probe]]] = {"single": single}
+
+
+def corpora() -> list[str]:
+    return list(_CORPORA)
+
+
+def probes(corpus: str, seed: int = 0) -> Iterator[Probe]:
+    """The probes of one corpus in a fixed order. `seed` matters to the random corpora only."""
+    return _CORPORA[corpus](seed)

@@ -1,0 +1,71 @@
+"""Ask the real backends about the probes again and store their answers in the ledger.
+
+    python tests/conformance/regenerate.py [--corpus C] [--backend B@T] [--fresh SEED] [--force]
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import ledger
+import onnx
+import probes
+
+from qlint.oracles import Answer, judge_many
+
+NOT_SCORED = ("QuantizeLinear", "DequantizeLinear", "Constant")
+# The HTP generations differ in 16-bit weights and activations only: one whole ledger, small ones for the rest.
+BACKENDS = ["ort-cpu@x86", "ort-cpu@arm", "qnn-htp@v73"]
+GENERATIONS = [f"qnn-htp@{arch}" for arch in ("v68", "v69", "v75", "v79", "v81")]
+
+
+def regenerate(corpus: str, backend: str, target: str, seed: int, force: bool) -> tuple[int, int]:
+    """Returns how many probes there are, and how many were asked."""
+    stored_as = f"{corpus}-{seed}" if seed else corpus
+    known = {} if force else ledger.read(stored_as, backend, target)
+    rows: list[ledger.Row] = []
+    ask: list[probes.Probe] = []
+    for probe in probes.probes(corpus, seed):
+        row = known.get(probe.id)
+        if row is not None and row.sha == ledger.digest(probe.model):
+            rows.append(row)
+        else:
+            ask.append(probe)
+    versions = ""
+    for probe, answer in zip(ask, judge_many((p.model for p in ask), backend, target), strict=True):
+        rows.append(_row(probe, answer))
+        versions = ", ".join(f"{k} {v}" for k, v in answer.versions.items()) or versions
+    if ask:
+        ledger.write(stored_as, backend, target, rows, versions, datetime.date.today().isoformat())
+    return len(rows), len(ask)
+
+
+def _row(probe: probes.Probe, answer: Answer) -> ledger.Row:
+    nodes = onnx.load_from_string(probe.model).graph.node
+    letters = "".join(
+        ledger.LETTERS[answer.placements.get(node.name, "skip")] for node in nodes if node.op_type not in NOT_SCORED
+    )
+    return ledger.Row(probe.id, ledger.digest(probe.model), answer.outcome, letters, "; ".join(answer.reasons))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--corpus", action="append")
+    parser.add_argument("--backend", action="append", help="NAME@TARGET")
+    parser.add_argument("--fresh", type=int, default=0, metavar="SEED", help="random corpora of another seed")
+    parser.add_argument("--force", action="store_true", help="ask again even if the probe did not change")
+    options = parser.parse_args()
+    for name in options.backend or BACKENDS:
+        backend, target = name.split("@")
+        for corpus in options.corpus or probes.corpora():
+            total, asked = regenerate(corpus, backend, target, options.fresh, options.force)
+            print(f"{name} {corpus}: {total} probes, {asked} asked", flush=True)
+
+
+if __name__ == "__main__":
+    main()

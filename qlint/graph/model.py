@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from qlint.graph.quantizer import Quantizer
 
@@ -18,6 +18,7 @@ Dim = int | str | None  # a number, a symbol, or unknown
 Shape = tuple[Dim, ...]
 
 
+@runtime_checkable
 class Data(Protocol):
     """A lazy reference to the bytes of a constant: nothing is read until someone asks."""
 

@@ -1,0 +1,103 @@
+"""What a file is, told from its content and never from its name; what cannot be read is refused in a sentence."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+from qlint.errors import ReadError
+
+HEAD = 512
+_LATER = "this version of qlint reads ONNX"
+_EXPORT = "export the network to ONNX, for example with torch.onnx.export"
+
+# (offset, magic bytes, what it is, what to do)
+_MAGIC: tuple[tuple[int, bytes, str, str], ...] = (
+    (0, b"version https://git-lfs.github.com/spec/v1", "is a Git LFS pointer, the model itself was not fetched", "run `git lfs pull`"),
+    (4, b"TFL3", f"is a TFLite model; {_LATER}", "check the ONNX file that it was converted from"),
+    (4, b"ET12", "is an ExecuTorch program, already lowered for a device", "check the model before it is lowered"),
+    (4, b"ORTM", "is an ONNX Runtime format (.ort) model", "check the .onnx file that it was made from"),
+    (0, b"GGUF", "is a GGUF file: weights for llama.cpp, without a graph", _EXPORT),
+    (0, b"\x89HDF\r\n", "is an HDF5 file: Keras weights or a Keras model", "export it to ONNX, for example with tf2onnx"),
+    (0, b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.", "is a PyTorch checkpoint of the format before 1.6: weights, no graph", _EXPORT),
+    (0, b"\x80\x02", "is a Python pickle, which qlint never executes", _EXPORT),
+    (0, b"\x80\x04", "is a Python pickle, which qlint never executes", _EXPORT),
+    (0, b"\x93NUMPY", "is a numpy array, not a model", ""),
+    (0, b"ptrt", "is a TensorRT engine, already compiled", "check the ONNX file that it was built from"),
+    (0, b"ftrt", "is a TensorRT engine, already compiled", "check the ONNX file that it was built from"),
+    (0, b"7767517\n", "is an ncnn .param file", "check the ONNX file that it was converted from"),
+    (0, b"\x1f\x8b", "is gzip-compressed", "decompress it first"),
+    (0, b"<?xml", "is XML, perhaps an OpenVINO IR", f"{_LATER}"),
+    (0, b"<!DOCTYPE", "is an HTML page: the download went wrong", "download the model again"),
+    (0, b"<html", "is an HTML page: the download went wrong", "download the model again"),
+)
+# Members of zip archives, tried in order: (name ends with, what it is, what to do)
+_MEMBERS: tuple[tuple[str, str, str], ...] = (
+    ("archive_format", f"is a torch.export archive (.pt2); {_LATER}", _EXPORT),
+    ("serialized_exported_program.json", f"is a torch.export archive; {_LATER}", _EXPORT),
+    ("constants.pkl", f"is a TorchScript archive; {_LATER}", _EXPORT),
+    ("data.pkl", "is a PyTorch checkpoint: weights without a graph", _EXPORT),
+    ("model.dlc", "is a Qualcomm DLC, already converted", "check the model that it was converted from"),
+    ("keras_metadata.pb", "is a Keras model", "export it to ONNX, for example with tf2onnx"),
+    ("config.json", "is a Keras archive", "export it to ONNX, for example with tf2onnx"),
+    (".npy", "is a numpy archive (.npz), not a model", ""),
+)
+
+
+def sniff(path: Path) -> str:
+    """The format of a model file: `onnx`.
+
+    Raises:
+        ReadError: there is no such file, or it is nothing that qlint reads; the hint says what to do.
+    """
+    subject = str(path)
+    if not path.exists():
+        raise ReadError("there is no such file", subject=subject, hint="check the path")
+    if path.is_dir():
+        raise ReadError("is a folder, not a model file", subject=subject, hint="name the model file inside it")
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+    except OSError as error:
+        raise ReadError(f"cannot be read: {error.strerror}", subject=subject) from error
+    if not head:
+        raise ReadError("is empty", subject=subject, hint="the export or the download did not finish")
+    for offset, magic, what, hint in _MAGIC:
+        if head[offset : offset + len(magic)] == magic:
+            raise ReadError(what, subject=subject, hint=hint)
+    if head.startswith(b"PK\x03\x04"):
+        raise _zip(path)
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 32:
+        raise ReadError("is a safetensors file: weights without a graph", subject=subject, hint=_EXPORT)
+    if not _looks_like_onnx(head):
+        kind = "text" if _is_text(head) else "of a format that qlint does not know"
+        raise ReadError(f"is {kind}, not a model", subject=subject, hint=_LATER)
+    return "onnx"
+
+
+def _zip(path: Path) -> ReadError:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError):
+        return ReadError("is a damaged or truncated zip archive", subject=str(path), hint="export or download it again")
+    for ending, what, hint in _MEMBERS:
+        if any(name.endswith(ending) for name in names):
+            return ReadError(what, subject=str(path), hint=hint)
+    return ReadError("is a zip archive without a model that qlint knows", subject=str(path), hint=_LATER)
+
+
+def _is_text(head: bytes) -> bool:
+    return all(byte >= 32 or byte in b"\t\r\n" for byte in head[:64])
+
+
+def _looks_like_onnx(head: bytes) -> bool:
+    """A ModelProto starts with one of its own fields, of the wire type that this field has."""
+    known = {1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 2, 26: 2}
+    key = head[0]
+    if head[0] & 128:
+        key = head[0] & 127 | (head[1] & 127) << 7 if len(head) > 1 else 0
+    number, wire = key >> 3, key & 7
+    if known.get(number) != wire:
+        return False
+    return not (number == 1 and len(head) > 1 and not 0 < head[1] < 64)  # ir_version is a small number

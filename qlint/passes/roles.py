@@ -1,0 +1,32 @@
+"""Shape arithmetic told from data: ops whose results only ever say how something is shaped or indexed."""
+
+from __future__ import annotations
+
+from qlint.graph import Model, Op, Use
+
+# Input roles that take shapes, sizes, axes and indices, never activations.
+SHAPE_ROLES = frozenset(
+    "shape sizes scales starts ends axes steps pads repeats split k axis roi sequence_lens depth output_shape".split()
+)
+_SHAPE_KINDS = {"shape", "size", "range", "constant_of_shape"}
+_INTEGERS = ("int64", "int32", "bool")
+
+
+def tell_shape_from_data(model: Model) -> None:
+    """Set `op.role` to `shape` backwards from the slots that take shapes, stopping at data."""
+    for op in reversed(model.ops):
+        for body in op.bodies.values():
+            tell_shape_from_data(body)
+        if op.role == "data" and op.outputs and (op.kind in _SHAPE_KINDS or _only_shapes(op)):
+            op.role = "shape"
+
+
+def _only_shapes(op: Op) -> bool:
+    uses = [use for tensor in op.outputs for use in tensor.uses]
+    return bool(uses) and op.outputs[0].dtype in _INTEGERS and all(_is_shape(use) for use in uses)
+
+
+def _is_shape(use: Use) -> bool:
+    if use.op is None:
+        return False
+    return use.role in SHAPE_ROLES or use.op.role == "shape" or use.op.kind in _SHAPE_KINDS

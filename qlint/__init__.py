@@ -7,9 +7,26 @@ why, with what consequence and on whose evidence. Everything is imported on firs
 from __future__ import annotations
 
 import os as _os
+from typing import TYPE_CHECKING, Any
 
 _here = _os.path.dirname(_os.path.abspath(__file__))
 if not _os.path.isdir(_os.path.join(_here, "rules")):  # a source checkout: rules/ and profiles/ lie beside us
     __path__.append(_os.path.dirname(_here))
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from qlint.api import check, load
+    from qlint.profile import Profile
+    from qlint.report.result import Report
+
+__all__ = ["Profile", "Report", "__version__", "check", "load"]
+_LAZY = {"check": "qlint.api", "load": "qlint.api", "Profile": "qlint.profile", "Report": "qlint.report.result"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'qlint' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_LAZY[name]), name)

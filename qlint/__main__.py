@@ -1,0 +1,5 @@
+"""`python -m qlint` is `qlint`."""
+
+from qlint.cli import main
+
+main()

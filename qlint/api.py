@@ -1,0 +1,92 @@
+"""The library: `qlint.check(model, backend=...) -> Report`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from qlint.errors import QlintError, RuleError
+from qlint.graph import Model
+from qlint.lint import registry
+from qlint.lint.rule import Rule
+from qlint.lint.run import lint
+from qlint.lint.select import select as choose
+from qlint.profile import Profile
+from qlint.profile import load as load_profile
+from qlint.report.result import Failure, Report, Result, summarize
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def load(path: str | Path, input_shapes: Shapes | None = None) -> Model:
+    """The canonical model in a file: compute ops, with quantizers on their uses.
+
+    Raises:
+        ReadError: the file cannot be read; the hint says what to do.
+    """
+    from qlint.passes import canonical
+    from qlint.readers import read
+
+    return canonical(read(path), input_shapes)
+
+
+def check(
+    model: str | Path | Model | Sequence[str | Path],
+    backend: str | Profile | Iterable[str | Profile] = (),
+    *,
+    select: Iterable[str] = (),
+    ignore: Iterable[str] = (),
+    extend_select: Iterable[str] = (),
+    fallback: bool = True,
+    input_shapes: Shapes | None = None,
+) -> Report:
+    """Hold models against backends and lint them.
+
+    Args:
+        model: a path, several, or a model from `load`.
+        backend: names (`qnn-htp`, `qnn-htp@v68`, a path to a profile) or profiles; none: only what no backend is needed for.
+        select, ignore, extend_select: rules by name, code, code prefix, category or glob.
+        fallback: False judges as if the backend had nothing to fall back to.
+        input_shapes: by input name, in place of the file's own.
+
+    A model that cannot be read is in `Report.errors` and hides no other.
+
+    Raises:
+        ProfileError: a backend is unknown or its profile not valid.
+        RuleError: a selector meets no rule.
+    """
+    backends = [backend] if isinstance(backend, (str, Profile)) else list(backend)
+    profiles = [b if isinstance(b, Profile) else load_profile(b) for b in backends]
+    known = registry.load()
+    rules = choose(known.rules, select, ignore, extend_select)
+    report = Report(errors=[_failure("", problem) for problem in known.problems])
+    for one in [model] if isinstance(model, (str, Path, Model)) else list(model):
+        name = one.name if isinstance(one, Model) else str(one)
+        try:
+            loaded = one if isinstance(one, Model) else load(one, input_shapes)
+        except QlintError as error:
+            report.errors.append(_failure(name, error))
+            continue
+        for profile in profiles or [None]:
+            result, crashes = _judge(name, loaded, profile, rules, known.rules, fallback)
+            report.results.append(result)
+            report.errors += [_failure(name, crash) for crash in crashes]
+    return report
+
+
+def _judge(
+    name: str, model: Model, profile: Profile | None, rules: list[Rule], known: list[Rule], fallback: bool
+) -> tuple[Result, list[RuleError]]:
+    if profile is None:
+        findings, crashes = lint(model, rules, known=known)
+        return summarize(name, model, None, findings), crashes
+    from qlint.judge import judge
+
+    verdict = judge(model, profile, fallback=fallback)
+    findings, crashes = lint(verdict, rules, known=known)
+    return summarize(name, model, verdict, findings), crashes
+
+
+def _failure(name: str, error: QlintError) -> Failure:
+    subject = error.subject if error.subject and error.subject != name else ""
+    return Failure(name or subject, f"{subject}: {error.message}" if subject and name else error.message, error.hint)

@@ -67,7 +67,7 @@ def check(
         except QlintError as error:
             report.errors.append(_failure(name, error))
             continue
-        for profile in profiles or [None]:
+        for profile in (*profiles,) or (None,):
             result, crashes = _judge(name, loaded, profile, rules, known.rules, fallback)
             report.results.append(result)
             report.errors += [_failure(name, crash) for crash in crashes]

@@ -30,7 +30,6 @@ Export with fixed shapes, or set them in the file. Safe for models that are used
 
 from qlint.graph import Model
 from qlint.judge import Mismatch
-from qlint.lint.message import Facts
 from qlint.lint.rule import Rule
 from qlint.lint.testing import Graph, s8, u8
 

@@ -54,8 +54,8 @@ rule = Rule(
     name="operator-constraint",
     code="QL603",
     since="0.1.0",
-    what=lambda facts: _WHAT[_head(facts)].format_map(facts),  # type: ignore[arg-type]
-    why=lambda facts: _WHY.get(_head(facts), "{backend} {runs} in integer only with {wanted}").format_map(facts),  # type: ignore[arg-type]
+    what=lambda facts: _WHAT[_head(facts)].format_map(facts),
+    why=lambda facts: _WHY.get(_head(facts), "{backend} {runs} in integer only with {wanted}").format_map(facts),
 )
 rule.explains("|".join(_WHAT))
 

@@ -33,7 +33,7 @@ def run() -> int:
         return 130
     except BrokenPipeError:
         return 0
-    except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback for bad input
+    except Exception as error:
         if hasattr(error, "format_message"):  # a usage error
             print(f"qlint: {error.format_message()}", file=sys.stderr)
             return 2

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 
-class Format(str, Enum):
+class Format(StrEnum):
     """Output formats."""
 
     text = "text"
@@ -18,7 +18,7 @@ class Format(str, Enum):
     json = "json"
 
 
-class FailOn(str, Enum):
+class FailOn(StrEnum):
     """Severities."""
 
     error = "error"

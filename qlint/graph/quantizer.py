@@ -85,7 +85,7 @@ class Quantizer:
     def levels(self) -> int:
         """Number of integers on the grid (of a float grid: of its codes)."""
         if self.grid == "float":
-            return 2 ** int("".join(c for c in self.storage.split("e")[0] if c.isdigit()) or 8)
+            return 1 << int("".join(c for c in self.storage.split("e")[0] if c.isdigit()) or 8)
         return int(self.qmax - self.qmin) + 1
 
     @property

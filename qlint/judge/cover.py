@@ -18,6 +18,7 @@ _PLACE: dict[str, Where | None] = {
     "cpu": "cpu", "float": "float", "rejected": "rejected", "refused": "rejected", "unknown": "unknown",
     "wrong": None, "slow": None, "note": None,
 }  # fmt: skip
+_RELATIONS = {"bias_scale", "same", "same_storage"}
 CONSEQUENCE: dict[Where, Consequence] = {"cpu": "cpu", "float": "float", "unknown": "unknown", "rejected": "refused"}
 
 
@@ -148,7 +149,11 @@ class _Judge:
         self, op: Op, ready: Ready, chain: Chain, misses: list[Miss], consequence: Consequence, evidence: tuple[str, ...]
     ) -> None:
         for miss in misses:
-            trace = tuple(step.because or step.id for step in self.prepared.trace(miss.tensor))
+            related = [miss.tensor]
+            if miss.dimension in _RELATIONS:  # a step on any of the ports that are compared may be why
+                related += [use.tensor for use in chain.anchor.uses.values()]
+            steps = {step.id: step.because or step.id for tensor in related for step in self.prepared.trace(tensor)}
+            trace = tuple(steps.values())
             self.verdict.mismatches.append(
                 Mismatch(
                     ready.kernel.id, miss.op or chain.anchor, op, miss.role or miss.port, miss.tensor, miss.dimension,

@@ -8,8 +8,8 @@ from dataclasses import replace
 from qlint.graph import Op
 from qlint.judge.kernels import Kernels, Ready
 from qlint.judge.pattern import Chain, only_use
-from qlint.judge.prepare import Prepared, readers
 from qlint.judge.ports import RELATION
+from qlint.judge.prepare import Prepared, readers
 from qlint.judge.verdict import Miss, Verdict
 
 LONGEST_PATTERN = 6

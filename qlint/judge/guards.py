@@ -198,10 +198,11 @@ def _tensors(chain: Chain) -> Iterator[Any]:
 
 
 def _static(wanted: bool, chain: Chain, _: Prepared) -> Iterator[Miss]:
-    for tensor in _tensors(chain):
-        if tensor.dynamic == wanted:
-            yield Miss("", "dynamic_shape", list(tensor.shape or ()), "numbers", SHAPE, "", chain.anchor, tensor)
-            return
+    dynamic = next((tensor for tensor in _tensors(chain) if tensor.dynamic), None)
+    if wanted and dynamic is not None:
+        yield Miss("", "dynamic_shape", list(dynamic.shape or ()), "numbers", SHAPE, "", chain.anchor, dynamic)
+    elif not wanted and dynamic is None:
+        yield _about(chain.anchor, "static_shape", "numbers", "a symbolic dimension", SHAPE)
 
 
 def _known_shapes(_wanted: bool, chain: Chain, _: Prepared) -> Iterator[Miss]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -70,7 +70,7 @@ def kinds_of(names: str, own: dict[str, str], depth: int = 0) -> frozenset[str]:
     return frozenset(kinds)
 
 
-def chains(steps: tuple[Step, ...], anchor: Op, quantizers: dict[int, tuple[object, ...]]) -> Iterator[Chain]:
+def chains(steps: tuple[Step, ...], anchor: Op, quantizers: Mapping[int, tuple[object, ...]]) -> Iterator[Chain]:
     """Every chain from `anchor` that matches, longest first.
 
     A chain goes on only over a tensor with exactly one use, which is not a graph output. `quantizers`
@@ -81,7 +81,7 @@ def chains(steps: tuple[Step, ...], anchor: Op, quantizers: dict[int, tuple[obje
 
 
 def _extend(
-    steps: tuple[Step, ...], at: int, ops: tuple[Op, ...], entries: tuple[str, ...], quantizers: dict[int, tuple[object, ...]]
+    steps: tuple[Step, ...], at: int, ops: tuple[Op, ...], entries: tuple[str, ...], quantizers: Mapping[int, tuple[object, ...]]
 ) -> Iterator[tuple[tuple[Op, ...], tuple[str, ...]]]:
     if at == len(steps):
         yield ops, entries

@@ -189,7 +189,7 @@ def _scale_holds(wanted: Any, q: Quantizer, _: Port) -> bool:
         "nonzero": all(s != 0 for s in q.scale),
         "positive": all(s > 0 for s in q.scale),
         "power-of-two": q.power_of_two,
-    }[wanted]  # type: ignore[no-any-return]
+    }[wanted]
 
 
 def _zero_point_holds(wanted: Any, q: Quantizer, _: Port) -> bool:

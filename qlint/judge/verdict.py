@@ -66,6 +66,8 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class RefusalReason:
+    """A claim of the profile that makes the backend refuse the whole model, and the first node that meets it."""
+
     claim: str
     because: str
     op: Op | None

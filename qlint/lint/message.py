@@ -68,7 +68,7 @@ class Facts:
         """For `str.format_map`: a property of this class, or an extra fact of a graph rule."""
         if name in self.extra:
             return words.values([cause.extra.get(name) for cause in self.causes])
-        if name.startswith("_") or not hasattr(type(self), name) and name not in ("backend", "dimension"):
+        if name.startswith("_") or (not hasattr(type(self), name) and name not in ("backend", "dimension")):
             raise KeyError(f"a message names {name!r}, which is not a fact")
         return str(getattr(self, name))
 
@@ -179,7 +179,7 @@ def _source(tensor: Tensor) -> tuple[str, str]:
 
 def render(text: Text, facts: Facts) -> str:
     """A template or function, filled in."""
-    return text.format_map(facts) if isinstance(text, str) else text(facts)  # type: ignore[arg-type]
+    return text.format_map(facts) if isinstance(text, str) else text(facts)
 
 
 def sentence(causes: Sequence[Cause], backend: str) -> str:

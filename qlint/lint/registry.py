@@ -67,7 +67,7 @@ def load(paths: Sequence[Path | str] = (), *, plugins: bool = True) -> Registry:
         _load_plugins(registry)
     for path in paths:
         for file in _files(Path(path), registry):
-            _collect(registry, str(file), lambda file=file: _import_file(file))  # type: ignore[misc]
+            _collect(registry, str(file), lambda file=file: _import_file(file))
     return registry
 
 
@@ -76,7 +76,7 @@ def _built_in() -> Registry:
     registry = Registry()
     package = importlib.import_module("qlint.rules")
     for info in pkgutil.iter_modules(package.__path__, "qlint.rules."):
-        _collect(registry, info.name, lambda name=info.name: importlib.import_module(name))  # type: ignore[misc]
+        _collect(registry, info.name, lambda name=info.name: importlib.import_module(name))
     return registry
 
 
@@ -94,9 +94,9 @@ def _load_plugins(registry: Registry) -> None:
         if isinstance(loaded, Rule):
             registry.add(loaded, origin)
         elif isinstance(loaded, ModuleType):
-            _collect(registry, origin, lambda loaded=loaded: loaded)  # type: ignore[misc]
+            _collect(registry, origin, lambda loaded=loaded: loaded)
             for info in pkgutil.iter_modules(getattr(loaded, "__path__", ()), loaded.__name__ + "."):
-                _collect(registry, f"{origin}: {info.name}", lambda name=info.name: importlib.import_module(name))  # type: ignore[misc]
+                _collect(registry, f"{origin}: {info.name}", lambda name=info.name: importlib.import_module(name))
         else:
             problem = f"is {type(loaded).__name__!r} and neither a module nor a Rule"
             registry.problems.append(RuleError(problem, subject=origin))

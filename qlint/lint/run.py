@@ -16,8 +16,8 @@ from qlint.lint import where
 from qlint.lint.finding import SEVERITIES, Finding, Fix, Severity, Site
 from qlint.lint.fingerprint import Surroundings, combined
 from qlint.lint.message import Cause, Facts, plain, render, sentence
-from qlint.lint.trace import because
 from qlint.lint.rule import Claims, Explains, Issue, Rule, crashed
+from qlint.lint.trace import because
 
 Key = tuple[object, ...]
 WHOLE = "model"  # what a cause without a tensor and an op is about

@@ -23,7 +23,7 @@ def unwanted(m: Mismatch) -> bool:
 
 def mixed(m: Mismatch) -> bool:
     """The readers of an output see different quantizers."""
-    return m.found == MIXED
+    return bool(m.found == MIXED)
 
 
 def weight(m: Mismatch) -> bool:
@@ -75,7 +75,7 @@ def in_the_middle(m: Mismatch) -> bool:
 
 def wants_fixed(m: Mismatch) -> bool:
     """A scale or zero point is prescribed, not merely a property of it."""
-    return m.wanted in ("qmin", "nonzero") and m.dimension == "zero_point" or isinstance(m.wanted, tuple)
+    return (m.wanted in ("qmin", "nonzero") and m.dimension == "zero_point") or isinstance(m.wanted, tuple)
 
 
 def _storages(value: object) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ on data); `cpu|rejected` means that either is right.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -130,8 +131,6 @@ class _Worker:
         self.process.wait()
         for stream in (self.process.stdin, self.process.stdout):
             if stream is not None:
-                try:
+                with contextlib.suppress(BrokenPipeError):
                     stream.close()
-                except BrokenPipeError:
-                    pass
         self.folder.cleanup()

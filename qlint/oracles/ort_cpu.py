@@ -59,7 +59,7 @@ def answer(path: str, target: str) -> dict[str, Any]:
                 session = ort.InferenceSession(str(renamed), options, providers=["CPUExecutionProvider"])
             finally:
                 renamed.unlink(missing_ok=True)
-        except Exception as error:  # noqa: BLE001 - the runtime's exceptions share no base class
+        except Exception as error:
             placements = dict.fromkeys(judged.values(), "rejected")
             return {**base, "outcome": "refused", "reasons": [_clean(str(error))], "placements": placements}
         optimized = onnx.load(options.optimized_model_filepath, load_external_data=False)
@@ -154,15 +154,15 @@ def _type_of(node: onnx.NodeProto, types: dict[str, int]) -> int:
     attributes = {a.name: a for a in node.attribute}
     inputs = list(node.input)
     if node.op_type == "Constant" and "value" in attributes:
-        return attributes["value"].t.data_type
+        return int(attributes["value"].t.data_type)
     if node.op_type == "QuantizeLinear":
         if len(inputs) > 2 and inputs[2]:
             return types.get(inputs[2], 0)
-        return attributes["output_dtype"].i if "output_dtype" in attributes else TensorProto.UINT8
+        return int(attributes["output_dtype"].i) if "output_dtype" in attributes else TensorProto.UINT8
     if node.op_type == "DequantizeLinear":
         return types.get(inputs[1], TensorProto.FLOAT)
     if node.op_type in ("Cast", "ConstantOfShape") and "to" in attributes:
-        return attributes["to"].i
+        return int(attributes["to"].i)
     if node.op_type in ("Shape", "Size", "ArgMax", "ArgMin", "NonZero"):
         return TensorProto.INT64
     if node.op_type in ("Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Not", "And", "Or", "IsNaN"):
@@ -195,6 +195,6 @@ def _run(session: ort.InferenceSession) -> str:
         feeds[value.name] = np.zeros([d if isinstance(d, int) else 1 for d in value.shape], dtypes[kind])
     try:
         session.run(None, feeds)
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         return str(error)
     return ""

@@ -84,7 +84,7 @@ def _compile(path: str, arch: str) -> tuple[dict[str, str], list[str], str]:
                     if original := _ORIGINAL.match(node.name):
                         assigned[original[1]] = part.ep_name
             del session
-        except Exception as failure:  # noqa: BLE001 - the runtime's exceptions share no base class
+        except Exception as failure:
             error = str(failure)
         finally:
             os.dup2(saved[0], 1)

@@ -6,7 +6,7 @@ from qlint.graph import Model, Op, Use
 
 # Input roles that take shapes, sizes, axes and indices, never activations.
 SHAPE_ROLES = frozenset(
-    "shape sizes scales starts ends axes steps pads repeats split k axis roi sequence_lens depth output_shape".split()
+    ["shape", "sizes", "scales", "starts", "ends", "axes", "steps", "pads", "repeats", "split", "k", "axis", "roi", "sequence_lens", "depth", "output_shape"]
 )
 _SHAPE_KINDS = {"shape", "size", "range", "constant_of_shape"}
 _INTEGERS = ("int64", "int32", "bool")

@@ -61,7 +61,7 @@ class _Walk:
     def _follow_values(self, op: Op) -> None:
         """Shape arithmetic on symbols; what is all numbers becomes a constant."""
         out = op.outputs[0]
-        if out.data is not None or "x" not in op.uses and "x0" not in op.uses and "lhs" not in op.uses:
+        if out.data is not None or ("x" not in op.uses and "x0" not in op.uses and "lhs" not in op.uses):
             return
         values = self._values(op)
         if values is None:
@@ -129,7 +129,7 @@ def _dtype(op: Op, number: int) -> str:
         return "float32"
     if op.kind == "constant_of_shape":
         value = op.attrs.get("value")
-        return value.dtype if hasattr(value, "dtype") else "float32"
+        return str(value.dtype) if value is not None and hasattr(value, "dtype") else "float32"
     role = "lhs" if op.kind == "where" else "x" if "x" in op.uses else next(iter(op.uses), "")
     return op.uses[role].tensor.dtype if role in op.uses and op.kind != "custom" else ""
 
@@ -272,7 +272,8 @@ def _reshape(op: Op, walk: _Walk) -> Shapes:
     ]
     if -1 in out:
         at = out.index(-1)
-        rest, size = [d for d in out if d != -1], list(x) if x is not None else [None]
+        rest: list[Dim] = [d for d in out if d != -1]
+        size: list[Dim] = list(x) if x is not None else [None]
         for d in list(rest):  # symbols on both sides cancel
             if not isinstance(d, int) and d is not None and d in size:
                 rest.remove(d)
@@ -370,7 +371,7 @@ def _slice(op: Op, walk: _Walk) -> Shapes:
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=False):
         size = x[axis]
         numbers = isinstance(size, int) and isinstance(start, int) and isinstance(end, int) and isinstance(step, int)
-        out[axis] = len(range(*slice(start, end, step).indices(size))) if numbers else None  # type: ignore[arg-type]
+        out[axis] = len(range(*slice(start, end, step).indices(size))) if numbers else None
     return [tuple(out)]
 
 
@@ -511,7 +512,7 @@ _RULES: dict[str, Callable[[Op, _Walk], Shapes]] = {
     "rnn": _recurrent, "top_k": _top_k, "constant_of_shape": _from_shape_input, "shape": _shape_op, "size": _shape_op,
     "if": _bodies, "loop": _bodies, "scan": _bodies, "where": _elementwise, "sum": _elementwise, "mean": _elementwise,
     "constant": lambda op, _: [op.outputs[0].shape], "range": lambda _op, _: [(None,)],
-    **{kind: _pool for kind in CLASSES["pool"]},
-    **{kind: _reduce for kind in CLASSES["reduce"]},
-    **{kind: _elementwise for kind in (*CLASSES["binary"], "equal", "greater", "less", "greater_or_equal", "less_or_equal", "and", "or", "xor", "mod")},
+    **dict.fromkeys(CLASSES["pool"], _pool),
+    **dict.fromkeys(CLASSES["reduce"], _reduce),
+    **dict.fromkeys((*CLASSES["binary"], "equal", "greater", "less", "greater_or_equal", "less_or_equal", "and", "or", "xor", "mod"), _elementwise),
 }  # fmt: skip

@@ -77,6 +77,8 @@ class DtypeTuples(_Data):
 
 
 class Bounds(_Data):
+    """An inclusive range; an end that is left out is open."""
+
     min: float | None = None
     max: float | None = None
 

@@ -423,7 +423,8 @@ class _File:
     def _attribute(self, span: Span) -> tuple[str, Any, list[Span], str]:
         """(name, value, graphs, reference to an attribute of the enclosing function)."""
         buffer = self.buffer
-        name, reference, kind, value = "", "", 0, None
+        name, reference, kind = "", "", 0
+        value: Any = None
         many: list[Any] = []
         graphs: list[Span] = []
         for number, wire, a, b in fields(buffer, *span):
@@ -488,7 +489,7 @@ class _File:
             raise ReadError(f"has function calls nested more than {MAX_DEPTH} deep, or a function that calls itself")
         prefix = f"{call.name or next(iter(call.outputs), call.op_type)}/"
         renamed = dict(zip(function.inputs, call.inputs, strict=False))
-        renamed |= {name: "" for name in function.inputs[len(call.inputs) :]}
+        renamed |= dict.fromkeys(function.inputs[len(call.inputs):], "")
         renamed |= dict(zip(function.outputs, call.outputs, strict=False))
         arguments = {**function.defaults, **self._attributes(call, None, scope)}
         inner = _Scope(
@@ -496,7 +497,7 @@ class _File:
         )
 
         def name_of(name: str) -> str:
-            return renamed[name] if name in renamed else f"{prefix}{name}" if name else ""
+            return renamed.get(name, f"{prefix}{name}" if name else "")
 
         for node in function.nodes:
             inlined = _Node(

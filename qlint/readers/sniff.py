@@ -88,7 +88,7 @@ def _zip(path: Path) -> ReadError:
 
 
 def _is_text(head: bytes) -> bool:
-    return all(byte >= 32 or byte in b"\t\r\n" for byte in head[:64])
+    return all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head[:64])
 
 
 def _looks_like_onnx(head: bytes) -> bool:

@@ -103,7 +103,7 @@ def _finding(console: Console, finding: Finding) -> None:
 
 
 def _footer(report: Report) -> str:
-    counts = Counter(f.severity for f in report.findings)
+    counts: Counter[str] = Counter(f.severity for f in report.findings)
     words = [f"{counts[s]} {name}{'' if counts[s] == 1 else 's'}" for s, name in (("error", "error"), ("warning", "warning"), ("info", "note")) if counts[s]]
     if report.errors:
         words.append(f"{len(report.errors)} could not be checked")

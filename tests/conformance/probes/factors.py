@@ -130,7 +130,7 @@ def grids() -> Iterator[Factor]:
     for first, second in (("u8", "s8"), ("s8", "u8"), ("u8", "u16"), ("u16", "u8"), ("s8", "s16")):
         yield Factor("x-y", f"{first}-{second}", lambda s, f=first, g=second: (regrid(s, g, s.ys), regrid(s, f, s.xs)))  # type: ignore[misc]
     for grid in ("s8", "u16"):
-        yield Factor("x2", grid, lambda s, g=grid: regrid(s, g, [s.xs[1]] if len(s.xs) > 1 else s.w and [] or skip()))  # type: ignore[misc]
+        yield Factor("x2", grid, lambda s, g=grid: regrid(s, g, [s.xs[1]] if len(s.xs) > 1 else (s.w and []) or skip()))  # type: ignore[misc]
 
 
 def skip() -> list[str]:

@@ -14,14 +14,13 @@ from .quant import FLOAT_STORAGE, Quant, Series, of_bias, of_range, of_weights
 WEIGHT_AXIS = {"Conv": 0, "ConvTranspose": 1, "Gemm": 1, "MatMul": -1}
 # Operators that keep the quantizer of their input: calibration tools give both tensors the same one.
 KEEPS_RANGE = frozenset(
-    "MaxPool Reshape Flatten Squeeze Unsqueeze Transpose Slice Gather GatherElements Expand Tile Split Resize Identity "
-    "DepthToSpace SpaceToDepth Dropout ReduceMax ReduceMin GlobalMaxPool".split()
+    ["MaxPool", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Gather", "GatherElements", "Expand", "Tile", "Split", "Resize", "Identity", "DepthToSpace", "SpaceToDepth", "Dropout", "ReduceMax", "ReduceMin", "GlobalMaxPool"]
 )
 CLAMPS = frozenset({"Relu", "Clip"})
 HOSTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Mul", "BatchNormalization"})
 # Constant inputs that tools quantize besides weights: operands of element-wise and normalisation operators.
 OPERANDS = frozenset(
-    "Add Sub Mul Div Max Min Pow Where Concat PRelu Gather LayerNormalization InstanceNormalization".split()
+    ["Add", "Sub", "Mul", "Div", "Max", "Min", "Pow", "Where", "Concat", "PRelu", "Gather", "LayerNormalization", "InstanceNormalization"]
 )
 
 

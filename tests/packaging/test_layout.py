@@ -1,0 +1,17 @@
+"""What is on disk is what is packaged."""
+
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_package_is_listed():
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    found = {".".join(p.parent.relative_to(ROOT).parts) for p in (ROOT / "qlint").rglob("__init__.py")}
+    assert listed == found | {"qlint.rules", "qlint.profiles"}
+
+
+def test_rules_and_profiles_are_flat():
+    for folder in ("rules", "profiles"):
+        assert not [p for p in (ROOT / folder).iterdir() if p.is_dir() and p.name != "__pycache__"]

@@ -1,0 +1,51 @@
+"""Every profile loads, in every target and revision, and every claim has its evidence."""
+
+import pytest
+
+from qlint.errors import ProfileError
+from qlint.judge.kernels import Kernels
+from qlint.profile import load, names
+from qlint.profile.load import read_raw
+from qlint.profile.validate import claims
+
+
+def everywhere():
+    for name in names():
+        profile = load(name)
+        yield name
+        for overlay in {*profile.targets, *profile.target, *profile.revision}:
+            yield f"{name}@{overlay}"
+
+
+@pytest.mark.parametrize("name", sorted(everywhere()))
+def test_loads(name):
+    profile = load(name)
+    Kernels(profile)
+    for _, claim in claims(profile):
+        assert all(ref in profile.evidence for ref in claim.evidence)
+
+
+def test_a_user_profile_extends_and_overlays(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('id = "mine"\ntitle = "Mine"\nextends = "ort-cpu"\ndrop = ["concat"]\n', encoding="utf-8")
+    mine, theirs = load(str(path)), load("ort-cpu")
+    assert {k.id for k in theirs.kernels} - {k.id for k in mine.kernels} == {"concat"}
+    assert read_raw(path)["extends"] == "ort-cpu"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('id = "a"\ntitle = "A"\nextends = "nothing"\n', "unknown backend"),
+        ('id = "a"\n', "title"),
+        ('id = "a"\ntitle = "A"\n[[kernels]]\nid="k"\nmatch="conv"\nruns="integer"\nevidence="e"\n', "evidence"),
+        ('id = "a"\ntitle = "A"\n[[kernels]]\nid="k"\nmatch="conv"\nports={x="q9"}\nruns="integer"\nevidence="e"\n[evidence.e]\nkind="inferred"\nref="x"\n', "q9"),
+        ("id = ", "TOML"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, text, says):
+    path = tmp_path / "bad.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ProfileError) as error:
+        load(str(path))
+    assert says in str(error.value)

@@ -51,9 +51,8 @@ def ports(chain: Chain, name: str, prepared: Prepared) -> Iterator[Port]:
     if name == "y":
         yield _output(name, chain.last, 0, prepared)
     elif name == "y*":
-        for number, tensor in enumerate(chain.last.outputs):
-            if tensor.uses:
-                yield _output(name, chain.last, number, prepared)
+        for number in range(len(chain.last.outputs)):
+            yield _output(name, chain.last, number, prepared)
     elif name == "x*":
         for role in chain.anchor.uses:
             if _VARIADIC.match(role) or role in ("lhs", "rhs"):

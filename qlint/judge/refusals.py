@@ -100,6 +100,14 @@ def _zero_scale(_op: Op, _wanted: bool, quantizer: Quantizer | None) -> str | No
     return "scale 0" if any(s == 0 for s in quantizer.scale) else None
 
 
+def _scale_length(op: Op, _wanted: bool, quantizer: Quantizer | None) -> str | None:
+    if quantizer is None or quantizer.granularity != "channel" or quantizer.scale is None or "x" not in op.uses:
+        return None
+    shape, axis = op.uses["x"].tensor.shape, quantizer.axis or 0
+    size = shape[axis] if shape is not None and -len(shape) <= axis < len(shape) else None
+    return f"{len(quantizer.scale)} scales for {size} channels" if isinstance(size, int) and size != len(quantizer.scale) else None
+
+
 _NODE_TESTS: tuple[tuple[str, Callable[[Op, Any, Quantizer | None], str | None]], ...] = (
     ("native", _native),
     ("domain", _domain),
@@ -109,4 +117,5 @@ _NODE_TESTS: tuple[tuple[str, Callable[[Op, Any, Quantizer | None], str | None]]
     ("missing_inputs", _missing_inputs),
     ("per_channel_below_opset", _per_channel_below),
     ("zero_scale", _zero_scale),
+    ("scale_length", _scale_length),
 )

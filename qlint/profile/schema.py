@@ -153,6 +153,7 @@ class When(_Data):
     missing_inputs: bool | None = None
     per_channel_below_opset: int | None = None
     zero_scale: bool | None = None
+    scale_length: bool | None = None  # a per-channel scale that is not as long as its axis
     format: Names = ()
     guards: tuple[Guard, ...] = ()
     kinds: Names = ()

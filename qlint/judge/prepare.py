@@ -110,7 +110,7 @@ def _look_forward(prepared: Prepared, step: Prepare, op: Op) -> None:
         if any(prepared.of(use) for use in tensor.uses):
             continue
         for use in tensor.uses:
-            if use.kind == "op":
+            if use.kind != "dead":
                 prepared.set(use, (inherited,), step)
 
 

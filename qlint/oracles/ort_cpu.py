@@ -1,198 +1,216 @@
 """ONNX Runtime's CPU provider as a judge: what its graph optimizer made of each node.
 
-The nodes are renamed to `op0`, `op1` ... in a copy of the model; the optimizer keeps the name of a node
-when it replaces it by an integer kernel. The optimized graph (ORT_ENABLE_EXTENDED, because ENABLE_ALL
-adds nodes that depend on the CPU) is saved and read:
+The nodes are renamed to `op0`, `op1` ... in a copy of the model; the optimizer keeps the name of a node when
+it replaces it by an integer kernel. The optimized graph (ORT_ENABLE_EXTENDED, because ENABLE_ALL adds nodes
+that depend on the CPU) is saved, and each original node looked up in it.
 
-* a node that became QLinear*, QGemm, MatMulInteger* ... is `integer`, and so is one that is still there
-  and whose data input is an integer tensor now;
-* one that is still there on float data, or that a float fusion swallowed, is `float`;
-* a Relu or Clip that is gone is `absorbed` if what feeds it is integer, or nothing but a dequantizer;
-* data movement that is gone, and arithmetic on shapes and indices, is `skip`.
+A node that is still there under its name, perhaps as another kernel, is
+  `integer`   if that is a QLinear*, QGemm, MatMulInteger* ... kernel, or the same operator whose data input is an
+              integer tensor now (MaxPool on uint8, Reshape on int8: data movement is integer if it moves integers).
+              MatMulNBits counts where it quantizes its input on the fly (accuracy level 4, the default when the
+              optimizer makes it; measured to hold for 4 and 8 bits, and for 2 bits in blocks of 32 to 128);
+  `float`     if its data are floats;
+  `skip`      if they are neither: indices, shapes, booleans.
+A node that is gone is looked for in the regions (see regions.py) that cover it:
+  `integer`   if the region is this node alone and all its kernels are integer (an inlined function);
+  `absorbed`  if integer kernels took it in, or if nothing is left of it between a DequantizeLinear and a
+              QuantizeLinear (a Relu that the zero point replaces, an Identity);
+  `float`     if a float kernel took it in, or if it vanished into the QuantizeLinear behind a float kernel or
+              behind a graph input (nothing integer runs in its place);
+  `skip`      if regions disagree, mix integer and float kernels, or cannot be told; for data movement between a
+              float tensor and a quantizer; for all that is computed from constants or from shapes alone, and for
+              DynamicQuantizeLinear, which is a quantizer.
+
+The session is run once on zeros, since some kernels refuse only then; the node in the message is `rejected`.
+With symbolic dimensions a failure counts only if the unoptimized model runs on the same input.
 """
 
 from __future__ import annotations
 
 import re
 import tempfile
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import onnx
 import onnxruntime as ort
-from onnx import TensorProto
+
+from qlint.oracles.onnx_graph import FLOATS, GRIDS, QUANTIZERS, Traced, constants, opsets, shape_values, symbolic, tensor_types, trace, zeros
+from qlint.oracles.regions import Region, regions
 
 ort.set_default_logger_severity(4)
 VERSIONS = {"onnxruntime": ort.__version__}
-QUANTIZERS = ("QuantizeLinear", "DequantizeLinear", "Constant")
-_INTEGER_OPS = {"QGemm", "ConvInteger", "MatMulInteger", "MatMulInteger16", "MatMulIntegerToFloat", "QAttention",
-                "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "DynamicQuantizeLinear", "NhwcMaxPool", "QEmbedLayerNormalization"}  # fmt: skip
-_FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16}
-_GRIDS = {TensorProto.INT8, TensorProto.UINT8, TensorProto.INT16, TensorProto.UINT16, TensorProto.INT4, TensorProto.UINT4}
-_CLAMPS = ("Relu", "Clip")
-# Gone because they only move data, or do nothing: where the data was when they ran cannot be told.
-_MOVES = {"Identity", "Dropout", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Expand",
-          "Pad", "Concat", "Split", "Gather", "Tile"}  # fmt: skip
+_INTEGER = frozenset({
+    "QGemm", "ConvInteger", "MatMulInteger", "MatMulInteger16", "MatMulIntegerToFloat", "DynamicQuantizeMatMul",
+    "DynamicQuantizeLSTM", "QAttention",
+})  # fmt: skip
+# They take integers and compute in float.
+_FLOAT = frozenset({"QEmbedLayerNormalization", "MatMulBnb4", "QMoE"})
+# No arithmetic on data, or not to be told from outside.
+_UNSCORED = frozenset({"Shape", "Size", "ConstantOfShape", "Range", "NonZero", "DynamicQuantizeLinear", "If", "Loop", "Scan"})
+_MOVES = frozenset({
+    "Identity", "Dropout", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Expand",
+    "Pad", "Concat", "Split", "Gather", "Tile", "DepthToSpace", "SpaceToDepth", "Optional", "OptionalGetElement",
+})  # fmt: skip
 _DATA_INPUT = {"Where": 1}
+_SIZES = (1, 8, 32, 224)  # tried in turn for symbolic dimensions
 
 
 def answer(path: str, target: str) -> dict[str, Any]:
     """The verdict on the model at `path`, as the fields of an `Answer`."""
-    model = onnx.load(path)
-    keys = node_keys(model.graph)
-    nodes = list(model.graph.node)
-    for index, node in enumerate(nodes):
-        node.name = f"op{index}"
-    judged = {f"op{i}": keys[i] for i, node in enumerate(nodes) if node.op_type not in QUANTIZERS}
+    traced = trace(path)
     base: dict[str, Any] = {"backend": f"ort-cpu@{target}", "versions": VERSIONS, "reasons": []}
     with tempfile.TemporaryDirectory() as folder:
-        options = ort.SessionOptions()
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-        options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
-        options.intra_op_num_threads = 1
-        options.log_severity_level = 4
-        options.add_session_config_entry("session.qdqisint8allowed", "1" if target == "arm" else "0")
-        renamed = Path(path).with_name(f".qlint-{Path(path).name}")  # beside the model: external data stays valid
+        saved = Path(folder) / "optimized.onnx"
         try:
-            try:
-                onnx.save(model, renamed)
-                session = ort.InferenceSession(str(renamed), options, providers=["CPUExecutionProvider"])
-            finally:
-                renamed.unlink(missing_ok=True)
+            session = _session(traced, target, saved)
         except Exception as error:
-            placements = dict.fromkeys(judged.values(), "rejected")
-            return {**base, "outcome": "refused", "reasons": [_clean(str(error))], "placements": placements}
-        optimized = onnx.load(options.optimized_model_filepath, load_external_data=False)
-    placements = _placements(model.graph, optimized.graph)
-    failed = _run(session)
-    if failed:
-        named = re.search(r"Name:'(op\d+)", failed)
-        if named and named[1] in judged:
-            placements[named[1]] = "rejected"
-        for name in [n for n in judged if n != (named and named[1])] if not named else []:
-            placements[name] = "rejected"
-    placements = {key: placements[name] for name, key in judged.items()}
-    return {**base, "outcome": "refused" if failed else "runs", "reasons": [_clean(failed)] if failed else [], "placements": placements}
+            placements = dict.fromkeys(traced.keys.values(), "rejected")
+            return {**base, "outcome": "refused", "reasons": [traced.readable(str(error))], "placements": placements}
+        optimized = onnx.load(saved)
+    placed = placements_of(traced, optimized)
+    if failure := _run(session, traced, target):
+        named = re.search(r"Name:'(op\d+)\b", failure)
+        if named and named[1] in placed:
+            placed[named[1]] = "rejected"
+        elif named is None:
+            placed = dict.fromkeys(placed, "rejected")
+        base["reasons"] = [traced.readable(failure)]
+    placements = {traced.keys[name]: where for name, where in placed.items()}
+    return {**base, "outcome": "refused" if failure else "runs", "placements": placements}
 
 
-def node_keys(graph: onnx.GraphProto) -> list[str]:
-    """How reports call each node: its name, or its first output if the name is missing or not unique."""
-    names = [node.name for node in graph.node]
-    return [n.name if n.name and names.count(n.name) == 1 else next(iter(n.output), "") for n in graph.node]
+def _session(traced: Traced, target: str, save_to: Path | None) -> ort.InferenceSession:
+    levels = ort.GraphOptimizationLevel
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    options.graph_optimization_level = levels.ORT_ENABLE_EXTENDED if save_to else levels.ORT_DISABLE_ALL
+    if save_to:
+        options.optimized_model_filepath = str(save_to)
+    options.add_session_config_entry("session.qdqisint8allowed", "1" if target == "arm" else "0")
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", traced.folder)
+    return ort.InferenceSession(traced.model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def _clean(message: str) -> str:
-    first = message.strip().split("\n")[0]
-    return re.sub(r"(/[\w.\-+]+){2,}/?", "<path>", re.sub(r"0x[0-9a-f]+", "<address>", first))[:300]
-
-
-def _placements(graph: onnx.GraphProto, optimized: onnx.GraphProto) -> dict[str, str]:
-    types = _types(optimized)
-    kept = {node.name: node for node in optimized.node}
-    producer = {out: node for node in graph.node for out in node.output}
-    original = _types(graph)
-    constants = {i.name for i in graph.initializer}
-    result: dict[str, str] = {}
-    for node in graph.node:  # in order: what feeds a node is judged before it
-        if node.op_type in QUANTIZERS:
-            if node.op_type == "Constant" or (node.input and node.input[0] in constants):
-                constants.update(node.output)
+def placements_of(traced: Traced, optimized: onnx.ModelProto) -> dict[str, str]:
+    """Placement of each traced node, by its traced name."""
+    versions = opsets(traced.model)
+    constant = constants(traced.model.graph)
+    shapes = shape_values(traced.model.graph, constant)
+    before = tensor_types(traced.model.graph, versions)
+    lookup = _Lookup(traced.model.graph, optimized.graph, before, tensor_types(optimized.graph, opsets(optimized)), constant)
+    placed: dict[str, str] = {}
+    for node in traced.model.graph.node:
+        if node.name not in traced.keys:
             continue
-        if node.input and all(name in constants for name in node.input if name):
-            constants.update(node.output)
-            result[node.name] = "skip"
-            continue
-        result[node.name] = _one(node, kept, types, original, producer, result)
-    return result
+        aside = node.op_type in _UNSCORED or all(o in constant or o in shapes for o in node.output if o)
+        placed[node.name] = "skip" if aside else lookup.place(node)
+    return placed
 
 
-def _one(
-    node: onnx.NodeProto, kept: dict[str, onnx.NodeProto], types: dict[str, int], original: dict[str, int],
-    producer: dict[str, onnx.NodeProto], result: dict[str, str],
-) -> str:  # fmt: skip
-    if node.op_type in ("Shape", "Size", "ConstantOfShape", "Range", "NonZero"):
-        return "skip"
-    slot = _DATA_INPUT.get(node.op_type, 0)
-    now = kept.get(node.name) or next((n for name, n in kept.items() if name.startswith(node.name + "/")), None)
-    if now is not None:
-        if now.op_type.startswith("QLinear") or now.op_type in _INTEGER_OPS:
+class _Lookup:
+    """Finds original nodes in the optimized graph."""
+
+    def __init__(
+        self, original: onnx.GraphProto, optimized: onnx.GraphProto, before: dict[str, int], after: dict[str, int], constant: set[str]
+    ) -> None:
+        self.before, self.after = before, after
+        self.named: dict[str, onnx.NodeProto] = {}
+        for node in optimized.node:
+            if own := re.match(r"op\d+(?=$|[/_])", node.name):
+                if node.name == own[0] or own[0] not in self.named:
+                    self.named[own[0]] = node
+        self.producer = {name: node for node in optimized.node for name in node.output}
+        self.covering: dict[str, list[Region]] = defaultdict(list)
+        for region in regions(original, optimized, constant):
+            for node in region.original:
+                self.covering[node.name].append(region)
+
+    def place(self, node: onnx.NodeProto) -> str:
+        now = self.named.get(node.name)
+        if now is not None and now.op_type not in QUANTIZERS:
+            return self.arithmetic(now)
+        kind = next((self.before.get(o, 0) for o in node.output if o), 0)
+        if kind not in FLOATS and kind not in GRIDS and kind:
+            return "skip"
+        said = {self._covered(node, region) for region in self.covering[node.name]}
+        return said.pop() if len(said) == 1 else "skip"
+
+    def arithmetic(self, now: onnx.NodeProto) -> str:
+        """What a node of the optimized graph computes in: integer, float or skip."""
+        kind = now.op_type
+        if kind in _UNSCORED:
+            return "skip"
+        if kind.startswith("QLinear") or kind in _INTEGER:
             return "integer"
-        if now.op_type == "MatMulNBits":
-            return "integer" if any(a.name == "accuracy_level" and a.i == 4 for a in now.attribute) else "float"
-        kind = types.get(now.input[slot], 0) if len(now.input) > slot else 0
-        return "integer" if kind in _GRIDS else "float" if kind in _FLOATS else "skip"
-    if len(node.input) > slot and original.get(node.input[slot], TensorProto.FLOAT) not in _FLOATS | _GRIDS:
+        if kind == "MatMulNBits":
+            return _matmul_nbits(now)
+        if kind in _FLOAT:
+            return "float"
+        slot = _DATA_INPUT.get(kind, 0)
+        data = self.after.get(now.input[slot], 0) if len(now.input) > slot else 0
+        return "integer" if data in GRIDS else "float" if data in FLOATS else "skip"
+
+    def _covered(self, node: onnx.NodeProto, region: Region) -> str:
+        """Where a node that is gone went, as far as one region tells."""
+        kernels = {self.arithmetic(now) for now in region.optimized if now.op_type not in QUANTIZERS} - {"skip"}
+        if len(kernels) > 1:
+            alone = [n for n in region.original if n.op_type not in QUANTIZERS] == [node]
+            return "float" if alone else "skip"
+        if kernels == {"float"}:
+            return "float"
+        if kernels == {"integer"}:
+            alone = [n for n in region.original if n.op_type not in QUANTIZERS] == [node]
+            return "integer" if alone and node.op_type not in _MOVES else "absorbed"
+        return self._between_quantizers(node, region)
+
+    def _between_quantizers(self, node: onnx.NodeProto, region: Region) -> str:
+        """For a region that only quantizers are left of."""
+        requantized = any(now.op_type == "QuantizeLinear" for now in region.optimized)
+        integers = any(now.op_type == "DequantizeLinear" for now in region.optimized)
+        for source in region.sources:
+            producer = self.producer.get(source)
+            if producer is not None and (producer.op_type == "DequantizeLinear" or self.arithmetic(producer) == "integer"):
+                integers = True
+            if self.after.get(source, 0) in GRIDS:
+                integers = True
+        if node.op_type in _MOVES:
+            return "absorbed" if integers and (requantized or not region.optimized) else "skip"
+        if requantized or not region.optimized:
+            return "absorbed" if integers else "float"
         return "skip"
-    before = producer.get(node.input[0]) if node.input else None
-    if node.op_type in _CLAMPS:
-        if before is None or before.op_type == "DequantizeLinear":
-            return "absorbed" if before is not None else "float"
-        host = result.get(before.name, "skip")
-        return "absorbed" if host in ("integer", "absorbed") else host
-    if node.op_type in _MOVES:
-        return "skip"
-    if node.op_type in ("BatchNormalization", "Add", "Mul") and before is not None and before.name in result:
-        host = result[before.name]  # folded into the weights or the bias of what feeds it
-        return "absorbed" if host in ("integer", "absorbed") else host
-    return "float"
 
 
-def _types(graph: onnx.GraphProto) -> dict[str, int]:
-    """Element type of every tensor: as far as the graph tells, else as it follows from the nodes."""
-    types = {v.name: v.type.tensor_type.elem_type for v in [*graph.value_info, *graph.input, *graph.output]}
-    types |= {i.name: i.data_type for i in graph.initializer}
-    for node in graph.node:
-        kind = _type_of(node, types)
-        for number, name in enumerate(node.output):
-            if not types.get(name):
-                types[name] = TensorProto.INT64 if number and node.op_type in ("MaxPool", "TopK") else kind
-    return types
+def _matmul_nbits(node: onnx.NodeProto) -> str:
+    attributes = {a.name: a.i for a in node.attribute}
+    on_the_fly = attributes.get("accuracy_level", 0) == 4
+    bits = attributes.get("bits", 4)
+    return "integer" if on_the_fly and (bits in (4, 8) or attributes.get("block_size") in (32, 64, 128)) else "float"
 
 
-def _type_of(node: onnx.NodeProto, types: dict[str, int]) -> int:
-    """Element type of a node's first output."""
-    attributes = {a.name: a for a in node.attribute}
-    inputs = list(node.input)
-    if node.op_type == "Constant" and "value" in attributes:
-        return int(attributes["value"].t.data_type)
-    if node.op_type == "QuantizeLinear":
-        if len(inputs) > 2 and inputs[2]:
-            return types.get(inputs[2], 0)
-        return int(attributes["output_dtype"].i) if "output_dtype" in attributes else TensorProto.UINT8
-    if node.op_type == "DequantizeLinear":
-        return types.get(inputs[1], TensorProto.FLOAT)
-    if node.op_type in ("Cast", "ConstantOfShape") and "to" in attributes:
-        return int(attributes["to"].i)
-    if node.op_type in ("Shape", "Size", "ArgMax", "ArgMin", "NonZero"):
-        return TensorProto.INT64
-    if node.op_type in ("Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Not", "And", "Or", "IsNaN"):
-        return TensorProto.BOOL
-    if node.op_type in ("ConvInteger", "MatMulInteger"):
-        return TensorProto.INT32
-    if node.op_type == "DynamicQuantizeLinear":
-        return TensorProto.UINT8
-    if node.op_type in ("MatMulIntegerToFloat", "DynamicQuantizeMatMul"):
-        return TensorProto.FLOAT
-    if node.op_type == "QGemm" and len(inputs) < 8:
-        return TensorProto.FLOAT
-    slot = {"QLinearConcat": 2, "Where": 1, "QLinearWhere": 1}.get(node.op_type, 0)
-    return types.get(inputs[slot], 0) if len(inputs) > slot else 0
-
-
-def _run(session: ort.InferenceSession) -> str:
-    """Run once on zeros; some operators say no only then. Returns the error, or nothing."""
-    import ml_dtypes
-    import numpy as np
-
-    dtypes = {"float": np.float32, "float16": np.float16, "double": np.float64, "int64": np.int64, "int32": np.int32,
-              "int8": np.int8, "uint8": np.uint8, "int16": np.int16, "uint16": np.uint16, "bool": np.bool_,
-              "bfloat16": ml_dtypes.bfloat16}  # fmt: skip
-    feeds = {}
-    for value in session.get_inputs():
-        kind = value.type.removeprefix("tensor(").removesuffix(")")
-        if kind not in dtypes:
+def _run(session: ort.InferenceSession, traced: Traced, target: str) -> str:
+    """Run once on zeros. Returns the error, or nothing if it ran or if the input is to blame."""
+    inputs = session.get_inputs()
+    failure = ""
+    for size in _SIZES if symbolic(inputs) else _SIZES[:1]:
+        feeds = zeros(inputs, size)
+        if feeds is None:
             return ""
-        feeds[value.name] = np.zeros([d if isinstance(d, int) else 1 for d in value.shape], dtypes[kind])
+        failure = _failure(session, feeds)
+        if not failure or not symbolic(inputs):
+            return failure
+        try:
+            plain = _session(traced, target, None)
+        except Exception:
+            return ""
+        if not _failure(plain, feeds):
+            return failure
+    return ""
+
+
+def _failure(session: ort.InferenceSession, feeds: dict[str, Any]) -> str:
     try:
         session.run(None, feeds)
     except Exception as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from qlint.graph import Op, Quantizer
@@ -128,7 +129,7 @@ def _bias_scale(tolerance: float, chain: Chain, prepared: Prepared) -> Iterator[
 def _same(names: tuple[str, ...], chain: Chain, prepared: Prepared) -> Iterator[Miss]:
     found = _quantized(names, chain, prepared)
     for port, q in found[1:]:
-        if q != found[0][1]:
+        if replace(q, scale_shape=()) != replace(found[0][1], scale_shape=()):
             yield _miss(port, "same", str(q), str(found[0][1]), RELATION)
 
 

@@ -38,6 +38,7 @@ class Port:
     state: State
     readers: tuple[str, ...] = ()
     use: Use | None = None
+    writers: int = 1
 
     @property
     def constant(self) -> bool:
@@ -93,7 +94,15 @@ def _output(name: str, op: Op, number: int, prepared: Prepared) -> Port:
     seen = {first[0] for _, first in firsts if first}
     state: State = "none" if not seen else "partial" if bare else "one" if len(seen) == 1 else "mixed"
     quantizer = next((first[0] for _, first in firsts if first), None)
-    return Port(name, "y", op, tensor, quantizer, state, bare)
+    return Port(name, "y", op, tensor, quantizer, state, bare, None, len({_writer(first[0]) for _, first in firsts if first}))
+
+
+def _writer(quantizer: Quantizer) -> tuple[str, ...] | int:
+    """Which node quantizes; nodes that share their scale and zero point are one to a backend that merges equal nodes."""
+    node = quantizer.quantize
+    if node is None:
+        return 0
+    return tuple(use.tensor.name for role, use in node.uses.items() if role != "x")
 
 
 def reader(use: Use) -> str:
@@ -220,6 +229,7 @@ _DIMENSIONS: tuple[_Row, ...] = (
     ("scale_shape", SHAPE, lambda s: s.scale_shape, _shape_holds, lambda q, p: list(q.scale_shape)),
     ("zero_point_given", SHAPE, lambda s: s.zero_point_given, _given_holds, lambda q, p: q.zero_point_shape is not None),
     ("dynamic", SHAPE, lambda s: s.dynamic, lambda w, q, p: q.dynamic == w, lambda q, p: q.dynamic),
+    ("writers", RELATION, lambda s: s.writers, lambda w, q, p: p.writers <= w, lambda q, p: p.writers),
     ("axis", RELATION, lambda s: s.axis, lambda w, q, p: q.granularity != "channel" or _axis(q, p) == w, _axis),
     ("zero_point", VALUE, lambda s: s.zero_point, _zero_point_holds, lambda q, p: _values(q.zero_point)),
     ("scale", VALUE, lambda s: s.scale, _scale_holds, lambda q, p: _values(q.scale)),

@@ -54,6 +54,7 @@ class Space(_Data):
     zero_point: Literal["zero", "nonzero", "qmin", "mid"] | tuple[int, ...] | None = None
     scale: Literal["nonzero", "positive", "power-of-two", "constant"] | tuple[float, ...] | None = None
     scale_shape: Literal["scalar", "vector"] | None = None
+    writers: int | None = None  # quantize nodes behind an output, after merging those that share their parameters
     symmetric: bool | None = None
     dynamic: bool | None = None  # the scale is computed at run time
 

@@ -129,7 +129,19 @@ def _bias_scale(tolerance: float, chain: Chain, prepared: Prepared) -> Iterator[
 def _same(names: tuple[str, ...], chain: Chain, prepared: Prepared) -> Iterator[Miss]:
     found = _quantized(names, chain, prepared)
     for port, q in found[1:]:
-        if replace(q, scale_shape=()) != replace(found[0][1], scale_shape=()):
+        if _grid(q) != _grid(found[0][1]):
+            yield _miss(port, "same", str(q), str(found[0][1]), RELATION)
+
+
+def _grid(quantizer: Quantizer) -> Quantizer:
+    """The quantizer without the shapes that its parameters have in the file."""
+    return replace(quantizer, scale_shape=(), zero_point_shape=())
+
+
+def _same_scale(names: tuple[str, ...], chain: Chain, prepared: Prepared) -> Iterator[Miss]:
+    found = _quantized(names, chain, prepared)
+    for port, q in found[1:]:
+        if q.scale != found[0][1].scale:
             yield _miss(port, "same", str(q), str(found[0][1]), RELATION)
 
 
@@ -322,6 +334,7 @@ _TABLE: tuple[tuple[str, Callable[[Any, Chain, Prepared], Iterator[Miss]]], ...]
     ("same_storage", _same_storage),
     ("scale_shape_equal", _scale_shape_equal),
     ("same", _same),
+    ("same_scale", _same_scale),
     ("bias_scale", _bias_scale),
     ("absorbed", _absorbed),
 )

@@ -78,10 +78,13 @@ def constants(graph: onnx.GraphProto) -> set[str]:
     return known
 
 
-def shape_values(graph: onnx.GraphProto, constant: set[str]) -> set[str]:
-    """Tensors computed from shapes alone, never from data."""
+def no_data(graph: onnx.GraphProto, constant: set[str]) -> set[str]:
+    """Tensors computed from shapes alone, or from the scale and zero point that a dynamic quantizer chose."""
     known: set[str] = set()
     for node in graph.node:
+        if node.op_type == "DynamicQuantizeLinear":
+            known.update(node.output[1:])
+            continue
         moving = [name for name in node.input if name and name not in constant]
         if node.op_type in _OF_SHAPES or (moving and all(name in known for name in moving)):
             known.update(node.output)

@@ -18,8 +18,8 @@ A node that is gone is looked for in the regions (see regions.py) that cover it:
   `float`     if a float kernel took it in, or if it vanished into the QuantizeLinear behind a float kernel or
               behind a graph input (nothing integer runs in its place);
   `skip`      if regions disagree, mix integer and float kernels, or cannot be told; for data movement between a
-              float tensor and a quantizer; for all that is computed from constants or from shapes alone, and for
-              DynamicQuantizeLinear, which is a quantizer.
+              float tensor and a quantizer; for all that is computed from constants, from shapes or from dynamic
+              scales alone, and for DynamicQuantizeLinear, which is a quantizer.
 
 The session is run once on zeros, since some kernels refuse only then; the node in the message is `rejected`.
 With symbolic dimensions a failure counts only if the unoptimized model runs on the same input.
@@ -38,7 +38,7 @@ from typing import Any
 import onnx
 import onnxruntime as ort
 
-from qlint.oracles.onnx_graph import FLOATS, GRIDS, QUANTIZERS, Traced, constants, opsets, shape_values, symbolic, tensor_types, trace, zeros
+from qlint.oracles.onnx_graph import FLOATS, GRIDS, QUANTIZERS, Traced, constants, opsets, no_data, symbolic, tensor_types, trace, zeros
 from qlint.oracles.regions import Region, regions
 
 ort.set_default_logger_severity(4)
@@ -103,15 +103,15 @@ def placements_of(traced: Traced, optimized: onnx.ModelProto) -> dict[str, str]:
     """Placement of each traced node, by its traced name."""
     versions = opsets(traced.model)
     constant = constants(traced.model.graph)
-    shapes = shape_values(traced.model.graph, constant)
+    aside = no_data(traced.model.graph, constant)
     before = tensor_types(traced.model.graph, versions)
     lookup = _Lookup(traced.model.graph, optimized.graph, before, tensor_types(optimized.graph, opsets(optimized)), constant)
     placed: dict[str, str] = {}
     for node in traced.model.graph.node:
         if node.name not in traced.keys:
             continue
-        aside = node.op_type in _UNSCORED or all(o in constant or o in shapes for o in node.output if o)
-        placed[node.name] = "skip" if aside else lookup.place(node)
+        unscored = node.op_type in _UNSCORED or all(o in constant or o in aside for o in node.output if o)
+        placed[node.name] = "skip" if unscored else lookup.place(node)
     return placed
 
 

@@ -90,6 +90,7 @@ class Guard(_Data):
     absorbed: Literal["zero_point", "range"] | None = None  # the clamps in the chain vanish into y's grid
     bias_scale: float | None = None  # scale(b) == scale(x) * scale(w), relative tolerance
     same: tuple[str, ...] = ()  # equal quantizers
+    same_scale: tuple[str, ...] = ()  # equal scales, whatever the zero points
     same_storage: tuple[str, ...] = ()
     dtypes: DtypeTuples | None = None
     attrs: dict[str, tuple[int | float | str | None, ...]] = {}  # of the anchor; null: not given

@@ -13,7 +13,7 @@ _here = _os.path.dirname(_os.path.abspath(__file__))
 if not _os.path.isdir(_os.path.join(_here, "rules")):  # a source checkout: rules/ and profiles/ lie beside us
     __path__.append(_os.path.dirname(_here))
 
-__version__ = "0.1.0"
+from qlint.version import __version__  # noqa: E402 - after the path is complete
 
 if TYPE_CHECKING:
     from qlint.api import check, load

@@ -54,12 +54,6 @@ rule.explains("read_by", what="the result goes to {found}", why="{backend} {runs
 rule.explains("graph_output", what=_output, why=_why_output)
 
 
-@rule.bad(says="the result is an output of the model; toy runs a gather in integer only if it is not one")
-def result_is_an_output() -> Model:
-    g = Graph()
-    return g.model(g.op("gather", g.input() | u8(), g.constant(1)) | u8())
-
-
 @rule.bad(says="input x comes from softmax; toy runs a gather in integer only behind conv or input")
 def behind_the_wrong_operator() -> Model:
     g = Graph()

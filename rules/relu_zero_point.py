@@ -72,13 +72,6 @@ def wider_than_relu6() -> Model:
     return g.model(g.op("clip", y, attrs={"min": 0.0, "max": 6.0}) | u8(8 / 255))
 
 
-@rule.bad(says="has zero point 3, which leaves codes for values that the activation cuts off")
-def linear_and_relu() -> Model:
-    g = Graph()
-    y = g.conv(g.input() | s8(), kind="linear", w=s8())
-    return g.model(g.op("relu", y) | s8(zp=3))
-
-
 @rule.good
 def smallest_code_is_zero() -> Model:
     g = Graph()

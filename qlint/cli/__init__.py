@@ -8,7 +8,7 @@ import sys
 def main() -> None:
     """Entry point of the command `qlint`."""
     if sys.argv[1:] in (["--version"], ["-V"]):
-        from qlint import __version__
+        from qlint.version import __version__
 
         print(f"qlint {__version__}")
         return

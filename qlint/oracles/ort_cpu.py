@@ -14,9 +14,10 @@ A node that is still there under its name, perhaps as another kernel, is
 A node that is gone is looked for in the regions (see regions.py) that cover it:
   `integer`   if the region is this node alone and all its kernels are integer (an inlined function);
   `absorbed`  if integer kernels took it in, or if nothing is left of it between a DequantizeLinear and a
-              QuantizeLinear (a Relu that the zero point replaces, an Identity);
-  `float`     if a float kernel took it in, or if it vanished into the QuantizeLinear behind a float kernel or
-              behind a graph input (nothing integer runs in its place);
+              QuantizeLinear (an Identity); a Relu or Clip that is gone (the quantizer's range does its work) if
+              what feeds it is integer or a DequantizeLinear;
+  `float`     if a float kernel took it in; a Relu or Clip that is gone if what feeds it is float or a graph input
+              (nothing integer runs in its place);
   `skip`      if regions disagree, mix integer and float kernels, or cannot be told; for data movement between a
               float tensor and a quantizer; for all that is computed from constants, from shapes or from dynamic
               scales alone, and for DynamicQuantizeLinear, which is a quantizer.
@@ -38,7 +39,7 @@ from typing import Any
 import onnx
 import onnxruntime as ort
 
-from qlint.oracles.onnx_graph import FLOATS, GRIDS, QUANTIZERS, Traced, constants, opsets, no_data, symbolic, tensor_types, trace, zeros
+from qlint.oracles.onnx_graph import FLOATS, GRIDS, QUANTIZERS, Traced, constants, no_data, opsets, symbolic, tensor_types, trace, zeros
 from qlint.oracles.regions import Region, regions
 
 ort.set_default_logger_severity(4)
@@ -55,6 +56,7 @@ _MOVES = frozenset({
     "Identity", "Dropout", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Expand",
     "Pad", "Concat", "Split", "Gather", "Tile", "DepthToSpace", "SpaceToDepth", "Optional", "OptionalGetElement",
 })  # fmt: skip
+_CLAMPS = frozenset({"Relu", "Clip"})
 _DATA_INPUT = {"Where": 1}
 _SIZES = (1, 8, 32, 224)  # tried in turn for symbolic dimensions
 DIED = "the run died of signal"
@@ -106,13 +108,12 @@ def placements_of(traced: Traced, optimized: onnx.ModelProto) -> dict[str, str]:
     aside = no_data(traced.model.graph, constant)
     before = tensor_types(traced.model.graph, versions)
     lookup = _Lookup(traced.model.graph, optimized.graph, before, tensor_types(optimized.graph, opsets(optimized)), constant)
-    placed: dict[str, str] = {}
     for node in traced.model.graph.node:
         if node.name not in traced.keys:
             continue
         unscored = node.op_type in _UNSCORED or all(o in constant or o in aside for o in node.output if o)
-        placed[node.name] = "skip" if unscored else lookup.place(node)
-    return placed
+        lookup.placed[node.name] = "skip" if unscored else lookup.place(node)
+    return lookup.placed
 
 
 class _Lookup:
@@ -124,10 +125,11 @@ class _Lookup:
         self.before, self.after = before, after
         self.named: dict[str, onnx.NodeProto] = {}
         for node in optimized.node:
-            if own := re.match(r"op\d+(?=$|[/_])", node.name):
-                if node.name == own[0] or own[0] not in self.named:
-                    self.named[own[0]] = node
+            if (own := re.match(r"op\d+(?=$|[/_])", node.name)) and (node.name == own[0] or own[0] not in self.named):
+                self.named[own[0]] = node
         self.producer = {name: node for node in optimized.node for name in node.output}
+        self.feeding = {name: node for node in original.node for name in node.output}
+        self.placed: dict[str, str] = {}
         self.covering: dict[str, list[Region]] = defaultdict(list)
         for region in regions(original, optimized, constant):
             for node in region.original:
@@ -140,8 +142,20 @@ class _Lookup:
         kind = next((self.before.get(o, 0) for o in node.output if o), 0)
         if kind not in FLOATS and kind not in GRIDS and kind:
             return "skip"
+        if node.op_type in _CLAMPS and (host := self._host(node)):
+            return host
         said = {self._covered(node, region) for region in self.covering[node.name]}
         return said.pop() if len(said) == 1 else "skip"
+
+    def _host(self, clamp: onnx.NodeProto) -> str:
+        """Where a Relu or Clip that is gone runs: with what feeds it, in its kernel or in the quantizer behind it."""
+        before = self.feeding.get(clamp.input[0])
+        if before is None:
+            return "float"
+        if before.op_type == "DequantizeLinear":
+            return "absorbed"
+        host = self.placed.get(before.name, "skip")
+        return {"integer": "absorbed", "skip": ""}.get(host, host)
 
     def arithmetic(self, now: onnx.NodeProto) -> str:
         """What a node of the optimized graph computes in: integer, float or skip."""
@@ -206,7 +220,7 @@ def _run(session: ort.InferenceSession, traced: Traced, target: str) -> str:
         if feeds is None:
             return ""
         failure = failure_of(session, feeds)
-        if not failure:
+        if not failure or failure.startswith(DIED):
             return ""
         try:
             plain = _session(traced, target, None)

@@ -18,7 +18,7 @@ import onnx
 import onnxruntime as ort
 import onnxruntime_qnn
 
-from qlint.oracles.ort_cpu import QUANTIZERS, _clean, node_keys
+from qlint.oracles.onnx_graph import QUANTIZERS, node_keys
 
 VERSIONS = {"onnxruntime": ort.__version__, "onnxruntime-qnn": onnxruntime_qnn.__version__}
 _UNIT = re.compile(r"Validation (PASSED|FAILED) for \d+ nodes in OrtNodeUnit \((\w+)\)")
@@ -93,6 +93,12 @@ def _compile(path: str, arch: str) -> tuple[dict[str, str], list[str], str]:
             os.close(saved[1])
         log.seek(0)
         return assigned, log.read().decode(errors="replace").splitlines(), error
+
+
+def _clean(message: str) -> str:
+    """The first line of an error, without what differs between machines and runs."""
+    first = message.strip().split("\n")[0]
+    return re.sub(r"(/[\w.\-+]+){2,}/?", "<path>", re.sub(r"0x[0-9a-f]+", "<address>", first))[:300]
 
 
 class _Unit:

@@ -98,7 +98,7 @@ class Report:
             raise QlintError(f"{worst[0].message} [{worst[0].rule} {worst[0].code}]" + (f" and {len(worst) - 1} more" if worst[1:] else ""))
 
     def to_dict(self) -> dict[str, Any]:
-        from qlint import __version__
+        from qlint.version import __version__
 
         return {
             "schema_version": SCHEMA_VERSION, "qlint": __version__,

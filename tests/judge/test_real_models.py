@@ -59,6 +59,6 @@ def test_without_fallback_what_leaves_the_backend_is_rejected():
 
 
 def test_selecting_rules_changes_no_placement():
-    every, none = check(RESNET, "ort-cpu"), check(RESNET, "ort-cpu", select=["QL101"])
+    every, none = check(RESNET, "ort-cpu"), check(RESNET, "ort-cpu", select=["QL301"])
     assert every.ops == none.ops
     assert len(every.findings) > len(none.findings)

@@ -26,7 +26,7 @@ ORACLES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "ort-cpu": ("qlint.oracles.ort_cpu", ("x86", "arm"), ("onnx", "onnxruntime")),
     "qnn-htp": (
         "qlint.oracles.qnn_htp",
-        ("v68", "v69", "v73", "v75", "v79", "v81"),
+        ("v68", "v69", "v73", "v75", "v79", "v81", "sm8350", "sm8450", "sm8550", "sm8650", "sm8750", "sm8850"),
         ("onnx", "onnxruntime", "onnxruntime_qnn"),
     ),
 }
@@ -57,23 +57,29 @@ def judge(model: bytes | str | Path, backend: str, target: str) -> Answer:
 
 
 def judge_many(models: Iterable[bytes | str | Path], backend: str, target: str) -> Iterator[Answer]:
-    """Ask about many models, one answer each, in order. A model that kills the child is `crashed`."""
+    """Ask about many models, one answer each, in order. A model that kills two children in a row is `crashed`."""
     _require(backend, target)
     worker: _Worker | None = None
-    for number, model in enumerate(models):
-        if worker is None or number % MODELS_PER_WORKER == 0:
-            if worker is not None:
+    asked = 0
+    try:
+        for model in models:
+            answer = None
+            for _attempt in range(2):  # the second child is a fresh one: what was judged before cannot be to blame
+                if worker is None or asked >= MODELS_PER_WORKER:
+                    if worker is not None:
+                        worker.close()
+                    worker, asked = _Worker(backend, target), 0
+                asked += 1
+                answer = worker.ask(model)
+                if answer is not None:
+                    break
                 worker.close()
-            worker = _Worker(backend, target)
-        answer = worker.ask(model)
-        if answer is None:
+                worker = None
+            name = f"{backend}@{target}"
+            yield answer or Answer(name, "crashed", reasons=["the backend crashed or did not answer in time"])
+    finally:
+        if worker is not None:
             worker.close()
-            worker = None
-            yield Answer(f"{backend}@{target}", "crashed", reasons=["the backend crashed or did not answer in time"])
-        else:
-            yield answer
-    if worker is not None:
-        worker.close()
 
 
 def _require(backend: str, target: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,10 @@ QUANTIZERS = frozenset({"QuantizeLinear", "DequantizeLinear", "Constant"})
 FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16})
 GRIDS = frozenset({TensorProto.INT8, TensorProto.UINT8, TensorProto.INT16, TensorProto.UINT16,
                    TensorProto.INT4, TensorProto.UINT4, TensorProto.INT2, TensorProto.UINT2})  # fmt: skip
+MOVES = frozenset({
+    "Identity", "Dropout", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Expand",
+    "Pad", "Concat", "Split", "Gather", "Tile", "DepthToSpace", "SpaceToDepth", "Optional", "OptionalGetElement",
+})  # fmt: skip
 _OF_SHAPES = frozenset({"Shape", "Size"})
 _DTYPES: dict[str, Any] = {
     "float": np.float32, "float16": np.float16, "double": np.float64, "bfloat16": ml_dtypes.bfloat16,
@@ -89,6 +93,28 @@ def no_data(graph: onnx.GraphProto, constant: set[str]) -> set[str]:
         if node.op_type in _OF_SHAPES or (moving and all(name in known for name in moving)):
             known.update(node.output)
     return known
+
+
+def between_quantizers(graph: onnx.GraphProto) -> set[str]:
+    """Names of the data movement that nothing but data movement separates from a DequantizeLinear and a QuantizeLinear."""
+    producer = {name: node for node in graph.node for name in node.output if name}
+    readers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
+    for node in graph.node:
+        for name in node.input:
+            readers[name].append(node)
+    behind: set[str] = set()
+    for node in graph.node:
+        before = producer.get(node.input[0]) if node.input else None
+        if node.op_type in MOVES and before is not None and (before.op_type == "DequantizeLinear" or before.name in behind):
+            behind.add(node.name)
+    outputs = {value.name for value in graph.output}
+    found: set[str] = set()
+    for node in reversed(graph.node):
+        after = [reader for name in node.output for reader in readers[name]]
+        inner = node.name in behind and after and not outputs & set(node.output)
+        if inner and all(reader.op_type == "QuantizeLinear" or reader.name in found for reader in after):
+            found.add(node.name)
+    return found
 
 
 def _captures(node: onnx.NodeProto) -> bool:

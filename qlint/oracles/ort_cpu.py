@@ -39,7 +39,21 @@ from typing import Any
 import onnx
 import onnxruntime as ort
 
-from qlint.oracles.onnx_graph import FLOATS, GRIDS, QUANTIZERS, Traced, constants, no_data, opsets, symbolic, tensor_types, trace, zeros
+from qlint.oracles.onnx_graph import (
+    FLOATS,
+    GRIDS,
+    MOVES,
+    QUANTIZERS,
+    Traced,
+    between_quantizers,
+    constants,
+    no_data,
+    opsets,
+    symbolic,
+    tensor_types,
+    trace,
+    zeros,
+)
 from qlint.oracles.regions import Region, regions
 
 ort.set_default_logger_severity(4)
@@ -52,10 +66,6 @@ _INTEGER = frozenset({
 _FLOAT = frozenset({"QEmbedLayerNormalization", "MatMulBnb4", "QMoE"})
 # No arithmetic on data, or not to be told from outside.
 _UNSCORED = frozenset({"Shape", "Size", "ConstantOfShape", "Range", "NonZero", "DynamicQuantizeLinear", "If", "Loop", "Scan"})
-_MOVES = frozenset({
-    "Identity", "Dropout", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Expand",
-    "Pad", "Concat", "Split", "Gather", "Tile", "DepthToSpace", "SpaceToDepth", "Optional", "OptionalGetElement",
-})  # fmt: skip
 _CLAMPS = frozenset({"Relu", "Clip"})
 _DATA_INPUT = {"Where": 1}
 _SIZES = (1, 8, 32, 224)  # tried in turn for symbolic dimensions
@@ -129,6 +139,7 @@ class _Lookup:
                 self.named[own[0]] = node
         self.producer = {name: node for node in optimized.node for name in node.output}
         self.feeding = {name: node for node in original.node for name in node.output}
+        self.between = between_quantizers(original)
         self.placed: dict[str, str] = {}
         self.covering: dict[str, list[Region]] = defaultdict(list)
         for region in regions(original, optimized, constant):
@@ -182,7 +193,7 @@ class _Lookup:
             return "float"
         if kernels == {"integer"}:
             alone = [n for n in region.original if n.op_type not in QUANTIZERS] == [node]
-            return "integer" if alone and node.op_type not in _MOVES else "absorbed"
+            return "integer" if alone and node.op_type not in MOVES else "absorbed"
         return self._between_quantizers(node, region)
 
     def _between_quantizers(self, node: onnx.NodeProto, region: Region) -> str:
@@ -195,8 +206,8 @@ class _Lookup:
                 integers = True
             if self.after.get(source, 0) in GRIDS:
                 integers = True
-        if node.op_type in _MOVES:
-            return "absorbed" if integers and (requantized or not region.optimized) else "skip"
+        if node.op_type in MOVES:
+            return "absorbed" if integers and node.name in self.between else "skip"
         if requantized or not region.optimized:
             return "absorbed" if integers else "float"
         return "skip"

@@ -18,7 +18,12 @@ def main() -> None:
     os.dup2(nothing, 1)
     os.dup2(nothing, 2)
     for line in sys.stdin:
-        answers.write(json.dumps(module.answer(line.rstrip("\n"), target)) + "\n")
+        try:
+            said = module.answer(line.rstrip("\n"), target)
+        except Exception as error:  # ours, not the backend's: it must not pass for a crash of the backend
+            reason = f"the oracle itself failed: {type(error).__name__}: {error}"[:300]
+            said = {"backend": f"{backend}@{target}", "outcome": "crashed", "reasons": [reason]}
+        answers.write(json.dumps(said) + "\n")
         answers.flush()
 
 

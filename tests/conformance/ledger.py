@@ -51,6 +51,13 @@ def read(corpus: str, backend: str, target: str) -> dict[str, Row]:
     return rows
 
 
+def header(corpus: str, backend: str, target: str) -> tuple[str, str]:
+    """The versions and the date that a stored file says, empty if there is none."""
+    file = path(corpus, backend, target)
+    said = [line[2:] for line in file.read_text(encoding="utf-8").splitlines()[:3]] if file.exists() else ["", "", ""]
+    return said[1], said[2]
+
+
 def write(corpus: str, backend: str, target: str, rows: Iterable[Row], versions: str, date: str) -> None:
     """Store answers, sorted by id."""
     FOLDER.mkdir(exist_ok=True)

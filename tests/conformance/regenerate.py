@@ -17,11 +17,10 @@ import onnx
 import probes
 
 from qlint.oracles import Answer, judge_many
+from qlint.oracles.onnx_graph import node_keys
 
 NOT_SCORED = ("QuantizeLinear", "DequantizeLinear", "Constant")
-# The HTP generations differ in 16-bit weights and activations only: one whole ledger, small ones for the rest.
 BACKENDS = ["ort-cpu@x86", "ort-cpu@arm", "qnn-htp@v73"]
-GENERATIONS = [f"qnn-htp@{arch}" for arch in ("v68", "v69", "v75", "v79", "v81")]
 
 
 def regenerate(corpus: str, backend: str, target: str, seed: int, force: bool) -> tuple[int, int]:
@@ -40,15 +39,19 @@ def regenerate(corpus: str, backend: str, target: str, seed: int, force: bool) -
     for probe, answer in zip(ask, judge_many((p.model for p in ask), backend, target), strict=True):
         rows.append(_row(probe, answer))
         versions = ", ".join(f"{k} {v}" for k, v in answer.versions.items()) or versions
-    if ask:
-        ledger.write(stored_as, backend, target, rows, versions, datetime.date.today().isoformat())
+    if ask or len(rows) != len(known):
+        before = ledger.header(stored_as, backend, target)
+        date = datetime.date.today().isoformat() if ask else before[1]
+        ledger.write(stored_as, backend, target, rows, versions or before[0], date)
     return len(rows), len(ask)
 
 
 def _row(probe: probes.Probe, answer: Answer) -> ledger.Row:
-    nodes = onnx.load_from_string(probe.model).graph.node
+    graph = onnx.load_from_string(probe.model).graph
     letters = "".join(
-        ledger.LETTERS[answer.placements.get(node.name, "skip")] for node in nodes if node.op_type not in NOT_SCORED
+        ledger.LETTERS[answer.placements.get(key, "skip")]
+        for key, node in zip(node_keys(graph), graph.node, strict=True)
+        if node.op_type not in NOT_SCORED
     )
     return ledger.Row(probe.id, ledger.digest(probe.model), answer.outcome, letters, "; ".join(answer.reasons))
 

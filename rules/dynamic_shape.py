@@ -30,14 +30,22 @@ Export with fixed shapes, or set them in the file. Safe for models that are used
 
 from qlint.graph import Model
 from qlint.judge import Mismatch
+from qlint.lint.message import Facts
 from qlint.lint.rule import Rule
 from qlint.lint.testing import Graph, s8, u8
+
+
+def _what(facts: Facts) -> str:
+    if len({cause.tensor for cause in facts.causes}) > 1:
+        return f"the shapes of {facts.tensor} are not fixed"
+    return f"the shape of {facts.tensor} is {facts.found}"
+
 
 rule = Rule(
     name="dynamic-shape",
     code="QL604",
     since="0.1.0",
-    what=lambda facts: f"the shape of {facts.tensor} is {facts.found}",
+    what=_what,
     why="{backend} {runs} in integer only if every dimension is a number",
     fix="export with fixed shapes, or judge with --input-shape",
 )

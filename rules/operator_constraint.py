@@ -43,7 +43,11 @@ _WHAT = {
     "presence": "{port} is {found}",
     "constant": "{port} is a constant",
 }
-_WHY = {"constant": "{backend} wants it computed at run time"}
+_WHY = {
+    "constant": "{backend} wants it computed at run time",
+    "presence": "{backend} {runs} in integer only if it is {wanted}",
+    "input": "{backend} {runs} in integer only if it is {wanted}",
+}
 
 
 def _head(facts: Facts) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from qlint.graph import Op, Tensor
 from qlint.judge.verdict import Consequence
 from qlint.lint import words
+from qlint.lint.finding import Severity
 from qlint.lint.rule import Explains, Rule, Text
 from qlint.profile.schema import Evidence
 
@@ -33,6 +34,7 @@ class Cause:
     readers: tuple[str, ...] = ()
     extra: dict[str, Any] = field(default_factory=dict)
     affected: dict[int, tuple[Op, Consequence]] = field(default_factory=dict)
+    severity: Severity | None = None  # what its rule says where the consequence alone would mislead
     own: bool = False  # seen by the rule's own check
 
     def affects(self, op: Op, consequence: Consequence) -> None:

@@ -52,14 +52,17 @@ class Issue:
     wanted: Any = None
     dimension: str = ""
     consequence: Consequence | None = None  # None: the rule's own
+    severity: Severity | None = None  # None: the rule's own, or what follows from the consequence
     facts: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def at(cls, use: Use, found: Any = None, wanted: Any = None, **facts: Any) -> Issue:
+    def at(
+        cls, use: Use, found: Any = None, wanted: Any = None, dimension: str = "", *,
+        consequence: Consequence | None = None, severity: Severity | None = None, **facts: Any,
+    ) -> Issue:  # fmt: skip
         """An issue with the quantizer in front of a use; a graph output or dead end counts for the producer."""
-        if use.op is not None:
-            return cls(use.op, use.role, use.tensor, found, wanted, facts=facts)
-        return cls(use.tensor.producer, "y", use.tensor, found, wanted, facts=facts)
+        op, port = (use.op, use.role) if use.op is not None else (use.tensor.producer, "y")
+        return cls(op, port, use.tensor, found, wanted, dimension, consequence, severity, facts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,12 +118,12 @@ class _Run:
     def _check(self, rule: Rule) -> None:
         for check in rule.checks:
             try:
-                issues = list(check(self.model))
+                causes = [_cause(rule, issue) for issue in check(self.model)]
             except Exception as error:  # a rule must not take the others down
                 self.crashes.setdefault(rule.name, crashed(rule, error))
                 continue
-            for issue in issues:
-                self._add((rule.name, _identity(issue.tensor or issue.op or WHOLE)), _cause(rule, issue))
+            for cause in causes:
+                self._add((rule.name, _identity(cause.tensor or cause.op or WHOLE)), cause)
 
     def _add(self, key: Key, cause: Cause) -> None:
         self.causes.setdefault(key, []).append(cause)
@@ -191,7 +191,7 @@ def _cause(rule: Rule, issue: Issue) -> Cause:
     consequence: Consequence = issue.consequence or rule.consequence
     return Cause(
         rule, None, issue.op, issue.port, issue.tensor, issue.dimension, issue.found, issue.wanted, consequence,
-        extra=issue.facts, own=True,
+        extra=issue.facts, severity=issue.severity or rule.severity, own=True,
     )  # fmt: skip
 
 
@@ -218,13 +218,13 @@ def _alike(cause: Cause) -> Key:
     kind = cause.op.kind if cause.rule.per_kind and cause.op is not None else ""
     found = cause.found if isinstance(cause.found, str) else None
     wanted = cause.wanted if isinstance(cause.wanted, str) else None
-    shape = (cause.role, cause.dimension, found, wanted) if cause.selector is not None else ()
-    return (cause.rule.name, kind, cause.consequence, cause.trace, *shape)
+    shape = (cause.role, found, wanted) if cause.selector is not None else ()
+    return (cause.rule.name, kind, cause.consequence, cause.severity, cause.trace, cause.dimension, *shape)
 
 
 def _severity(cause: Cause) -> Severity:
-    if cause.own and not cause.affected and cause.rule.severity is not None:
-        return cause.rule.severity
+    if cause.severity is not None and not cause.affected:
+        return cause.severity
     return SEVERITY[cause.consequence]
 
 

@@ -80,6 +80,13 @@ def few(items: Iterable[str], word: str = "and", limit: int = MANY_VALUES) -> st
     return f"{', '.join(distinct[:limit])} and {len(distinct) - limit} more"
 
 
+def numbered(noun: str, numbers: Sequence[int]) -> str:
+    """`channel 3`, `channels 0, 2 and 5`, `12 channels (0, 1, 2 …)`."""
+    if len(numbers) > MANY_VALUES:
+        return f"{len(numbers)} {noun}s ({', '.join(map(str, numbers[:MANY_VALUES]))} …)"
+    return f"{noun}{'s' if len(numbers) > 1 else ''} {listing([str(n) for n in numbers], 'and')}"
+
+
 def article(phrase: str) -> str:
     """`an int8 tensor`, `a uint8 tensor`."""
     spoken_with_consonant = phrase.startswith(("uint", "uni", "use", "one"))

@@ -1,0 +1,122 @@
+"""The model has no quantizer at all.
+
+## What it does
+
+Says once that a model is not quantized, instead of once for each operator that lacks quantizers. Operators
+that have no integer kernel whatever their quantizers are still reported, because that is worth knowing
+before the model is quantized.
+
+## Why it matters on hardware
+
+A backend runs such a model in float, if it can, or calibrates it by itself with ranges that nobody has
+seen. Often the wrong file was exported: the float checkpoint, a model whose fake quantizers were switched
+off or traced away, or one whose quantizers are operators of a training tool.
+
+## Example
+
+    x ─► conv ─► relu ─► conv ─►
+
+## Instead
+
+    x ─ Q ─ DQ ─► conv ─► relu ─ Q ─ DQ ─► conv ─ Q ─ DQ ─►
+
+## Fix and its safety
+
+Quantize after training (calibrate with a few hundred samples) or train with fake quantizers, and export
+them as QuantizeLinear and DequantizeLinear. Unsafe: the numbers change.
+
+## References
+
+- Krishnamoorthi, arXiv 1806.08342: post-training quantization and quantization-aware training
+- ONNX Runtime documentation, Quantize ONNX Models
+"""
+
+import re
+from collections.abc import Iterator
+
+from qlint.graph import FLOAT_GRIDS, Model, Op
+from qlint.lint.message import Facts
+from qlint.lint.rule import Issue, Rule
+from qlint.lint.run import WHOLE
+from qlint.lint.sweep import graphs
+from qlint.lint.testing import Graph, s8, u8
+from qlint.lint.where import missing
+from qlint.lint.words import few
+
+_NARROW = {f"{sign}int{bits}" for sign in ("", "u") for bits in (2, 4, 8, 16)} | set(FLOAT_GRIDS)
+_NOT_ARITHMETIC = frozenset({"cast", "gather", "shape", "identity", "constant"})
+# Operators whose names say that they compute on integers of their own (com.microsoft: MatMulNBits, QMoE, QOrdered...).
+_QUANTIZED_NAME = re.compile(r"Q[A-Z]|.*(NBits|Bnb4|FpQ4|Quant|Integer)")
+
+
+def _what(facts: Facts) -> str:
+    known = "the model has no quantizer"
+    return f"{known} that qlint knows, {facts['unknown']} may be some" if facts["unknown"] else known
+
+
+rule = Rule(
+    name="no-quantization",
+    code="QL101",
+    since="0.1.0",
+    what=_what,
+    why=lambda facts: f"{'as far as can be told ' if facts['unknown'] else ''}nothing in it can run in integer arithmetic",
+    fix="quantize it (calibrate, or train with fake quantizers) and export with QuantizeLinear and DequantizeLinear",
+)
+
+
+def unquantized(model: Model) -> bool:
+    """Whether nothing in the model is on an integer grid; a model without arithmetic has nothing to quantize."""
+    ops = [op for op in model.walk() if op.role == "data"]
+    return bool(ops) and not _has_quantizers(model) and not any(map(_on_integers, ops))
+
+
+def _on_integers(op: Op) -> bool:
+    if op.kind != "custom" and _QUANTIZED_NAME.match(op.native):
+        return True
+    return op.kind not in _NOT_ARITHMETIC and any(use.tensor.dtype in _NARROW for use in op.uses.values())
+
+
+def _has_quantizers(model: Model) -> bool:
+    return any(True for graph in graphs(model) for _ in graph.quantizers())
+
+
+rule.explains("quantizer", where=missing, model=unquantized, about=lambda _: WHOLE)
+
+
+@rule.check
+def whole_model(model: Model) -> Iterator[Issue]:
+    """One issue with the model as a whole."""
+    if unquantized(model):
+        unknown = few(dict.fromkeys(op.native for op in model.walk() if op.kind == "custom"))
+        yield Issue(facts={"unknown": unknown})
+
+
+@rule.bad(sites=0, says="the model has no quantizer; nothing in it can run in integer arithmetic, here 3 convs and the relu run in float")
+def float_model() -> Model:
+    g = Graph()
+    y = g.op("relu", g.conv(g.conv(g.input())))
+    return g.model(g.conv(y))
+
+
+@rule.bad(sites=0, says="the model has no quantizer that qlint knows, BipolarQuant may be some")
+def quantizers_of_a_training_tool() -> Model:
+    g = Graph()
+    return g.model(g.conv(g.op("custom", g.input(), native="BipolarQuant")))
+
+
+@rule.good
+def quantized() -> Model:
+    g = Graph()
+    return g.model(g.conv(g.input() | u8(), w=s8()) | u8())
+
+
+@rule.good
+def near_miss_one_quantizer() -> Model:
+    g = Graph()
+    return g.model(g.conv(g.input(), w=s8()))
+
+
+@rule.good
+def near_miss_weights_in_blocks_of_their_own() -> Model:
+    g = Graph()
+    return g.model(g.op("mat_mul_n_bits", g.input(), g.constant(16, 8, dtype="uint8"), native="MatMulNBits"))

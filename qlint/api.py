@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from qlint.errors import QlintError, RuleError
@@ -13,7 +14,8 @@ from qlint.lint.run import lint
 from qlint.lint.select import select as choose
 from qlint.profile import Profile
 from qlint.profile import load as load_profile
-from qlint.report.result import Failure, Report, Result, summarize
+from qlint.report.result import Failure, Report, Result
+from qlint.report.summary import summarize
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -39,6 +41,7 @@ def check(
     extend_select: Iterable[str] = (),
     fallback: bool = True,
     input_shapes: Shapes | None = None,
+    progress: Callable[[str], None] = lambda name: None,
 ) -> Report:
     """Hold models against backends and lint them.
 
@@ -48,6 +51,7 @@ def check(
         select, ignore, extend_select: rules by name, code, code prefix, category or glob.
         fallback: False judges as if the backend had nothing to fall back to.
         input_shapes: by input name, in place of the file's own.
+        progress: called with the name of each model before it is read.
 
     A model that cannot be read is in `Report.errors` and hides no other.
 
@@ -61,7 +65,8 @@ def check(
     rules = choose(known.rules, select, ignore, extend_select)
     report = Report(errors=[_failure("", problem) for problem in known.problems])
     for one in [model] if isinstance(model, (str, Path, Model)) else list(model):
-        name = one.name if isinstance(one, Model) else str(one)
+        name = one.name if isinstance(one, Model) else os.fsencode(one).decode("utf-8", "backslashreplace")
+        progress(name)
         try:
             loaded = one if isinstance(one, Model) else load(one, input_shapes)
         except QlintError as error:
@@ -89,4 +94,5 @@ def _judge(
 
 def _failure(name: str, error: QlintError) -> Failure:
     subject = error.subject if error.subject and error.subject != name else ""
-    return Failure(name or subject, f"{subject}: {error.message}" if subject and name else error.message, error.hint)
+    message = f"{subject}: {error.message}" if subject and name else error.message
+    return Failure(model=name or subject, message=message, hint=error.hint)

@@ -3,42 +3,62 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
-from qlint.cli import backend, check, graph, rule, verify
+from qlint.cli import backend, check, graph, rule, schema, terminal, verify
 from qlint.errors import QlintError
+from qlint.version import __version__
 
-app = typer.Typer(
-    name="qlint", help="The linter for quantized neural networks.", no_args_is_help=True, add_completion=True,
-    rich_markup_mode=None, pretty_exceptions_enable=False,
-)  # fmt: skip
-app.command("check")(check.check)
-app.command("verify")(verify.verify)
-app.command("rule")(rule.rule)
-app.command("backend")(backend.backend)
-app.command("graph")(graph.graph)
+app = typer.Typer(name="qlint", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+for command in (check.check, verify.verify, rule.rule, backend.backend, graph.graph, schema.schema):
+    app.command()(command)
+
+
+@app.callback()
+def _qlint(version: Annotated[bool, typer.Option("--version", "-V", help="Print the version and exit.")] = False) -> None:
+    """The linter for quantized neural networks."""
+    if version:
+        print(f"qlint {__version__}")
+        raise typer.Exit
 
 
 def run() -> int:
     """Run the command line; every failure is a sentence and exit code 2."""
+    terminal.adapt()
     try:
-        result = app(standalone_mode=False)
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
     except QlintError as error:
-        print(f"qlint: {error}", file=sys.stderr)
-        return 2
+        return _sorry(str(error))
     except typer.Exit as leave:
         return leave.exit_code
-    except typer.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         return 130
-    except BrokenPipeError:
+    except BrokenPipeError:  # the reader of our output has seen enough
+        sys.stdout = None
         return 0
     except Exception as error:
-        if hasattr(error, "format_message"):  # a usage error
-            print(f"qlint: {error.format_message()}", file=sys.stderr)
-            return 2
+        if hasattr(error, "format_message"):
+            return _usage(error)
         if "--debug" in sys.argv:
             raise
-        print(f"qlint: internal error: {type(error).__name__}: {error}\n  please report it; --debug shows where", file=sys.stderr)
-        return 2
-    return result if isinstance(result, int) else 0
+        return _sorry(f"internal error: {type(error).__name__}: {error}\n  hint: please report it; --debug shows where")
+    return code if isinstance(code, int) else 0
+
+
+def _usage(error: Exception) -> int:
+    """A usage error in typer's words; no command at all is a question for help."""
+    message = error.format_message()  # type: ignore[attr-defined]
+    context = getattr(error, "ctx", None)
+    if not sys.argv[1:]:
+        print(message)
+        return 0
+    path = context.command_path if context is not None else "qlint"
+    return _sorry(f"{message}\n  hint: `{path} --help` shows how it is called")
+
+
+def _sorry(message: str) -> int:
+    print(f"qlint: {message}", file=sys.stderr)
+    return 2

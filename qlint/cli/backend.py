@@ -2,63 +2,41 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from qlint.profile import Profile
 
-
-def backend(name: Annotated[str | None, typer.Argument(help="name, alias or path; `schema` prints the JSON Schema")] = None) -> int:
-    """List the backends, or show one."""
+def backend(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME|schema|validate]", help="a name, alias or path; or what to do")] = None,
+    file: Annotated[str | None, typer.Argument(metavar="[FILE]", help="the profile to validate")] = None,
+) -> int:
+    """List the backends, show one, print the JSON Schema of profiles, or validate a profile."""
+    from qlint.errors import ProfileError
     from qlint.profile import load, names
+    from qlint.report.backend import evidence, page, summary
 
+    if file is not None and name != "validate":
+        raise ProfileError(f"unexpected argument {file!r}", hint="qlint backend NAME, or qlint backend validate FILE")
     if name is None:
-        for one in names():
-            profile = load(one)
-            print(f"{one:12} {profile.title} · targets {', '.join(profile.targets) or '–'} · {_evidence(profile)}")
-        return 0
-    if name == "schema":
-        import json
-
-        from qlint.profile.schema import Profile as Schema
-
-        print(json.dumps(Schema.model_json_schema(), indent=2))
-        return 0
-    _page(load(name))
+        print("\n".join(summary(load(one)) for one in names()))
+    elif name == "schema":
+        _schema()
+    elif name == "validate":
+        if file is None:
+            raise ProfileError("no file was named", hint="qlint backend validate FILE")
+        profile = load(file)
+        for overlay in (*profile.target, *profile.revision):
+            load(f"{file}@{overlay}")
+        print(f"{file}: valid, {len(profile.kernels)} kernels, {evidence(profile)}")
+    else:
+        print(page(load(name)), end="")
     return 0
 
 
-def _evidence(profile: Profile) -> str:
-    from qlint.profile.validate import claims
+def _schema() -> None:
+    import json
 
-    kinds = Counter(profile.evidence[ref].kind for _, claim in claims(profile) for ref in claim.evidence)
-    return ", ".join(f"{count} claims {kind}" for kind, count in kinds.most_common())
+    from qlint.profile import Profile
 
-
-def _page(profile: Profile) -> None:
-    print(f"{profile.name}: {profile.title} ({profile.vendor})")
-    print(f"  toolchain {profile.toolchain}; reads {', '.join(profile.ingests)}; what nothing covers: {profile.fallback}; world {profile.world}")
-    print(f"  {_evidence(profile)}")
-    for note in profile.notes:
-        print(f"  {note}")
-    for refusal in profile.refuses:
-        print(f"\n  refuses {refusal.id}: {refusal.because}")
-    for step in profile.prepare:
-        print(f"\n  first, {step.id}: {step.because}")
-    for kernel in profile.kernels:
-        print(f"\n  {kernel.id}: {kernel.match} → {kernel.runs}" + (f"   ({kernel.title})" if kernel.title else ""))
-        for port, requirement in kernel.ports.items():
-            print(f"      {port}: {' or '.join(space if isinstance(space, str) else _space(space) for space in requirement)}")
-        for guard in kernel.guards:
-            print(f"      only if {guard.model_dump(exclude_defaults=True)}")
-        for check in kernel.checks:
-            wanted = {port: [s if isinstance(s, str) else _space(s) for s in spaces] for port, spaces in check.ports.items()}
-            print(f"      {check.otherwise} unless {wanted or ''}{[g.model_dump(exclude_defaults=True) for g in check.guards] or ''}")
-        print(f"      evidence: {', '.join(f'{profile.evidence[e].kind} ({profile.evidence[e].ref})' for e in kernel.evidence)}")
-
-
-def _space(space: object) -> str:
-    return ", ".join(f"{k} {'|'.join(map(str, v)) if isinstance(v, tuple) else v}" for k, v in space.model_dump(exclude_defaults=True).items())  # type: ignore[attr-defined]
+    print(json.dumps(Profile.model_json_schema(), indent=2))

@@ -5,9 +5,14 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from qlint.report.result import Report
+
+BACKEND = "NAME[@TARGET|@REVISION], several with commas; a path to a profile works too"
 
 
 class Format(StrEnum):
@@ -27,61 +32,83 @@ class FailOn(StrEnum):
 
 
 def check(
-    models: Annotated[list[str], typer.Argument(help="model files", metavar="MODEL...")],
-    backend: Annotated[list[str] | None, typer.Option("--backend", "-b", help="NAME[@TARGET|@REVISION], several with commas; a path to a profile works too")] = None,
-    select: Annotated[list[str] | None, typer.Option(help="only these rules: names, codes, code prefixes, categories, globs")] = None,
-    ignore: Annotated[list[str] | None, typer.Option(help="not these rules")] = None,
-    extend_select: Annotated[list[str] | None, typer.Option(help="these rules too")] = None,
+    models: Annotated[list[str], typer.Argument(help="model files, or folders of them", metavar="MODEL", show_default=False)],
+    backend: Annotated[list[str] | None, typer.Option("--backend", "-b", metavar="NAME", help=BACKEND)] = None,
+    select: Annotated[list[str] | None, typer.Option(metavar="RULES", help="only these rules: names, codes, code prefixes, categories, globs")] = None,
+    ignore: Annotated[list[str] | None, typer.Option(metavar="RULES", help="not these rules")] = None,
+    extend_select: Annotated[list[str] | None, typer.Option(metavar="RULES", help="these rules too, e.g. ones in preview")] = None,
     fail_on: Annotated[FailOn, typer.Option(help="lowest severity that makes the exit code 1")] = FailOn.warning,
-    fail_on_unknown: Annotated[bool, typer.Option("--fail-on-unknown", help="an op of unknown placement fails too")] = False,
+    fail_on_unknown: Annotated[bool, typer.Option("--fail-on-unknown", help="an op of unknown placement makes the exit code 1, too")] = False,
     no_fallback: Annotated[bool, typer.Option("--no-fallback", help="judge as if the backend had nothing to fall back to")] = False,
     exit_zero: Annotated[bool, typer.Option("--exit-zero", help="findings do not change the exit code")] = False,
-    output_format: Annotated[Format, typer.Option("--output-format", "-f")] = Format.text,
-    output_file: Annotated[Path | None, typer.Option("--output-file", "-o", help="write there instead of to stdout")] = None,
-    input_shape: Annotated[list[str] | None, typer.Option("--input-shape", help="NAME:1,3,224,224")] = None,
-    statistics: Annotated[bool, typer.Option("--statistics", help="count the findings of each rule")] = False,
+    output_format: Annotated[Format, typer.Option("--output-format", "-f", help="for people, for grep, for programs")] = Format.text,
+    output_file: Annotated[Path | None, typer.Option("--output-file", "-o", metavar="FILE", help="write there instead of to stdout")] = None,
+    input_shape: Annotated[list[str] | None, typer.Option(metavar="NAME:1,3,224,224", help="in place of the shape in the file")] = None,
+    statistics: Annotated[bool, typer.Option("--statistics", help="count the findings of each rule, too (text only)")] = False,
     debug: Annotated[bool, typer.Option("--debug", hidden=True)] = False,
 ) -> int:
-    """Say which operators will not run in integer on a backend, why, and what to do."""
+    """Say which operators will not run in integer on a backend, why, and what to do.
+
+    Exit code: 0 clean, 1 findings at or above --fail-on, 2 something could not be checked.
+    """
     from qlint.api import check as run
+    from qlint.cli.paths import expand
+    from qlint.cli.terminal import complain, progress
+    from qlint.errors import QlintError
+    from qlint.report.result import Failure, Report
 
-    report = run(
-        models, [name for one in backend or () for name in one.split(",") if name], select=select or (), ignore=ignore or (),
-        extend_select=extend_select or (), fallback=not no_fallback, input_shapes=_shapes(input_shape or []),
-    )  # fmt: skip
-    if output_format is Format.json:
-        text = report.to_json() + "\n"
-    elif output_format is Format.concise:
-        from qlint.report import concise
-
-        text = concise.render(report)
-    else:
-        from qlint.report import text as readable
-
-        terminal = output_file is None and sys.stdout.isatty()
-        text = readable.render(report, width=_width() if terminal else None, color=terminal, statistics=statistics)
-    if output_file is not None:
-        output_file.write_text(text, encoding="utf-8")
-    else:
+    try:
+        report = run(
+            expand(models), [name for one in backend or () for name in one.split(",") if name], select=select or (), ignore=ignore or (),
+            extend_select=extend_select or (), fallback=not no_fallback, input_shapes=_shapes(input_shape or ()), progress=progress,
+        )  # fmt: skip
+    except QlintError as error:
+        report = Report(errors=[Failure(model=error.subject, message=error.message, hint=error.hint)])
+    progress("")
+    complain(report.errors)
+    text = _render(report, output_format, terminal=output_file is None, statistics=statistics)
+    if output_file is None:
         sys.stdout.write(text)
+    else:
+        _write(output_file, text)
     code = report.exit_code(fail_on.value, fail_on_unknown=fail_on_unknown)
     return 0 if exit_zero and code == 1 else code
 
 
-def _width() -> int:
-    import shutil
+def _render(report: Report, wanted: Format, *, terminal: bool, statistics: bool) -> str:
+    if wanted is Format.json:
+        return report.to_json() + "\n"
+    if wanted is Format.concise:
+        from qlint.report import concise
 
-    return min(shutil.get_terminal_size().columns, 140)
+        return concise.render(report)
+    from qlint.cli.terminal import color, width
+    from qlint.report import text
+
+    if not report.results:
+        return ""
+    if not terminal:
+        return text.render(report, statistics=statistics)
+    return text.render(report, width=width(sys.stdout, text.WIDTH), color=color(sys.stdout), statistics=statistics)
 
 
-def _shapes(given: list[str]) -> dict[str, tuple[int, ...]]:
+def _write(path: Path, text: str) -> None:
+    from qlint.errors import QlintError
+
+    try:
+        with path.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+    except OSError as error:
+        raise QlintError(f"cannot be written ({error.strerror})", subject=str(path), hint="--output-file wants a file in a folder that exists") from error
+
+
+def _shapes(given: list[str] | tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     from qlint.errors import QlintError
 
     shapes: dict[str, tuple[int, ...]] = {}
     for one in given:
-        name, _, dims = one.rpartition(":")
-        try:
-            shapes[name] = tuple(int(d) for d in dims.split(","))
-        except ValueError as error:
-            raise QlintError(f"--input-shape {one!r} is not NAME:1,3,224,224", hint="separate the sizes with commas") from error
+        name, _, sizes = one.rpartition(":")
+        if not name or not all(size.strip().isdecimal() for size in sizes.split(",")):
+            raise QlintError(f"--input-shape {one!r} is not NAME:1,3,224,224", hint="the input's name, a colon, and its sizes with commas")
+        shapes[name] = tuple(int(size) for size in sizes.split(","))
     return shapes

@@ -2,44 +2,64 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qlint.errors import QlintError
+
+if TYPE_CHECKING:
+    from qlint.judge import Verdict
+    from qlint.oracles import Answer
+
+SAME = {"absorbed": "integer"}  # whose kernel the op vanishes into is not told apart
+
 
 def verify(
-    model: Annotated[str, typer.Argument(help="model file")],
-    backend: Annotated[str, typer.Option("--backend", "-b", help="NAME[@TARGET]")],
+    model: Annotated[str, typer.Argument(help="model file", show_default=False)],
+    backend: Annotated[str, typer.Option("--backend", "-b", metavar="NAME", help="NAME[@TARGET]")],
     all_ops: Annotated[bool, typer.Option("--all", help="list every op, not only the disagreements")] = False,
 ) -> int:
-    """Run the real backend here and compare. Needs the extra `oracles`."""
+    """Run the real backend here and compare. Needs the extra `oracles`.
+
+    Exit code: 0 they agree, 1 they do not, 2 the backend could not be asked.
+    """
     from qlint.api import load
     from qlint.judge import judge
     from qlint.oracles import judge as ask
     from qlint.profile import load as load_profile
 
     profile = load_profile(backend)
-    canonical = load(model)
-    verdict = judge(canonical, profile)
+    verdict = judge(load(model), profile)
     answer = ask(model, profile.id, profile.target_name)
-    right = total = 0
-    for op in canonical.ops:
+    if answer.outcome == "crashed":
+        raise QlintError(f"{profile.name} gave no answer: {'; '.join(answer.reasons)}", subject=model, hint="try again, or a smaller model")
+    versions = ", ".join(f"{name} {version}" for name, version in answer.versions.items())
+    print(f"{model} on {profile.name} ({versions})")
+    same = answer.outcome == verdict.outcome
+    print(f"{'  ' if same else '≠ '}the model: qlint says {verdict.outcome}, the backend {answer.outcome}")
+    for reason in answer.reasons:
+        print(f"    {reason}")
+    rows = list(_rows(verdict, answer))
+    width = max((len(name) for name, *_ in rows), default=0)
+    for name, ours, kernel, theirs, agreed in rows:
+        if all_ops or not agreed:
+            print(f"{'  ' if agreed else '≠ '}{name:{width}}  qlint says {ours} ({kernel}), the backend {theirs.replace('|', ' or ')}")
+    right = sum(agreed for *_, agreed in rows)
+    print(f"{right} of {len(rows)} ops agree" if rows else "no ops to compare")
+    return int(right != len(rows) or not same)
+
+
+def _rows(verdict: Verdict, answer: Answer) -> list[tuple[str, str, str, str, bool]]:
+    """(op, qlint's placement, kernel, the backend's placement, whether they agree) of what the backend can tell."""
+    rows: list[tuple[str, str, str, str, bool]] = []
+    if "refused" in (verdict.outcome, answer.outcome):  # then no op runs anywhere
+        return rows
+    for op in verdict.model.ops:
         theirs = answer.placements.get(op.label, "skip")
         if theirs == "skip":
             continue
-        ours = verdict.where(op)
-        same = _class(ours) in [_class(one) for one in theirs.split("|")]
-        total += 1
-        right += same
-        if all_ops or not same:
-            print(f"{'  ' if same else '≠ '}{op.label}: qlint says {ours} ({verdict.of(op).kernel or 'no kernel'}), the backend {theirs}")
-    versions = ", ".join(f"{name} {version}" for name, version in answer.versions.items())
-    print(f"{profile.name} with {versions}: outcome {answer.outcome}, qlint says {verdict.outcome}")
-    for reason in answer.reasons:
-        print(f"  {reason}")
-    print(f"{right} of {total} ops agree")
-    return int(right != total or answer.outcome != verdict.outcome)
-
-
-def _class(placement: str) -> str:
-    return "integer" if placement == "absorbed" else placement
+        ours = verdict.of(op)
+        agreed = SAME.get(ours.where, ours.where) in [SAME.get(one, one) for one in theirs.split("|")]
+        rows.append((op.label, ours.where, ours.kernel or "no kernel", theirs, agreed))
+    return rows

@@ -1,17 +1,21 @@
-"""One line a finding: `path: op: message [name CODE]`."""
+"""One line a finding, for grep: `path: backend: severity: sites: message [name CODE]`."""
 
 from __future__ import annotations
 
-from qlint.report.result import Report
+from collections.abc import Iterator
+
+from qlint.report.result import Report, Result
 
 
 def render(report: Report) -> str:
-    lines = []
-    for result in report.results:
-        if result.outcome == "refused":
-            lines.append(f"{result.model}: {result.backend}@{result.revision} refuses the model: {'; '.join(result.reasons[:3])}")
-        for f in result.findings:
-            more = f" (and {len(f.sites) - 1} more)" if len(f.sites) > 1 else ""
-            lines.append(f"{result.model}: {f.severity}: {f.message}{more} [{f.rule} {f.code}]")
-    lines += [f"{e.model}: {e.message}" + (f" ({e.hint})" if e.hint else "") for e in report.errors]
-    return "\n".join(lines) + "\n" if lines else ""
+    """Nothing is said about a model without findings, except that a backend refuses it."""
+    return "".join(f"{result.model}: {line}\n" for result in report.results for line in _lines(result))
+
+
+def _lines(result: Result) -> Iterator[str]:
+    backend = f"{result.target}: " if result.backend else ""
+    explained = any(finding.consequence == "refused" for finding in result.findings)
+    if result.outcome == "refused" and not explained:
+        yield f"{backend}refused: {'; '.join(result.reasons[:3])}"
+    for finding in result.findings:
+        yield f"{backend}{finding.severity}: {finding.line}"

@@ -2,111 +2,155 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from io import StringIO
+from itertools import groupby
 
-from rich.console import Console
-from rich.padding import Padding
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
 from rich.text import Text
 
-from qlint.graph import Model, Quantizer
-from qlint.lint.finding import Finding
-from qlint.report.result import Report, Result
+from qlint.lint.finding import SEVERITIES, Finding
+from qlint.report.result import Report, Result, Summary
 
 STYLE = {"error": "bold red", "warning": "yellow", "info": "cyan"}
-BAR = 25
-SITES = 3  # named before "and n more"
+FORMATS = {"onnx": "ONNX"}
+SHOWN = ("integer", "float", "cpu", "rejected", "unknown", "absorbed")
+WIDTH = 100  # of a report that goes to no terminal
+BAR, SHORT_BAR = 25, 10
+MARGIN = 8  # " warning"
+DRAGS = 3  # named before "and n more"
+PADDING = re.compile(r" +(?=(\x1b\[0m)?$)")  # that rich fills lines up with
 
 
-def render(report: Report, *, width: int | None = None, color: bool = False, statistics: bool = False) -> str:
-    """The whole report as text; with ANSI colours if `color`."""
+def render(report: Report, *, width: int = WIDTH, color: bool = False, statistics: bool = False) -> str:
+    """The results of a report as text, with ANSI colours if `color`. Failures are not part of it."""
     out = StringIO()
-    console = Console(file=out, width=width or 120, force_terminal=color, no_color=not color, highlight=False, soft_wrap=False)
-    seen = ""
-    for result in report.results:
-        if result.model != seen:
-            seen = result.model
-            console.print(Text(_header(result), style="bold" if color else ""), overflow="fold")
-        _result(console, result)
-    for error in report.errors:
-        console.print(Text.assemble(("error ", STYLE["error"]), (f"{error.model}: " if error.model else "", "bold"), error.message))
-        if error.hint:
-            console.print(Padding(Text(f"hint: {error.hint}"), (0, 0, 0, 6)))
+    console = Console(
+        file=out, width=width, force_terminal=color, color_system="standard" if color else None, no_color=not color,
+        highlight=False, markup=False, emoji=False, legacy_windows=False,
+    )  # fmt: skip
+    for _, results in groupby(report.results, key=lambda result: result.model):
+        _model(console, list(results))
     if statistics and report.findings:
-        for (name, code), count in sorted(Counter((f.rule, f.code) for f in report.findings).items(), key=lambda i: (-i[1], i[0])):
-            console.print(f"{count:5} {name} {code}")
+        console.print(_statistics(report))
+        console.print()
     console.print(_footer(report))
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+    return "".join(f"{PADDING.sub('', line)}\n" for line in out.getvalue().splitlines())
 
 
-def _header(result: Result) -> str:
-    parts = [result.model, {"onnx": "ONNX"}.get(result.format, result.format), f"{result.summary['ops']} ops"]
-    return " · ".join([*parts, quantization(result.canonical)])
-
-
-def quantization(model: Model) -> str:
-    """In a few words: `W8 per-channel, A8 per-tensor`."""
-    weights: Counter[str] = Counter()
-    activations: Counter[str] = Counter()
-    for use, quantizer in model.quantizers():
-        if quantizer.storage == "int32":
-            continue
-        (weights if use.tensor.constant else activations)[_grid(quantizer)] += 1
-    words = [f"{letter}{grids.most_common(1)[0][0]}" for letter, grids in (("W", weights), ("A", activations)) if grids]
-    return ", ".join(words) if words else "not quantized"
-
-
-def _grid(quantizer: Quantizer) -> str:
-    return f"{quantizer.bits} per-{quantizer.granularity}"
-
-
-def _result(console: Console, result: Result) -> None:
-    if result.outcome is not None:
-        console.print(_bar(result))
-    for reason in result.reasons[:3]:
-        console.print(Padding(Text(f"refused: {reason}", style=STYLE["error"]), (0, 0, 0, 2)))
+def _model(console: Console, results: list[Result]) -> None:
+    """One model on all its backends: an overview, then the findings of each."""
+    first = results[0]
+    facts = [FORMATS.get(first.format, first.format), count(first.summary.ops, "op"), first.summary.quantization]
+    console.print(Text.assemble((first.model, "bold"), *(f" · {fact}" for fact in facts)), overflow="fold")
+    if first.outcome is not None:
+        margin = max(len(result.target) for result in results)
+        console.print(Group(*(_overview(result, margin, console.width) for result in results)))
     console.print()
-    for finding in result.findings:
-        _finding(console, finding)
+    for result in results:
+        if result.findings and len(results) > 1:
+            console.print(Text(result.target, style="bold underline" if console.color_system else ""))
+        for finding in (first_of := [f for f in result.findings if f.consequence == "refused"] or result.findings):
+            console.print(_finding(finding))
+            console.print()
+        if later := [finding for finding in result.findings if finding not in first_of]:
+            console.print(_beside(Text(), MARGIN, Text("once the model loads:", style="dim")))
+            console.print(Group(*(_finding(finding, brief=True) for finding in later)))
+            console.print()
 
 
-def _bar(result: Result) -> Text:
-    name = f"{result.backend}@{result.revision}" if result.revision else result.backend
-    counts = " · ".join([
-        ", ".join(f"{result.summary[place]} {place}" for place in ("integer", "float", "cpu", "rejected", "unknown", "absorbed") if result.summary[place])
-    ])  # fmt: skip
+def _overview(result: Result, margin: int, width: int) -> RenderableType:
+    """`qnn-htp@v73  █████████████████████░░░░  87 % of MACs in integer · 54 integer, 6 float, 2 cpu`."""
     if result.outcome == "refused":
-        return Text.assemble((name, "bold"), "  ", ("refuses the model", STYLE["error"]))
-    share = result.summary["integer_macs"]
-    whole = result.summary["integer"] + result.summary["absorbed"]
-    part = share if share is not None else whole / max(1, result.summary["ops"])
-    filled = round(BAR * part)
-    what = "of MACs in integer" if share is not None else "of ops in integer"
-    return Text.assemble((name, "bold"), "  ", ("█" * filled, "green"), "░" * (BAR - filled), f"  {100 * part:.0f} % {what} · {counts}")
+        shown = any(finding.consequence == "refused" for finding in result.findings)
+        why = "" if shown or not result.reasons else f": {result.reasons[0]}"
+        return _beside(Text(result.target, style="bold"), margin, Text(f"refuses the model{why}", style=STYLE["error"]))
+    counts, part = placed(result.summary), share(result.summary)
+    if part is None:
+        return _beside(Text(result.target, style="bold"), margin, Text(counts or "no ops to place"))
+    percent, of = part
+    said = f"{percent:3} % of {of} in integer"
+    room = width - margin - 2
+    length = BAR if room >= BAR + len(said) + len(counts) + 5 else SHORT_BAR
+    filled = percent * length // 100
+    line = Text.assemble(("█" * filled, "green"), "░" * (length - filled), f"  {said}")
+    line.append(f" · {counts}" if room >= length + len(said) + len(counts) + 5 else f"\n{counts}")
+    return _beside(Text(result.target, style="bold"), margin, line)
 
 
-def _finding(console: Console, finding: Finding) -> None:
-    sites = [site.op for site in finding.sites]
-    named = ", ".join(dict.fromkeys(sites[:SITES])) + (f" … ({len(sites) - SITES} more)" if len(sites) > SITES else "")
-    where = f"{len(sites)} places: {named}" if len(sites) > 1 else named
-    console.print(Text.assemble((f"{finding.severity:>8}", STYLE[finding.severity]), "  ", (finding.rule, "bold"), f" {finding.code} · ", where))
-    console.print(Padding(Text(finding.message), (0, 0, 0, 10)))
+def share(summary: Summary) -> tuple[int, str] | None:
+    """(percent, of what) in integer: of the multiply-accumulates if they are known, else of the ops; None if there are none.
+
+    Rounded, but 100 only if it is all, and 0 only if it is nothing.
+    """
+    working = summary.ops - summary.absorbed
+    if summary.integer_macs is None and not working:
+        return None
+    part, of = (summary.integer_macs, "MACs") if summary.integer_macs is not None else (summary.integer / working, "ops")
+    return round(100 * part) if part in (0, 1) else min(99, max(1, round(100 * part))), of
+
+
+def placed(summary: Summary) -> str:
+    """`54 integer, 6 float, 2 cpu`."""
+    return ", ".join(f"{n} {name}" for name in SHOWN if (n := getattr(summary, name)))
+
+
+def _finding(finding: Finding, *, brief: bool = False) -> RenderableType:
+    """Severity on the left; rule and sites, the sentence, what it drags along, evidence and advice on the right."""
+    left = Text(finding.severity, style=STYLE[finding.severity], justify="right")
+    lines = [Text.assemble((finding.rule, "bold"), f" {finding.code} · {finding.subject}")]
+    if brief:
+        return _beside(left, MARGIN, *lines)
+    lines.append(Text(finding.message))
     if finding.drags:
-        dragged = ", ".join(finding.drags[:SITES]) + (f" … ({len(finding.drags) - SITES} more)" if len(finding.drags) > SITES else "")
-        console.print(Padding(Text(f"also loses integer: {dragged}", style="dim"), (0, 0, 0, 10)))
-    notes = [f"{e.kind}: {e.version or e.ref}" for e in finding.evidence[:1]]
+        more = f" … ({len(finding.drags) - DRAGS} more)" if len(finding.drags) > DRAGS else ""
+        lines.append(Text(f"also loses integer: {', '.join(finding.drags[:DRAGS])}{more}", style="dim"))
+    if told := notes(finding):
+        lines.append(Text(" · ".join(told), style="dim"))
+    return _beside(left, MARGIN, *lines)
+
+
+def notes(finding: Finding) -> list[str]:
+    """Evidence and what to do: `measured: onnxruntime 1.32.0`, `advice: fold the batch-norm`."""
+    told = [f"{one.kind}: {one.version or one.ref}" for one in finding.evidence[:1]]
     if finding.fix is not None:
-        notes.append(f"fix ({finding.fix.applicability}): {finding.fix.text}" if finding.fix.applicability != "display" else f"advice: {finding.fix.text}")
-    for note in notes:
-        console.print(Padding(Text(note, style="dim"), (0, 0, 0, 10)))
-    console.print()
+        kind = "advice" if finding.fix.applicability == "display" else f"fix ({finding.fix.applicability})"
+        told.append(f"{kind}: {finding.fix.text}")
+    return told
+
+
+def _beside(left: Text, margin: int, *lines: RenderableType) -> RenderableType:
+    """Lines that wrap beside a margin of fixed width."""
+    grid = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
+    grid.add_column(width=margin, no_wrap=True)
+    grid.add_column(overflow="fold", ratio=1)
+    grid.add_row(left, Group(*lines))
+    return grid
+
+
+def _statistics(report: Report) -> RenderableType:
+    counts = Counter((finding.code, finding.rule) for finding in report.findings)
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return Group(*(Text(f"{count:8}  {rule} {code}") for (code, rule), count in ranked))
 
 
 def _footer(report: Report) -> str:
-    counts: Counter[str] = Counter(f.severity for f in report.findings)
-    words = [f"{counts[s]} {name}{'' if counts[s] == 1 else 's'}" for s, name in (("error", "error"), ("warning", "warning"), ("info", "note")) if counts[s]]
+    severities = Counter[str](finding.severity for finding in report.findings)
+    named = (("error", "error"), ("warning", "warning"), ("info", "note"))
+    words = [count(severities[severity], noun) for severity, noun in named if severities[severity]] or ["no findings"]
     if report.errors:
-        words.append(f"{len(report.errors)} could not be checked")
-    if not words:
-        return "nothing to report"
-    return ", ".join(words) + (" · qlint rule NAME tells more" if report.findings else "")
+        words.append(f"{len(report.errors)} not checked")
+    parts = [", ".join(words)]
+    if report.findings:
+        worst = min(report.findings, key=lambda finding: SEVERITIES.index(finding.severity))
+        parts.append(f"qlint rule {worst.code} tells more")
+    if any(result.outcome is None for result in report.results):
+        parts.append("--backend NAME says what runs where (qlint backend lists them)")
+    return " · ".join(parts)
+
+
+def count(number: int, noun: str) -> str:
+    """`1 op`, `2 ops`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,37 @@
+"""Which files are meant: a name is a file, a folder is the models in it, and a pattern is what it matches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from glob import glob
+
+from qlint.errors import ReadError
+
+SUFFIXES = (".onnx",)
+
+
+def expand(names: Iterable[str]) -> list[str]:
+    """Each file once, in the order in which it is first named; a folder's in alphabetical order.
+
+    Patterns are for shells that do not expand them. A file that does not exist stays, for the reader to say so.
+
+    Raises:
+        ReadError: a folder or pattern leads to no model.
+    """
+    found: dict[str, None] = {}
+    for name in names:
+        files = _files(name)
+        if not files:
+            raise ReadError(f"no model files ({', '.join(SUFFIXES)}) there", subject=name, hint="name the file itself if it is called otherwise")
+        found.update(dict.fromkeys(files))
+    return list(found)
+
+
+def _files(name: str) -> list[str]:
+    if os.path.isdir(name):
+        below = (os.path.join(folder, file) for folder, _, files in os.walk(name) for file in files)
+        return sorted(path for path in below if path.endswith(SUFFIXES))
+    if any(sign in name for sign in "*?[") and not os.path.exists(name):
+        return sorted(path for path in glob(name, recursive=True) if os.path.isfile(path))
+    return [name]

@@ -1,0 +1,82 @@
+"""The page of a backend: every claim of its profile, and on whose evidence."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from qlint.profile import Profile, Space
+from qlint.profile.schema import Guard, Requirement
+from qlint.profile.validate import claims
+
+
+def page(profile: Profile) -> str:
+    """Everything that is known, in the order in which the judge looks at it."""
+    return "\n".join(_lines(profile)) + "\n"
+
+
+def summary(profile: Profile) -> str:
+    """One line: id, title, targets, how much is known and how well."""
+    overlays = ", ".join([*profile.targets, *profile.revision]) or "no targets"
+    return f"{profile.id:12} {profile.title}\n{'':12} {overlays} · {evidence(profile)}"
+
+
+def evidence(profile: Profile) -> str:
+    """`54 claims measured, 3 documented`."""
+    kinds = Counter(profile.evidence[ref].kind for _, claim in claims(profile) for ref in claim.evidence)
+    counts = [f"{count} {kind}" for kind, count in kinds.most_common()]
+    return ", ".join(counts).replace(" ", " claims ", 1) if counts else "no claims"
+
+
+def _lines(profile: Profile) -> Iterator[str]:
+    yield f"{profile.name} · {profile.title}" + (f" ({profile.vendor})" if profile.vendor else "")
+    yield f"  established with  {profile.toolchain or 'nothing that can be named'}"
+    yield f"  evidence          {evidence(profile)}"
+    yield f"  reads             {', '.join(profile.ingests)}"
+    yield f"  targets           {', '.join([*profile.targets, *profile.revision]) or 'none'}"
+    rest = "unknown" if profile.world == "open" else {"cpu": "fall back to the CPU", "float": "run in float"}.get(profile.fallback, "are rejected")
+    yield f"  all other ops     {rest}"
+    yield from (f"  note: {note}" for note in profile.notes)
+    if profile.refuses:
+        yield "\nrefuses the model if"
+        yield from (f"  {refusal.because} ({refusal.id}; {_cited(profile, refusal.evidence)})" for refusal in profile.refuses)
+    if profile.prepare:
+        yield "\nbefore it selects kernels"
+        yield from (f"  {step.because} ({step.id}; {_cited(profile, step.evidence)})" for step in profile.prepare)
+    yield "\nkernels, in the order in which they are tried"
+    for kernel in profile.kernels:
+        yield f"\n  {kernel.id}: {kernel.match} → {kernel.runs}" + (f" · {kernel.title}" if kernel.title else "")
+        yield from (f"      {port:6} {_requirement(wanted)}" for port, wanted in kernel.ports.items())
+        yield from (f"      only if {_guard(guard)}" for guard in kernel.guards)
+        for check in kernel.checks:
+            needs = [*(f"{port} is {_requirement(wanted)}" for port, wanted in check.ports.items()), *map(_guard, check.guards)]
+            yield f"      {check.otherwise} unless {' and '.join(needs)}"
+        yield from ([f"      note: {kernel.note}"] if kernel.note else [])
+        yield f"      {_cited(profile, kernel.evidence)}"
+    if profile.spaces:
+        yield "\nspaces that the ports name"
+        yield from (f"  {name:20} {_requirement(wanted)}" for name, wanted in profile.spaces.items())
+
+
+def _cited(profile: Profile, refs: Iterable[str]) -> str:
+    return "; ".join(f"{(e := profile.evidence[ref]).kind}: {e.version or e.ref}" for ref in refs)
+
+
+def _requirement(wanted: Requirement) -> str:
+    return " or ".join(one if isinstance(one, str) else _said(one.model_dump(exclude_defaults=True)) for one in wanted)
+
+
+def _guard(guard: Guard) -> str:
+    return _said(guard.model_dump(exclude_defaults=True, by_alias=True))
+
+
+def _said(value: object) -> str:
+    """Fields of a claim as text: `storage int8|uint8, granularity tensor`."""
+    if isinstance(value, Space):
+        return _said(value.model_dump(exclude_defaults=True))
+    if isinstance(value, dict):
+        return ", ".join(str(key).replace("_", " ") if one is True else f"{str(key).replace('_', ' ')} {_said(one)}" for key, one in value.items())
+    if isinstance(value, (tuple, list)):
+        nested = any(isinstance(one, (tuple, list)) for one in value)
+        return " or ".join(f"({_said(one)})" for one in value) if nested else "|".join(map(_said, value))
+    return {None: "not given", True: "yes", False: "no"}.get(value, str(value)) if value is None or isinstance(value, bool) else str(value)

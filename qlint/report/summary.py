@@ -1,0 +1,100 @@
+"""From a verdict and its findings to one plain result."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from qlint.graph import Model, Op, Quantizer
+from qlint.graph.macs import macs
+from qlint.judge import Verdict
+from qlint.lint.finding import SEVERITIES, Finding
+from qlint.report.result import Counts, OpReport, Result, Summary
+
+NOT_COUNTED = ("quantize", "dequantize", "constant")
+PLACEMENTS = ("integer", "float", "cpu", "rejected", "unknown", "absorbed")
+
+
+def summarize(name: str, model: Model, verdict: Verdict | None, findings: list[Finding]) -> Result:
+    """Collect one result. Without a verdict (no backend) there are findings only."""
+    ops = list(_ops(model, verdict))
+    counted = [op for op in ops if op.kind not in NOT_COUNTED]
+    placed = Counter[str](op.placement for op in counted)
+    severities = Counter[str](finding.severity for finding in findings)
+    summary = Summary(
+        quantization=quantization(model), ops=len(counted), **{where: placed[where] for where in PLACEMENTS},
+        integer_macs=_integer_macs(model, verdict), findings=Counts(**{severity: severities[severity] for severity in SEVERITIES}),
+    )  # fmt: skip
+    profile = verdict.profile if verdict is not None else None
+    result = Result(
+        model=name, format=model.format, backend=profile.id if profile else "", revision=profile.target_name if profile else "",
+        outcome=verdict.outcome if verdict is not None else None, reasons=list(_reasons(verdict)),
+        summary=summary, ops=ops, findings=findings,
+    )  # fmt: skip
+    result._canonical, result._verdict = model, verdict
+    return result
+
+
+def quantization(model: Model) -> str:
+    """In a few words: `W8 per-channel, A8 per-tensor`; the commonest granularity goes first."""
+    grids: dict[str, Counter[tuple[str, str]]] = {"W": Counter(), "A": Counter()}
+    for use, quantizer in model.quantizers():
+        if quantizer.storage != "int32":  # a bias
+            grids["W" if use.tensor.constant else "A"][(_width(quantizer), quantizer.granularity)] += 1
+    words = []
+    for letter, counts in grids.items():
+        widths = sorted({width for width, _ in counts}, key=lambda width: (len(width), width))
+        granularities = dict.fromkeys(granularity for (_, granularity), _ in counts.most_common())
+        if counts:
+            words.append(f"{letter}{'/'.join(widths)} {'/'.join(f'per-{one}' for one in granularities)}")
+    return ", ".join(words) if words else "no quantizers"
+
+
+def _width(quantizer: Quantizer) -> str:
+    return str(quantizer.bits) if quantizer.grid == "affine" else f" {quantizer.storage}"
+
+
+def _reasons(verdict: Verdict | None) -> Iterator[str]:
+    if verdict is None:
+        return
+    for refusal in verdict.refusals:
+        where = f"{refusal.op.label}: " if refusal.op is not None else ""
+        yield f"{where}{refusal.because}" + (f" ({refusal.found})" if refusal.found else "")
+    for placement in verdict.placements.values():
+        if placement.where == "rejected" and not verdict.refusals:
+            yield f"{placement.op.label}: the backend rejects this {placement.op.kind}"
+
+
+def _ops(model: Model, verdict: Verdict | None) -> Iterator[OpReport]:
+    """Every node of the file, those in control-flow bodies after the op that holds them."""
+    canonical = {op.index: op for op in model.ops}
+    for node in model.nodes:
+        op = canonical.get(node.index)
+        yield _one(node, op, verdict)
+        for body in op.bodies.values() if op is not None else ():
+            yield from _ops(body, verdict)
+
+
+def _one(node: Op, op: Op | None, verdict: Verdict | None) -> OpReport:
+    placement, kernel, basis = "absorbed" if verdict is not None else "", "", ""
+    if op is not None and verdict is not None:
+        taken = verdict.of(op)
+        placement, kernel, basis = "rejected" if verdict.refusals else taken.where, taken.kernel, taken.basis
+    return OpReport.model_construct(
+        name=node.label, outputs=[tensor.name for tensor in node.outputs], kind=node.kind, native=node.native,
+        placement=placement, kernel=kernel, basis=basis,
+    )  # fmt: skip
+
+
+def _integer_macs(model: Model, verdict: Verdict | None) -> float | None:
+    """Share of the multiply-accumulates that run in integer; None if refused, or a shape is unknown."""
+    if verdict is None or verdict.outcome == "refused":
+        return None
+    total = integer = 0
+    for op in model.walk():
+        count = macs(op)
+        if count is None:
+            return None
+        total += count
+        integer += count if verdict.where(op) in ("integer", "absorbed") else 0
+    return round(integer / total, 6) if total else None

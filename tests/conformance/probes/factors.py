@@ -73,7 +73,7 @@ def neighbour(s: Subject, source: str, tensor: str) -> object:
 def per_channel(s: Subject, tensor: str) -> None:
     quant = s.quant(tensor)
     channels = {"Conv": 6, "ConvTranspose": 6, "Gemm": 6, "MatMul": 6}.get(s.node.kind, 4) if tensor in s.ys else 4
-    shape = s.net.inputs.get(tensor)
+    shape = s.net.inputs.get(tensor) or s.net.shapes.get(tensor)
     if shape and len(shape) > 1 and isinstance(shape[1], int):
         channels = shape[1]
     if not isinstance(quant.scale, float) or not isinstance(quant.zero, int):

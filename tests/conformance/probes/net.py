@@ -40,6 +40,7 @@ class Net:
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
     shapes: dict[str, Shape] = field(default_factory=dict)  # of outputs that shape inference does not know
     names: Counter[str] = field(default_factory=Counter)
+    suffix: str = "_out"  # of an operator's first output; the others are counted
 
     def input(self, name: str, shape: Shape, span: tuple[float, float] | None = (-2.1, 1.9), kind: type = np.float32) -> str:
         self.inputs[name] = shape
@@ -65,7 +66,7 @@ class Net:
         if not name:
             self.names[kind] += 1
             name = f"{kind.lower()}{self.names[kind]}"
-        outs = [f"{name}_out"] + [f"{name}_out{i}" for i in range(1, outputs)]
+        outs = [f"{name}{self.suffix}"] + [f"{name}{self.suffix.rstrip('0')}{i}" for i in range(1, outputs)]
         self.nodes.append(Node(kind, name, list(inputs), outs, attrs, domain))
         if span:
             self.ranges |= dict.fromkeys(outs, span)

@@ -42,6 +42,7 @@ STORAGE = {
     "f8e5": Storage(TensorProto.FLOAT8E5M2, ml_dtypes.float8_e5m2, -57344, 57344),
 }
 
+SINCE = {"u16": 21, "s16": 21, "u4": 21, "s4": 21, "f8e4": 19, "f8e5": 19, "u2": 25, "s2": 25}  # opset
 FLOAT_STORAGE = frozenset({"f8e4", "f8e5"})
 
 # Activation grids by the name used in probe ids: storage, symmetric. A trailing "a" is asymmetric.
@@ -80,6 +81,14 @@ class Quant:
     @property
     def storage(self) -> Storage:
         return STORAGE[self.dtype]
+
+    @property
+    def since(self) -> int:
+        """The first opset whose QuantizeLinear and DequantizeLinear can say this."""
+        if self.domain:
+            return 1
+        granular = 21 if self.block else 13 if self.axis is not None else 10
+        return max(granular, SINCE.get(self.dtype, 10))
 
     @property
     def vector(self) -> Quant:

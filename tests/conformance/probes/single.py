@@ -18,11 +18,11 @@ def single(seed: int = 0) -> Iterator[Probe]:
 def one_factor() -> Iterator[Probe]:
     for case in (*operators.TABLE, *movers.TABLE):
         clean = f"single/{case.key}/clean"
-        yield Probe(clean, Subject(case).render(), None, {"op": case.key})
+        yield Probe(clean, Subject(case.net()).render(), None, {"op": case.key})
         for factor in FACTORS:
             if factor.core and not case.core:
                 continue
-            subject = Subject(case)
+            subject = Subject(case.net())
             try:
                 factor.act(subject)
             except Skip:

@@ -7,6 +7,7 @@ from qlint.graph import Model
 
 def canonical(raw: Model, input_shapes: dict[str, tuple[int, ...]] | None = None) -> Model:
     """The canonical graph of a file's nodes: constants and shapes known, quantizers on uses, patterns named."""
+    from qlint.passes.composites import name_composites
     from qlint.passes.constants import resolve_constants
     from qlint.passes.quantizers import attach_quantizers
     from qlint.passes.roles import tell_shape_from_data
@@ -15,4 +16,6 @@ def canonical(raw: Model, input_shapes: dict[str, tuple[int, ...]] | None = None
     resolve_constants(raw)
     propagate_shapes(raw, input_shapes or {})
     tell_shape_from_data(raw)
-    return attach_quantizers(raw)
+    model = attach_quantizers(raw)
+    name_composites(model)
+    return model

@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test lint type unit oracles score rule golden bench clean
+.PHONY: demo test lint type unit oracles score rule golden docs readme bench clean
 
 demo: $(STAMP)  ## install, then check a real quantized model
 	$(BIN)/qlint check tests/zoo/tiny_results_v1.3/resnet.onnx --backend qnn-htp,ort-cpu --exit-zero
@@ -25,7 +25,13 @@ unit: $(STAMP)
 	$(BIN)/pytest
 
 golden: $(STAMP)  ## write the golden files again; read the diff
-	$(BIN)/python tests/golden/regenerate.py
+	$(BIN)/python tests/golden/golden.py
+
+docs: $(STAMP)  ## write the generated parts of docs/ again
+	$(BIN)/python tools/docs.py
+
+readme: $(STAMP)  ## write the generated parts of the README again (the score takes minutes)
+	$(BIN)/python tools/readme.py
 
 oracles: $(STAMP)  ## ask the real backends about the probes again
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[oracles]"

@@ -7,13 +7,14 @@ from itertools import groupby
 
 from qlint.lint.finding import Finding
 from qlint.report.result import Report, Result
-from qlint.report.text import FORMATS, count, notes, placed, share
+from qlint.report.text import FORMATS, count, dragged, notes, placed, share
 
 # Works on light and dark pages: colours for what matters, everything else inherits.
 STYLE = """<style>
 .qlint { font-size: 13px; line-height: 1.45; max-width: 72em }
 .qlint table { border-collapse: collapse; font-size: inherit; margin: .3em 0 .6em }
 .qlint td { border: 0; text-align: left; vertical-align: top; padding: .25em 1em .25em 0; background: none; white-space: normal }
+.qlint td:first-child { min-width: 5em }
 .qlint summary { cursor: pointer; font-weight: 600; margin: .3em 0 }
 .qlint .bar { display: inline-block; width: 12em; height: .7em; border-radius: 2px; background: #8884; overflow: hidden }
 .qlint .bar i { display: block; height: 100%; background: #2da44e }
@@ -60,7 +61,7 @@ def _findings(result: Result) -> str:
 
 
 def _finding(finding: Finding) -> str:
-    drags = f'<br><span class="dim">also loses integer: {escape(", ".join(finding.drags))}</span>' if finding.drags else ""
+    drags = f'<br><span class="dim" title="{escape(", ".join(finding.drags))}">{escape(dragged(finding))}</span>' if finding.drags else ""
     sites = escape(", ".join(dict.fromkeys(site.op for site in finding.sites)))
     return (
         f'<tr><td class="{finding.severity}">{finding.severity}</td><td><b>{escape(finding.rule)}</b> {escape(finding.code)} · '

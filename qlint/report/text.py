@@ -20,6 +20,7 @@ SHOWN = ("integer", "float", "cpu", "rejected", "unknown", "absorbed")
 WIDTH = 100  # of a report that goes to no terminal
 BAR, SHORT_BAR = 25, 10
 MARGIN = 8  # " warning"
+LOST = ("refused", "cpu", "float")  # consequences that take an op out of integer
 DRAGS = 3  # named before "and n more"
 PADDING = re.compile(r" +(?=(\x1b\[0m)?$)")  # that rich fills lines up with
 
@@ -105,16 +106,22 @@ def _finding(finding: Finding, *, brief: bool = False) -> RenderableType:
         return _beside(left, MARGIN, *lines)
     lines.append(Text(finding.message))
     if finding.drags:
-        more = f" … ({len(finding.drags) - DRAGS} more)" if len(finding.drags) > DRAGS else ""
-        lines.append(Text(f"also loses integer: {', '.join(finding.drags[:DRAGS])}{more}", style="dim"))
+        lines.append(Text(dragged(finding), style="dim"))
     if told := notes(finding):
         lines.append(Text(" · ".join(told), style="dim"))
     return _beside(left, MARGIN, *lines)
 
 
+def dragged(finding: Finding) -> str:
+    """The first ops that a finding drags along, and how many more there are."""
+    what = "also loses integer" if finding.consequence in LOST else "also affected"
+    more = f" … ({len(finding.drags) - DRAGS} more)" if len(finding.drags) > DRAGS else ""
+    return f"{what}: {', '.join(finding.drags[:DRAGS])}{more}"
+
+
 def notes(finding: Finding) -> list[str]:
     """Evidence and what to do: `measured: onnxruntime 1.32.0`, `advice: fold the batch-norm`."""
-    told = [f"{one.kind}: {one.version or one.ref}" for one in finding.evidence[:1]]
+    told = [f"{one.kind}: {one.version if one.kind == 'measured' and one.version else one.ref}" for one in finding.evidence[:1]]
     if finding.fix is not None:
         kind = "advice" if finding.fix.applicability == "display" else f"fix ({finding.fix.applicability})"
         told.append(f"{kind}: {finding.fix.text}")

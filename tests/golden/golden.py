@@ -1,0 +1,58 @@
+"""The reports on the real models of the zoo, as people read them. `make golden` writes them again; the diff is read."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import qlint
+from qlint.report import text
+
+ROOT = Path(__file__).parents[2]
+ZOO = ROOT / "tests/zoo"
+GOLDEN = ROOT / "tests/golden"
+BACKENDS = ("qnn-htp", "ort-cpu", "ort-cpu@arm", "snpe")
+
+
+def models() -> list[str]:
+    """Paths of the zoo's ONNX files below the repository, with slashes."""
+    return sorted(path.relative_to(ROOT).as_posix() for path in ZOO.rglob("*.onnx"))
+
+
+def file_of(model: str) -> Path:
+    """Where the report on a model is kept."""
+    return (GOLDEN / Path(model).relative_to("tests/zoo")).with_suffix(".txt")
+
+
+def report(model: str) -> str:
+    """What `qlint check MODEL --backend …` prints when it goes to no terminal."""
+    here = os.getcwd()
+    os.chdir(ROOT)
+    try:
+        checked = qlint.check(model, backend=BACKENDS)
+    finally:
+        os.chdir(here)
+    failures = "".join(f"{error.model}: {error.message} ({error.hint})\n" for error in checked.errors)
+    return failures + text.render(checked)
+
+
+def stale() -> Iterator[Path]:
+    """Reports on models that are gone."""
+    kept = {file_of(model) for model in models()}
+    yield from (path for path in GOLDEN.rglob("*.txt") if path not in kept)
+
+
+def main() -> int:
+    for path in stale():
+        path.unlink()
+    for model in models():
+        path = file_of(model)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(report(model), encoding="utf-8", newline="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""Fill in the generated parts of docs/: what commands print, the rules, the backends, the JSON Schema.
+
+    python tools/docs.py
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+FENCE = re.compile(r"^```(\w+) ?(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+CHECKOUT = ("qlint", "rules", "profiles", "tests/zoo")
+
+
+def pages() -> dict[Path, str]:
+    """Every generated file, and what belongs in it."""
+    docs = ROOT / "docs"
+    return {
+        docs / "report.schema.json": schema(),
+        docs / "rules.md": rules(),
+        docs / "backends.md": backends(),
+        **{path: played(path.read_text(encoding="utf-8")) for path in sorted(docs.glob("*.md")) if "```console" in path.read_text(encoding="utf-8")},
+    }
+
+
+def schema() -> str:
+    import qlint
+
+    return json.dumps(qlint.Report.json_schema(), indent=2) + "\n"
+
+
+def rules() -> str:
+    """The pages of all rules, behind a table of them."""
+    from qlint.lint import registry
+
+    known = registry.load(plugins=False).rules
+    rows = [f"| [{rule.code}](#{rule.name}) | `{rule.name}` | {rule.category} | {rule.title} |" for rule in known]
+    table = "\n".join(["| code | name | category | |", "|---|---|---|---|", *rows])
+    names = {rule.name for rule in known}
+    return f"# Rules\n\n{table}\n" + "".join(f'\n<a id="{rule.name}"></a>\n\n## {rule.name} {rule.code}\n\n{_linked(rule.doc, names)}\n' for rule in known)
+
+
+def _linked(doc: str, names: set[str]) -> str:
+    """A rule's page one level down; `[other-rule]` becomes a link."""
+    deeper = re.sub(r"^## ", "### ", doc.strip(), flags=re.MULTILINE)
+    return re.sub(r"\[([a-z-]+)\](?!\()", lambda match: f"[{match[1]}](#{match[1]})" if match[1] in names else match[0], deeper)
+
+
+def backends() -> str:
+    """The pages of all backends, as `qlint backend NAME` prints them."""
+    from qlint.profile import load, names
+    from qlint.report.backend import page
+
+    blocks = [f"\n## {name}\n\n```text\n{page(load(name))}```\n" for name in names()]
+    return "# Backends\n\nWhat `qlint backend NAME` prints: every claim, and on whose evidence.\n" + "".join(blocks)
+
+
+def played(text: str) -> str:
+    """A page with the output of its commands, run in a copy of the checkout.
+
+    A block that names a file is added to that file first, so that what the commands below it print is
+    what happens when one follows the page.
+    """
+    with tempfile.TemporaryDirectory(prefix="qlint-docs-") as folder:
+        root = Path(folder)
+        for name in CHECKOUT:
+            shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+        return FENCE.sub(lambda match: _play(match, root), text)
+
+
+def _play(match: re.Match[str], root: Path) -> str:
+    language, name, body = match.groups()
+    if name:
+        with (root / name).open("a", encoding="utf-8") as file:
+            file.write(f"\n{body}" if (root / name).stat().st_size else body)
+    if language != "console":
+        return match[0]
+    lines = [line for command in commands(body) for line in (f"$ {command}", *_run(command, root))]
+    return "\n".join(["```console", *lines, "```"])
+
+
+def commands(body: str) -> Iterator[str]:
+    """The lines of a console block that somebody types."""
+    return (line[2:] for line in body.splitlines() if line.startswith("$ "))
+
+
+def _run(command: str, root: Path) -> list[str]:
+    program, *arguments = shlex.split(command)
+    assert program == "qlint", f"{command!r}: pages call qlint only"
+    done = subprocess.run([sys.executable, "-m", "qlint", *arguments], cwd=root, capture_output=True, text=True, check=False, encoding="utf-8")
+    return (done.stderr + done.stdout).rstrip().splitlines()
+
+
+def main() -> None:
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8", newline="\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from .combined import combined
+from .defect import defect
 from .mutated import mutated
 from .probe import Probe
 from .single import single
 
 __all__ = ["Probe", "corpora", "probes"]
 
-_CORPORA: dict[str, Callable[[int], Iterator[Probe]]] = {"single": single, "random": combined, "mutated": mutated}
+_CORPORA: dict[str, Callable[[int], Iterator[Probe]]] = {"single": single, "defect": defect, "random": combined, "mutated": mutated}
 
 
 def corpora() -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 from zlib import crc32
 
@@ -56,8 +57,7 @@ class Net:
 
     def weight(self, name: str, *shape: int, size: float = 0.1) -> str:
         """A float constant of even noise in [-size, size], the same on every machine."""
-        noise = np.random.RandomState(crc32(name.encode())).randint(-127, 128, shape)
-        return self.const(name, noise * (size / 127))
+        return self.const(name, _noise(name, shape) * (size / 127))
 
     def op(
         self, kind: str, *inputs: str, name: str = "", span: tuple[float, float] | None = (-2.3, 2.5), outputs: int = 1, domain: str = "", **attrs: Any
@@ -83,3 +83,8 @@ class Net:
 
     def readers(self, tensor: str) -> list[Node]:
         return [node for node in self.nodes if tensor in node.inputs]
+
+
+@lru_cache(4096)
+def _noise(name: str, shape: tuple[int, ...]) -> Array:
+    return np.random.RandomState(crc32(name.encode())).randint(-127, 128, shape)

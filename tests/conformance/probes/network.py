@@ -136,6 +136,7 @@ def _factors() -> Iterator[Factor]:
     yield Factor("inner", "flipped", clamp_quantized)
     yield Factor("x-use", "float", float_use)
     yield Factor("x2-use", "float", lambda s: float_use(s, 1))
+    yield Factor("around", "none", lambda s: drop(s, *(s.xs + s.ys or skip())))
     yield Factor("node", "float", node_float)
     yield Factor("first", "float", at("first", weights_float))
     yield Factor("last", "float", at("last", weights_float))

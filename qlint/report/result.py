@@ -52,6 +52,7 @@ class Summary(_Data):
     quantization: str  # in a few words: "W8 per-channel, A8 per-tensor"
     ops: int
     integer: int
+    wrong: int  # of those in integer: with other numbers than were trained or simulated
     float: int
     cpu: int
     rejected: int

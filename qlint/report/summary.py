@@ -22,7 +22,7 @@ def summarize(name: str, model: Model, verdict: Verdict | None, findings: list[F
     placed = Counter[str](op.placement for op in counted)
     severities = Counter[str](finding.severity for finding in findings)
     summary = Summary(
-        quantization=quantization(model), ops=len(counted), **{where: placed[where] for where in PLACEMENTS},
+        quantization=quantization(model), ops=len(counted), wrong=_wrong(verdict), **{where: placed[where] for where in PLACEMENTS},
         integer_macs=_integer_macs(model, verdict), findings=Counts(**{severity: severities[severity] for severity in SEVERITIES}),
     )  # fmt: skip
     profile = verdict.profile if verdict is not None else None
@@ -84,6 +84,12 @@ def _one(node: Op, op: Op | None, verdict: Verdict | None) -> OpReport:
         name=node.label, outputs=[tensor.name for tensor in node.outputs], kind=node.kind, native=node.native,
         placement=placement, kernel=kernel, basis=basis,
     )  # fmt: skip
+
+
+def _wrong(verdict: Verdict | None) -> int:
+    if verdict is None or verdict.outcome == "refused":
+        return 0
+    return len({id(m.op) for m in verdict.mismatches if m.consequence == "wrong" and verdict.where(m.op) == "integer"})
 
 
 def _integer_macs(model: Model, verdict: Verdict | None) -> float | None:

@@ -18,7 +18,7 @@ STYLE = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 FORMATS = {"onnx": "ONNX"}
 SHOWN = ("integer", "float", "cpu", "rejected", "unknown", "absorbed")
 WIDTH = 100  # of a report that goes to no terminal
-BAR, SHORT_BAR = 25, 10
+BAR, SHORT_BAR = 20, 10
 MARGIN = 8  # " warning"
 LOST = ("refused", "cpu", "float")  # consequences that take an op out of integer
 DRAGS = 3  # named before "and n more"
@@ -47,8 +47,7 @@ def _model(console: Console, results: list[Result]) -> None:
     facts = [FORMATS.get(first.format, first.format), count(first.summary.ops, "op"), first.summary.quantization]
     console.print(Text.assemble((first.model, "bold"), *(f" · {fact}" for fact in facts)), overflow="fold")
     if first.outcome is not None:
-        margin = max(len(result.target) for result in results)
-        console.print(Group(*(_overview(result, margin, console.width) for result in results)))
+        console.print(_overview(results, console.width))
     console.print()
     for result in results:
         if result.findings and len(results) > 1:
@@ -62,23 +61,30 @@ def _model(console: Console, results: list[Result]) -> None:
             console.print()
 
 
-def _overview(result: Result, margin: int, width: int) -> RenderableType:
-    """`qnn-htp@v73  █████████████████████░░░░  87 % of MACs in integer · 54 integer, 6 float, 2 cpu`."""
+def _overview(results: list[Result], width: int) -> RenderableType:
+    """A line for each backend: `qnn-htp@v73  █████████████████░░░  87 % of MACs in integer · 54 integer, 8 float`."""
+    margin = max(len(result.target) for result in results)
+    longest = max(len(f"{_said(result)} · {placed(result.summary)}") for result in results)
+    bar = BAR if margin + BAR + longest + 4 <= width else SHORT_BAR
+    fits = margin + bar + longest + 4 <= width
+    return Group(*(_beside(Text(result.target, style="bold"), margin, _line(result, bar, " · " if fits else "\n")) for result in results))
+
+
+def _line(result: Result, bar: int, separator: str) -> Text:
+    part = share(result.summary)
+    if result.outcome == "refused" or part is None:
+        return Text(_said(result), style=STYLE["error"] if result.outcome == "refused" else "")
+    filled = part[0] * bar // 100
+    return Text.assemble(("█" * filled, "green"), "░" * (bar - filled), f"  {_said(result)}{separator}{placed(result.summary)}")
+
+
+def _said(result: Result) -> str:
     if result.outcome == "refused":
-        shown = any(finding.consequence == "refused" for finding in result.findings)
-        why = "" if shown or not result.reasons else f": {result.reasons[0]}"
-        return _beside(Text(result.target, style="bold"), margin, Text(f"refuses the model{why}", style=STYLE["error"]))
-    counts, part = placed(result.summary), share(result.summary)
-    if part is None:
-        return _beside(Text(result.target, style="bold"), margin, Text(counts or "no ops to place"))
-    percent, of = part
-    said = f"{percent:3} % of {of} in integer"
-    room = width - margin - 2
-    length = BAR if room >= BAR + len(said) + len(counts) + 5 else SHORT_BAR
-    filled = percent * length // 100
-    line = Text.assemble(("█" * filled, "green"), "░" * (length - filled), f"  {said}")
-    line.append(f" · {counts}" if room >= length + len(said) + len(counts) + 5 else f"\n{counts}")
-    return _beside(Text(result.target, style="bold"), margin, line)
+        explained = any(finding.consequence == "refused" for finding in result.findings)
+        return "refuses the model" if explained or not result.reasons else f"refuses the model: {result.reasons[0]}"
+    if (part := share(result.summary)) is None:
+        return placed(result.summary) or "no ops to place"
+    return f"{part[0]:3} % of {part[1]} in integer"
 
 
 def share(summary: Summary) -> tuple[int, str] | None:
@@ -94,8 +100,9 @@ def share(summary: Summary) -> tuple[int, str] | None:
 
 
 def placed(summary: Summary) -> str:
-    """`54 integer, 6 float, 2 cpu`."""
-    return ", ".join(f"{n} {name}" for name in SHOWN if (n := getattr(summary, name)))
+    """`54 integer (1 wrong), 6 float, 2 cpu`."""
+    wrong = f" ({summary.wrong} wrong)" if summary.wrong else ""
+    return ", ".join(f"{n} {name}{wrong if name == 'integer' else ''}" for name in SHOWN if (n := getattr(summary, name)))
 
 
 def _finding(finding: Finding, *, brief: bool = False) -> RenderableType:

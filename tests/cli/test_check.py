@@ -8,18 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[2]
-RESNET = "tests/zoo/tiny_results_v1.3/resnet.onnx"
-AUTOENCODER = "tests/zoo/tiny_results_v1.3/deep_autoencoder.onnx"
-QUIET = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS")}
-
-
-def qlint(*arguments, encoding="utf-8", **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "qlint", *map(str, arguments)], capture_output=True, cwd=ROOT, check=False, encoding=encoding,
-        env={**QUIET, "PYTHONIOENCODING": encoding, **environment},
-    )  # fmt: skip
+from command import AUTOENCODER, QUIET, RESNET, ROOT, qlint
 
 
 def test_findings_go_to_stdout_and_nothing_else_does():

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from test_check import AUTOENCODER, RESNET, qlint
+from command import AUTOENCODER, RESNET, qlint
 
 
 def test_help_and_version():

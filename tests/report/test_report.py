@@ -103,6 +103,13 @@ def test_text_keeps_within_its_width(resnet, refused, width):
         assert lines == [line.rstrip() for line in lines]
 
 
+def test_bars_of_one_model_are_of_one_length(resnet):
+    for width in (60, 80, 100, 160):
+        overview = text.render(resnet, width=width).split("\n\n")[0]
+        bars = [sum(line.count(sign) for sign in "█░") for line in overview.splitlines() if set(line) & set("█░")]
+        assert len(bars) == 2 and len(set(bars)) == 1
+
+
 def test_colour_changes_no_word(resnet):
     import re
 
@@ -126,6 +133,13 @@ def test_a_share_is_100_only_if_it_is_all():
     assert shown(integer_macs=1.0) == (100, "MACs")
     assert shown(integer_macs=None, ops=8, integer=0, absorbed=4) == (0, "ops")  # what is absorbed is no integer work
     assert shown(integer_macs=None, ops=4, integer=0, absorbed=4) is None
+
+
+def test_wrong_numbers_are_in_the_overview():
+    """A converter that calibrates by itself runs everything in integer, with other numbers."""
+    (result,) = qlint.check(ZOO / "Deeploy/miniMobileNetv2.onnx", backend="snpe").results
+    assert 0 < result.summary.wrong <= result.summary.integer
+    assert f"({result.summary.wrong} wrong)" in text.placed(result.summary)
 
 
 def test_nothing_is_called_clean_without_a_backend():

@@ -58,6 +58,7 @@ def _symbol(m: Mismatch) -> object:
 
 
 rule.explains("dynamic_shape|unknown_shape", about=_symbol)
+rule.explains("static_shape", what="all shapes are fixed", why="{backend} {runs} in integer only with a symbolic dimension")
 
 
 @rule.bad(says="the shape of x is [N, 8, 16, 16]; toy runs a conv in integer only if every dimension is a number")
@@ -71,6 +72,12 @@ def symbolic_batch() -> Model:
 def unknown_rank() -> Model:
     g = Graph()
     return g.model(g.op("reduce_mean", g.input(shape=None) | u8()) | u8())  # type: ignore[arg-type]
+
+
+@rule.bad(says="all shapes are fixed; toy runs an elu in integer only with a symbolic dimension")
+def fixed_where_symbols_are_wanted() -> Model:
+    g = Graph()
+    return g.model(g.op("elu", g.input() | u8()) | u8())
 
 
 @rule.good

@@ -2,7 +2,8 @@
 
 ## What it does
 
-Finds activations with a scale for each channel, at operators whose integer kernel takes one scale.
+Finds activations with a scale for each channel, at operators whose integer kernel takes one scale. Also
+the reverse, behind operators on constants that are quantized per channel and only moved.
 
 ## Why it matters on hardware
 
@@ -44,6 +45,10 @@ rule = Rule(
     per_kind=False,
 )
 rule.explains("granularity", where=(activation, found_is("channel")))
+rule.explains(
+    "granularity", where=(activation, found_is("tensor")),
+    what="{port}{origin} is quantized per tensor", why="{backend} wants a scale for each {wanted}",
+)  # fmt: skip
 
 
 @rule.bad(says="input x (the model's input x) is quantized per channel")

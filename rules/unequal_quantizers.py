@@ -53,6 +53,25 @@ rule.explains(
     what="the readers of {port} see different quantizers",
     why="{backend} {runs} in integer only if they are the same",
 )
+rule.explains(
+    "writers",
+    what="{port} is quantized by {found} nodes with parameters of their own",
+    why="{backend} {runs} in integer only if one of them serves all readers",
+)
+
+
+@rule.bad(says="the output is quantized by 2 nodes with parameters of their own; toy runs a tanh in integer only if one")
+def two_nodes_with_the_same_parameters() -> Model:
+    g = Graph()
+    y = g.op("tanh", g.input() | u8())
+    return g.model(y | u8(), y | u8())
+
+
+@rule.good
+def near_miss_one_node_with_two_readers() -> Model:
+    g = Graph()
+    y = g.op("tanh", g.input() | u8()) | u8()
+    return g.model(y, y)
 
 
 @rule.bad(says="input x1 (the model's input b) has another quantizer (uint8, scale 0.02, zero point 0)")

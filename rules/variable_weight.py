@@ -40,6 +40,18 @@ rule = Rule(
     fix="fold what computes {port} of the {kind} into a constant",
 )
 rule.explains("constant", where=wanted_is(True))
+rule.explains(
+    "clip_bounds",
+    what="the bounds of the activation behind it are not constants",
+    why="{backend} fuses it only if they are known",
+)
+
+
+@rule.bad(says="the bounds of the activation behind it are not constants; toy fuses it only if they are known")
+def bound_that_is_an_input() -> Model:
+    g = Graph()
+    y = g.conv(g.input() | u8(), w=s8())
+    return g.model(g.op("clip", y, min=g.input("low", ())) | u8())
 
 
 @rule.bad(says="the weight (the model's input w) is not a constant")

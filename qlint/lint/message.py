@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from qlint.lint.finding import Severity
 from qlint.lint.rule import Explains, Rule, Text
 from qlint.profile.schema import Evidence
 
+Composites = Mapping[str, Sequence[Op]]  # members by group, e.g. "swish:3"
 WORST_CONSEQUENCE: tuple[Consequence, ...] = ("refused", "wrong", "cpu", "float", "unknown", "slow", "note")
 
 
@@ -184,17 +185,30 @@ def render(text: Text, facts: Facts) -> str:
     return text.format_map(facts) if isinstance(text, str) else text(facts)
 
 
-def sentence(causes: Sequence[Cause], backend: str) -> str:
-    """`WHAT, because TRACE; WHY, here CONSEQUENCES`."""
+def sentence(causes: Sequence[Cause], backend: str, composites: Composites | None = None) -> str:
+    """`WHAT, in COMPOSITE, because TRACE; WHY, here CONSEQUENCES`."""
     first = causes[0]
     facts = Facts(causes, backend)
     what = render((first.selector.what if first.selector is not None else "") or first.rule.what, facts)
     why = render((first.selector.why if first.selector is not None else "") or first.rule.why, facts)
+    what += _composite(causes, composites or {})
     if first.trace:
         what += f", because {words.listing(first.trace, 'and')}"
     here = facts.here
     meaning = ", ".join(part for part in (why, f"here {here}" if here else "") if part)
     return f"{what}; {meaning}" if meaning else what
+
+
+def _composite(causes: Sequence[Cause], composites: Composites) -> str:
+    """`, in the swish formed by Sigmoid_3 and Mul_4`, or `, in 12 swishes`, if every cause is a part of one."""
+    groups = [next((g for g in cause.op.groups if g in composites), "") if cause.op is not None else "" for cause in causes]
+    if not all(groups):
+        return ""
+    distinct = list(dict.fromkeys(groups))
+    if len(distinct) > 1:
+        return f", in {words.counted([group.partition(':')[0] for group in distinct])}"
+    members = [op.label for op in composites[distinct[0]]]
+    return f", in the {words.noun(distinct[0].partition(':')[0])} formed by {words.few(members)}"
 
 
 def plain(causes: Sequence[Cause], backend: str) -> str:

@@ -6,7 +6,9 @@ claimed over all known rules, selected or not, so that leaving a rule out makes 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import TypeVar
 
 from qlint.errors import RuleError
@@ -72,6 +74,15 @@ class _Run:
         found = [self._finding(group, surroundings) for group in groups.values()]
         return sorted(found, key=lambda finding: (SEVERITIES.index(finding.severity), finding.code))
 
+    @cached_property
+    def composites(self) -> dict[str, list[Op]]:
+        """The members of every composite of the model."""
+        members: dict[str, list[Op]] = defaultdict(list)
+        for op in self.model.walk():
+            for group in op.groups:
+                members[group].append(op)
+        return members
+
     # -- causes -------------------------------------------------------------------------------
 
     def _explain(self, verdict: Verdict) -> None:
@@ -134,7 +145,7 @@ class _Run:
         first = causes[0]
         rule = first.rule
         try:
-            message = sentence(causes, self.backend)
+            message = sentence(causes, self.backend, self.composites)
             advice = render(rule.fix, Facts(causes, self.backend))
         except Exception as error:
             self.crashes.setdefault(rule.name, crashed(rule, error))

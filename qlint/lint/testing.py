@@ -184,8 +184,9 @@ class Graph:
             if kind == "quantize" and tensor.constant:
                 continue
             number = next(self._numbers)
-            nodes[kind] = Op(number, f"{native}{number}", kind, native, opset=21)
-            self._model.nodes.append(nodes[kind])
+            node = nodes[kind] = Op(number, f"{native}{number}", kind, native, opset=21)
+            node.uses["scale"] = Use(Tensor(f"{node.name}_scale"), node, "scale", 1)  # of its own
+            self._model.nodes.append(node)
         return replace(q, **nodes)  # type: ignore[arg-type]
 
     def _tensor(self, name: str, shape: Shape | None, dtype: str) -> Wire:

@@ -166,6 +166,21 @@ ports = { x = { storage = "uint8|int8", dynamic = false, scale = "constant" }, y
 runs = "integer"
 evidence = "toy"
 
+[[kernels]]                  # how the file is written
+id = "written"
+match = "tanh"
+ports = { x = { storage = "uint8|int8", zero_point_given = true }, y = { storage = "uint8|int8", writers = 1 } }
+runs = "integer"
+evidence = "toy"
+
+[[kernels]]                  # only where shapes are not known ahead of time
+id = "symbolic"
+match = "elu"
+ports = { x = "a8", y = "a8" }
+guards = [{ static = false }]
+runs = "integer"
+evidence = "toy"
+
 [[kernels]]                  # a float scale, a float output
 id = "norm"
 match = "layer_norm"

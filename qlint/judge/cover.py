@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from qlint.graph import Model, Op, Tensor
 from qlint.judge.explain import explain
 from qlint.judge.kernels import Kernels, Ready
 from qlint.judge.pattern import Chain
+from qlint.judge.precision import conflicts
 from qlint.judge.prepare import Prepared, prepare
 from qlint.judge.refusals import refusals
 from qlint.judge.verdict import Consequence, Mismatch, Miss, Placement, RefusalReason, Verdict, Where, weakest
-from qlint.profile.schema import Check, Evidence, Profile
+from qlint.profile.schema import Check, Evidence, Precision, Profile
 
 # Where an op runs when a check fails; None: the check does not move it.
 _PLACE: dict[str, Where | None] = {
@@ -45,6 +47,7 @@ class _Judge:
         self.prepared: Prepared = prepare(model, self.profile)
         self.taken: dict[int, tuple[Ready, Chain]] = {}
         self.failed: dict[int, tuple[Check, list[Miss]]] = {}
+        self.conflicting: dict[int, Mismatch] = {}
 
     def run(self) -> None:
         self.verdict.refusals += refusals(self.model, self.prepared, self.profile)
@@ -54,6 +57,8 @@ class _Judge:
         for op in self.model.ops:
             if id(op) not in self.verdict.placements:
                 self._place_uncovered(op)
+        if self.profile.mixed_precision == "refused":
+            self._float_types()
         for op in self.model.ops:
             self._explain(op)
 
@@ -118,10 +123,32 @@ class _Judge:
             where, basis = "unknown", "none"
         self.verdict.placements[id(op)] = Placement(op, where, basis=basis, chain=(op,))
 
+    def _float_types(self) -> None:
+        """Float ops between which the compiler would have to convert: it refuses the model."""
+
+        def precision(op: Op) -> Precision | None:
+            ready = self.taken.get(id(op), (None,))[0]
+            return ready.kernel.precision if ready is not None and self.verdict.where(op) == "float" else None
+
+        evidence = self.kernels.evidence(self.profile.mixed_precision_evidence)
+        for op, use, found, wanted in list(conflicts(self.model.ops, precision, self.prepared)):
+            placed = self.verdict.placements[id(op)]
+            self.verdict.placements[id(op)] = replace(placed, where="rejected", basis=weakest(evidence))
+            source = use.tensor.producer
+            names = (source.label,) if source is not None else ()
+            self.conflicting[id(op)] = Mismatch(
+                placed.kernel, op, op, use.role, use.tensor, "precision", found, wanted, "refused", evidence, (), names, (op,)
+            )
+            because = "the compiler does not convert between fp32 and fp16"
+            self.verdict.refusals.append(RefusalReason("precision", because, op, found, evidence))
+
     # -- explain -------------------------------------------------------------------------------
 
     def _explain(self, op: Op) -> None:
         placement = self.verdict.placements[id(op)]
+        if id(op) in self.conflicting:
+            self.verdict.mismatches.append(self.conflicting[id(op)])
+            return
         ready, chain = self.taken.get(id(op), (None, Chain((op,))))
         check, misses = self.failed.get(id(chain.anchor), (None, []))
         if ready is not None and check is not None:

@@ -22,7 +22,7 @@ def explain(op: Op, kernels: Kernels, prepared: Prepared, verdict: Verdict) -> t
     distance, then file order. Only kernels with `advise` explain.
     """
     best: tuple[tuple[int, int, int], Ready, Chain, list[Miss]] | None = None
-    for anchor in _anchors(op):
+    for anchor in _anchors(op, prepared):
         if anchor is not op and verdict.where(anchor) in ("integer", "absorbed"):
             continue
         for ready in kernels.starting_with(anchor.kind):
@@ -43,7 +43,7 @@ def explain(op: Op, kernels: Kernels, prepared: Prepared, verdict: Verdict) -> t
     return ready, chain, [_because_of_rewrite(miss, kernels, prepared) for miss in misses]
 
 
-def _anchors(op: Op) -> Iterator[Op]:
+def _anchors(op: Op, prepared: Prepared) -> Iterator[Op]:
     """The op, and the ops from which a chain could reach it."""
     yield op
     current = op
@@ -51,7 +51,7 @@ def _anchors(op: Op) -> Iterator[Op]:
         before = [
             use.tensor.producer
             for use in current.uses.values()
-            if use.tensor.producer is not None and only_use(use.tensor.producer) is use
+            if use.tensor.producer is not None and only_use(use.tensor.producer, prepared) is use
         ]
         if not before:
             return
@@ -66,7 +66,7 @@ def _because_of_rewrite(miss: Miss, kernels: Kernels, prepared: Prepared) -> Mis
     for step in kernels.profile.prepare:
         if step.step != "storage" or step.from_ != miss.found or step.readers is None:
             continue
-        firsts = [q[0] for use in miss.tensor.uses if (q := prepared.of(use)[:1])]
+        firsts = [q[0] for use in prepared.uses(miss.tensor) if (q := prepared.of(use)[:1])]
         if firsts and step.to in _names(miss.wanted) and readers(miss.tensor, firsts[0], prepared) != step.readers:
             count = readers(miss.tensor, firsts[0], prepared)
             return replace(miss, dimension="readers", found=count, wanted=step.readers, weight=RELATION)

@@ -248,8 +248,9 @@ def _readers(wanted: dict[str, Bounds], chain: Chain, prepared: Prepared) -> Ite
 def _uses(wanted: dict[str, Bounds], chain: Chain, prepared: Prepared) -> Iterator[Miss]:
     for name, bounds in wanted.items():
         for port in ports(chain, name, prepared):
-            if port.tensor is not None and not _within(len(port.tensor.uses), bounds):
-                yield _miss(port, "uses", len(port.tensor.uses), _text(bounds), RELATION)
+            count = len(prepared.uses(port.tensor)) if port.tensor is not None else 0
+            if port.tensor is not None and not _within(count, bounds):
+                yield _miss(port, "uses", count, _text(bounds), RELATION)
 
 
 def _rank(wanted: dict[str, Bounds], chain: Chain, prepared: Prepared) -> Iterator[Miss]:
@@ -308,7 +309,7 @@ def _produced_by(wanted: dict[str, tuple[str, ...]], chain: Chain, prepared: Pre
 def _read_by(wanted: dict[str, tuple[str, ...]], chain: Chain, prepared: Prepared) -> Iterator[Miss]:
     for name, kinds in wanted.items():
         for port in ports(chain, name, prepared):
-            seen = {use.op.kind for use in port.tensor.uses if use.op is not None} if port.tensor is not None else set()
+            seen = {use.op.kind for use in prepared.uses(port.tensor) if use.op is not None} if port.tensor is not None else set()
             if not seen & set(kinds):
                 yield _miss(port, "read_by", sorted(seen), kinds, MISSING)
 

@@ -49,7 +49,7 @@ class Ready:
     checks: tuple[tuple[Check, Requirements], ...]
 
     def chains(self, anchor: Op, prepared: Prepared) -> Iterator[Chain]:
-        return chains(self.steps, anchor, prepared.sequences)
+        return chains(self.steps, anchor, prepared)
 
 
 class Kernels:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from qlint.errors import ProfileError
 from qlint.graph import Op, Use
 from qlint.graph.kinds import CLASSES
+
+if TYPE_CHECKING:
+    from qlint.judge.prepare import Prepared
 
 Edge = Literal["bare", "quantized", "either"]
 
@@ -70,35 +73,32 @@ def kinds_of(names: str, own: dict[str, str], depth: int = 0) -> frozenset[str]:
     return frozenset(kinds)
 
 
-def chains(steps: tuple[Step, ...], anchor: Op, quantizers: Mapping[int, tuple[object, ...]]) -> Iterator[Chain]:
+def chains(steps: tuple[Step, ...], anchor: Op, prepared: Prepared) -> Iterator[Chain]:
     """Every chain from `anchor` that matches, longest first.
 
-    A chain goes on only over a tensor with exactly one use, which is not a graph output. `quantizers`
-    are the prepared sequences by id of the use.
+    A chain goes on only over a tensor with exactly one use, which is not a graph output.
     """
-    found = [Chain(ops, entries) for ops, entries in _extend(steps, 1, (anchor,), ("",), quantizers)]
+    found = [Chain(ops, entries) for ops, entries in _extend(steps, 1, (anchor,), ("",), prepared)]
     yield from sorted(found, key=lambda chain: -len(chain.ops))
 
 
 def _extend(
-    steps: tuple[Step, ...], at: int, ops: tuple[Op, ...], entries: tuple[str, ...], quantizers: Mapping[int, tuple[object, ...]]
+    steps: tuple[Step, ...], at: int, ops: tuple[Op, ...], entries: tuple[str, ...], prepared: Prepared
 ) -> Iterator[tuple[tuple[Op, ...], tuple[str, ...]]]:
     if at == len(steps):
         yield ops, entries
         return
     step = steps[at]
-    use = only_use(ops[-1])
+    use = only_use(ops[-1], prepared)
     if use is not None and use.op is not None and use.op not in ops and (step.kinds is None or use.op.kind in step.kinds):
-        carried = bool(quantizers.get(id(use), use.quantizers))
+        carried = bool(prepared.of(use))
         if step.edge == "either" or carried == (step.edge == "quantized"):
-            yield from _extend(steps, at + 1, (*ops, use.op), (*entries, use.role), quantizers)
+            yield from _extend(steps, at + 1, (*ops, use.op), (*entries, use.role), prepared)
     if step.optional:
-        yield from _extend(steps, at + 1, ops, entries, quantizers)
+        yield from _extend(steps, at + 1, ops, entries, prepared)
 
 
-def only_use(op: Op) -> Use | None:
+def only_use(op: Op, prepared: Prepared) -> Use | None:
     """The one reader of an op's output, if it is an op."""
-    if not op.outputs or len(op.outputs[0].uses) != 1:
-        return None
-    use = op.outputs[0].uses[0]
-    return use if use.kind == "op" else None
+    uses = prepared.uses(op.outputs[0]) if op.outputs else []
+    return uses[0] if len(uses) == 1 and uses[0].kind == "op" else None

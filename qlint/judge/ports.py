@@ -10,7 +10,7 @@ from typing import Any, Literal
 from qlint.graph import Op, Quantizer, Tensor, Use
 from qlint.graph.axes import channel_axes
 from qlint.judge.pattern import Chain
-from qlint.judge.prepare import Prepared
+from qlint.judge.prepare import Prepared, writer
 from qlint.judge.verdict import Miss
 from qlint.profile.schema import Profile, Requirement, Space
 from qlint.profile.validate import BUILTIN_SPACES
@@ -89,20 +89,12 @@ def _input(name: str, op: Op, role: str, prepared: Prepared) -> Port:
 
 def _output(name: str, op: Op, number: int, prepared: Prepared) -> Port:
     tensor = op.outputs[number]
-    firsts = [(use, prepared.of(use)[:1]) for use in tensor.uses]
+    firsts = [(use, prepared.of(use)[:1]) for use in prepared.uses(tensor)]
     bare = tuple(reader(use) for use, first in firsts if not first)
     seen = {first[0] for _, first in firsts if first}
     state: State = "none" if not seen else "partial" if bare else "one" if len(seen) == 1 else "mixed"
     quantizer = next((first[0] for _, first in firsts if first), None)
-    return Port(name, "y", op, tensor, quantizer, state, bare, None, len({_writer(first[0]) for _, first in firsts if first}))
-
-
-def _writer(quantizer: Quantizer) -> tuple[str, ...] | int:
-    """Which node quantizes; nodes that share their scale and zero point are one to a backend that merges equal nodes."""
-    node = quantizer.quantize
-    if node is None:
-        return 0
-    return tuple(use.tensor.name for role, use in node.uses.items() if role != "x")
+    return Port(name, "y", op, tensor, quantizer, state, bare, None, len({writer(first[0]) for _, first in firsts if first}))
 
 
 def reader(use: Use) -> str:

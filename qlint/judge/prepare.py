@@ -28,6 +28,11 @@ class Prepared:
         self.sequences[id(use)] = sequence
         self.steps[id(use)] = (*self.steps.get(id(use), ()), step)
 
+    def uses(self, tensor: Tensor) -> list[Use]:
+        """Who reads a tensor when the backend selects kernels: an op that was computed from constants or from
+        static shapes alone is gone by then."""
+        return [use for use in tensor.uses if use.op is None or not _folded(use.op)]
+
     def trace(self, tensor: Tensor | None) -> tuple[Prepare, ...]:
         """The steps that touched any use of a tensor, each once."""
         if tensor is None:
@@ -47,9 +52,20 @@ def prepare(model: Model, profile: Profile) -> Prepared:
     return prepared
 
 
+def _folded(op: Op) -> bool:
+    return bool(op.outputs) and all(tensor.constant for tensor in op.outputs)
+
+
+def writer(quantizer: Quantizer) -> object:
+    """Which node quantizes; nodes that share their scale and zero point are one to a backend that merges equal nodes."""
+    node = quantizer.quantize
+    return None if node is None else tuple(use.tensor.name for role, use in node.uses.items() if role != "x")
+
+
 def readers(tensor: Tensor, quantizer: Quantizer, prepared: Prepared) -> int:
-    """How many readers see this grid first on the tensor: consumers, graph outputs and dead ends."""
-    return sum(1 for use in tensor.uses if prepared.of(use)[:1] == (quantizer,))
+    """How many readers this quantizer has: consumers, graph outputs and dead ends."""
+    firsts = [q for use in prepared.uses(tensor) for q in prepared.of(use)[:1]]
+    return sum(1 for q in firsts if q == quantizer and writer(q) == writer(quantizer))
 
 
 # -- series -------------------------------------------------------------------------------------
@@ -107,18 +123,19 @@ def _look_forward(prepared: Prepared, step: Prepare, op: Op) -> None:
     if inherited is None:
         return
     for tensor in op.outputs:
-        if any(prepared.of(use) for use in tensor.uses):
+        uses = prepared.uses(tensor)
+        if any(prepared.of(use) for use in uses):
             continue
-        for use in tensor.uses:
+        for use in uses:
             if use.kind != "dead":
                 prepared.set(use, (inherited,), step)
 
 
 def _look_back(prepared: Prepared, step: Prepare, op: Op) -> None:
     use = op.uses["x"]
-    if prepared.of(use) or len(use.tensor.uses) != 1:
+    if prepared.of(use) or len(prepared.uses(use.tensor)) != 1:
         return
-    firsts = {prepared.of(out)[:1] for out in op.outputs[0].uses}
+    firsts = {prepared.of(out)[:1] for out in prepared.uses(op.outputs[0])}
     if len(firsts) != 1 or not (first := firsts.pop()):
         return
     if first[0].granularity == "tensor":
@@ -145,16 +162,19 @@ def _storage(prepared: Prepared, step: Prepare, _: Profile) -> None:
     low = INTEGER_RANGES[step.from_][0]
     shift = INTEGER_RANGES[step.to][0] - low
     for tensor in list(prepared.model.tensors.values()):
-        for quantizer in {q[0]: None for use in tensor.uses if (q := prepared.of(use)[:1])}:
-            if quantizer.storage != step.from_ or not _is_pair(quantizer):
-                continue
-            if step.readers is not None and readers(tensor, quantizer, prepared) != step.readers:
+        if tensor.constant:  # its integers are stored by then
+            continue
+        groups: dict[object, list[Use]] = {}
+        for use in prepared.uses(tensor):
+            for quantizer in prepared.of(use)[:1]:
+                groups.setdefault((quantizer, writer(quantizer)), []).append(use)
+        for uses in groups.values():
+            quantizer = prepared.of(uses[0])[0]
+            if quantizer.storage != step.from_ or not _is_pair(quantizer) or step.readers not in (None, len(uses)):
                 continue
             moved = shifted(quantizer, step.to, shift)
-            for use in tensor.uses:
-                sequence = prepared.of(use)
-                if sequence[:1] == (quantizer,):
-                    prepared.set(use, (moved, *sequence[1:]), step)
+            for use in uses:
+                prepared.set(use, (moved, *prepared.of(use)[1:]), step)
 
 
 def _is_pair(quantizer: Quantizer) -> bool:

@@ -11,6 +11,8 @@ id = "toy"
 title = "a backend that does not exist"
 fallback = "float"
 fallback_evidence = "toy"
+mixed_precision = "refused"
+mixed_precision_evidence = "toy"
 
 [evidence.toy]
 kind = "inferred"
@@ -42,6 +44,22 @@ from = "int16"
 to = "uint16"
 readers = 1
 because = "int16 activations are rewritten to uint16"
+evidence = "toy"
+
+[[kernels]]                  # float types that do not fit
+id = "fp32"
+match = "exp"
+runs = "float"
+precision = "fp32"
+advise = false
+evidence = "toy"
+
+[[kernels]]
+id = "fp16"
+match = "lrn"
+runs = "float"
+precision = "fp16"
+advise = false
 evidence = "toy"
 
 [[kernels]]                  # checks: cpu and refused

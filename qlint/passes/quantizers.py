@@ -107,6 +107,8 @@ class _Attacher:
             if (own := _own_parameters(raw, role, use.tensor.dtype)) is not None:
                 sequence = (*state.passed, own if state.open is None else _read_back(state.open, own, None))
             op.uses[role] = self._connect(state, Use(state.root, op, role, use.slot, "op", sequence, use.tensor.name))
+        if raw.kind == "clip":
+            op.attrs = {**op.attrs, **_bounds(op)}
         carried = self._carried(raw)
         for number, tensor in enumerate(raw.outputs):
             root = self._fresh(tensor).root
@@ -163,6 +165,20 @@ def _data_flow_order(ops: list[Op]) -> Iterator[Op]:
                 if missing[reader] == 0:
                     ready.append(reader)
     yield from (op for i, op in enumerate(ops) if i not in done)
+
+
+def _bounds(op: Op) -> dict[str, float]:
+    """The bounds of a clip that are quantized constants."""
+    found: dict[str, float] = {}
+    for role in ("min", "max"):
+        use = op.uses.get(role)
+        if use is None or not use.quantizers or use.tensor.data is None or use.tensor.data.shape not in ((), (1,)):
+            continue
+        q = use.quantizers[-1]
+        pair = next(q.pairs(), None)
+        if pair is not None and q.quantize is None:  # stored as an integer
+            found[role] = pair[0] * (use.tensor.data.values()[0] - pair[1])
+    return found
 
 
 # -- parameters ---------------------------------------------------------------------------------

@@ -38,10 +38,23 @@ def load(name: str) -> Profile:
                 subject=base,
                 hint=_suggest(overlay, [*targets, *known]) or "it has neither targets nor revisions",
             )
-        raw = _overlay(raw, known.get(overlay, {}))
+        for each in _likes(overlay, known, base):
+            raw = _overlay(raw, {key: value for key, value in known.get(each, {}).items() if key != "like"})
         chosen.append(overlay)
     raw["target_name"] = "@".join(chosen)
+    for table in ("target", "revision"):
+        raw[table] = {name: _whole(overlay, raw) for name, overlay in raw.get(table, {}).items()}
     return _validate(raw, name)
+
+
+def _likes(overlay: str, known: dict[str, Any], subject: str) -> list[str]:
+    """An overlay and those that it is like, the most basic first."""
+    chain = [overlay]
+    while like := known.get(chain[0], {}).get("like", ""):
+        if like not in known or like in chain:
+            raise ProfileError(f"{chain[0]!r} is like {like!r}, which is no other target or revision", subject=subject, hint=_suggest(like, known))
+        chain.insert(0, like)
+    return chain
 
 
 def names() -> list[str]:
@@ -141,6 +154,12 @@ def _merge_claims(kept: dict[str, Any], new: Iterable[dict[str, Any]]) -> Iterab
                 for key, value in ([(ident, whole), (old, kernel)] if old == at else [(old, kernel)])
             }
     return claims.values()
+
+
+def _whole(overlay: dict[str, Any], raw: dict[str, Any]) -> dict[str, Any]:
+    """An overlay whose claims say everything that they inherit."""
+    known = {claims: {claim.get("id"): claim for claim in raw.get(claims, ())} for claims in _CLAIMS}
+    return {key: [_inherit(claim, known[key]) for claim in value] if key in known else value for key, value in overlay.items()}
 
 
 def _inherit(claim: dict[str, Any], claims: dict[str, Any]) -> dict[str, Any]:

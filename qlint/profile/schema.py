@@ -11,6 +11,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 Runs = Literal["integer", "float", "cpu", "rejected", "refused", "absorbed"]
+# What a float kernel does to float types: takes and gives either; computes in fp16 only; starts in fp32 unless it
+# reads fp16; reads both and gives fp16; reads both and gives either.
+Precision = Literal["either", "fp16", "fp32", "converts", "restarts"]
 Otherwise = Literal["cpu", "float", "rejected", "refused", "wrong", "slow", "note", "unknown"]
 EvidenceKind = Literal["measured", "source", "documented", "inferred"]
 # Strongest first: an op's basis is the weakest evidence that its placement rests on.
@@ -138,6 +141,7 @@ class Kernel(_Data):
     ports: Ports = {}
     guards: tuple[Guard, ...] = ()
     runs: Runs
+    precision: Precision = "either"  # of a float kernel; matters where `mixed_precision` is refused
     checks: tuple[Check, ...] = ()
     advise: bool = True  # may explain why another op is not in integer
     note: str = ""  # shown with ops that run here, e.g. "quantizes on the fly"
@@ -199,8 +203,10 @@ class Overlay(_Data):
     """A target or revision: a small change on the profile. Claims are replaced by id, dropped by `drop`."""
 
     title: str = ""
+    like: str = ""  # another overlay of the profile, applied before this one
     toolchain: str = ""
     fallback: Literal["cpu", "float", "none"] | None = None
+    mixed_precision: Literal["converted", "refused"] | None = None
     drop: tuple[str, ...] = ()
     spaces: dict[str, Requirement] = {}
     refuses: tuple[Refusal, ...] = ()
@@ -231,6 +237,8 @@ class Profile(_Data):
     target_name: str = ""  # the target or revision in force, filled in by the loader
     fallback: Literal["cpu", "float", "none"] = "float"
     fallback_evidence: Names = ()
+    mixed_precision: Literal["converted", "refused"] = "converted"  # a float op reads the other float type
+    mixed_precision_evidence: Names = ()
     world: Literal["closed", "open"] = "closed"
     notes: tuple[str, ...] = ()
     classes: dict[str, str] = {}

@@ -16,7 +16,7 @@ KINDS: dict[str, str] = {
     "InstanceNormalization": "instance_norm", "GroupNormalization": "group_norm", "RMSNormalization": "rms_norm",
     "SimplifiedLayerNormalization": "rms_norm", "LpNormalization": "lp_norm", "LRN": "lrn", "LSTM": "lstm",
     "GRU": "gru", "RNN": "rnn", "PRelu": "prelu", "DynamicQuantizeLinear": "dynamic_quantize", "ConvInteger": "conv",
-    "MatMulInteger": "matmul", "LpPool": "lp_pool", "GlobalLpPool": "global_lp_pool", "STFT": "stft", "DFT": "dft",
+    "MatMulInteger": "matmul", "LpPool": "lp_pool", "GlobalLpPool": "global_lp_pool", "STFT": "stft", "DFT": "dft", "IsNaN": "is_nan",
 }  # fmt: skip
 # com.microsoft operators, documented in ONNX Runtime's ContribOperators.md, on the kind that they compute.
 MICROSOFT_KINDS: dict[str, str] = {

@@ -1,0 +1,59 @@
+"""Float types between float operators, for backends whose compiler does not convert one into the other.
+
+Such a compiler decides for every tensor between two float operators whether it is fp16 or fp32. A tensor
+that comes from the graph's input, from a DequantizeLinear behind an integer operator or from another
+device can be either; what an operator makes of it is the `precision` of the kernel that runs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Literal
+
+from qlint.graph import Op, Use
+from qlint.judge.prepare import Prepared
+from qlint.profile.schema import Precision
+
+Found = Literal["open", "fp16", "fp32", "both"]
+FLOATS = ("float32", "float16", "bfloat16", "float64", "")
+
+
+def conflicts(ops: list[Op], precision: Callable[[Op], Precision | None], prepared: Prepared) -> Iterator[tuple[Op, Use, Found, Found]]:
+    """(op, input, type it has, type it can take) for each float op that reads a type it has no kernel for.
+
+    `precision`: that of the kernel an op runs in, None if it does not run in float. `ops` are in data-flow order.
+    """
+    made: dict[int, Found] = {}  # by id of the tensor
+    for op in ops:
+        kind = precision(op)
+        if kind is None:
+            continue
+        read = {id(use.tensor): (use, made[id(use.tensor)]) for use in op.uses.values() if id(use.tensor) in made}
+        types = {found for _, found in read.values()} - {"open"}
+        wrong = _refused(kind, read)
+        if wrong is not None:
+            use, found = wrong
+            yield op, use, found, "fp16" if kind == "fp16" else "open"
+        out: Found = _MAKES[kind](types)
+        for tensor in op.outputs:
+            if tensor.dtype in FLOATS:
+                made[id(tensor)] = out
+
+
+def _refused(kind: Precision, read: Mapping[int, tuple[Use, Found]]) -> tuple[Use, Found] | None:
+    """The input that keeps an op from being compiled."""
+    if kind in ("converts", "restarts"):
+        return None
+    types = {found for _, found in read.values()}
+    if "both" in types or {"fp16", "fp32"} <= types or (kind == "fp16" and "fp32" in types):
+        return next((use, found) for use, found in read.values() if found in ("fp32", "both"))
+    return None
+
+
+_MAKES: dict[Precision, Callable[[set[Found]], Found]] = {
+    "either": lambda types: next(iter(types)) if len(types) == 1 else "open" if not types else "both",
+    "fp16": lambda types: "fp16",
+    "fp32": lambda types: "fp16" if types == {"fp16"} else "fp32",
+    "converts": lambda types: "fp16",
+    "restarts": lambda types: "open",
+}

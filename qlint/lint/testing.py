@@ -19,12 +19,13 @@ from qlint.graph import FLOAT_GRIDS, INTEGER_RANGES, Model, Op, Quantizer, Shape
 from qlint.graph.kinds import CLASSES
 from qlint.judge import Verdict, judge
 from qlint.lint.finding import Finding
-from qlint.lint.rule import Case, Rule
+from qlint.lint.rule import SECTIONS, Case, Rule
 from qlint.lint.run import lint
 from qlint.lint.toy import toy
 
-__all__ = ["Graph", "Wire", "check_case", "quantizer", "run_cases", "s8", "s32", "toy", "u8", "verdict"]
+__all__ = ["Graph", "Wire", "check_case", "check_page", "quantizer", "run_cases", "s8", "s32", "toy", "u8", "verdict"]
 
+UNWRITTEN = "TO BE WRITTEN"  # what a draft of a rule has in its page
 # Names of an op's inputs, in order; a kind that is not here has x, x1, x2 ...
 ROLES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(CLASSES["weighted"], ("x", "w", "b")),
@@ -247,6 +248,15 @@ def check_case(rule: Rule, case: Case, known: Iterable[Rule] = ()) -> None:
     assert len(found[0].sites) == case.sites, f"{where}expected {case.sites} sites, not {len(found[0].sites)}"
     assert case.says in found[0].line, f"{where}expected it to say {case.says!r}"
     assert found[0].line.count("; ") <= 1, f"{where}expected at most two clauses"
+
+
+def check_page(rule: Rule) -> None:
+    """Raise AssertionError unless the page of a rule is whole: a title, and every section with something in it."""
+    assert rule.title, f"{rule.name} has no page: the docstring of its module"
+    missing = [section for section in SECTIONS if not rule.sections.get(section)]
+    assert not missing, f"the page of {rule.name} lacks {', '.join(missing)}"
+    unwritten = [line.strip() for line in rule.doc.splitlines() if UNWRITTEN in line]
+    assert not unwritten, f"the page of {rule.name} is not written yet: {unwritten[0]}"
 
 
 def run_cases(rule: Rule, known: Iterable[Rule] = ()) -> None:

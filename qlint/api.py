@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from qlint.errors import QlintError, RuleError
+from qlint.errors import QlintError, ReadError, RuleError
 from qlint.graph import Model
 from qlint.lint import registry
 from qlint.lint.rule import Rule
@@ -24,12 +25,17 @@ def load(path: str | Path, input_shapes: Shapes | None = None) -> Model:
     """The canonical model in a file: compute ops, with quantizers on their uses.
 
     Raises:
-        ReadError: the file cannot be read; the hint says what to do.
+        ReadError: the file cannot be read, or has no input of a name in `input_shapes`; the hint says what to do.
     """
     from qlint.passes import canonical
     from qlint.readers import read
 
-    return canonical(read(path), input_shapes)
+    model = read(path)
+    inputs = [tensor.name for tensor in model.inputs]
+    for name in input_shapes or ():
+        if name not in inputs:
+            raise ReadError(f"has no input {name!r}", subject=_shown(path), hint=f"its inputs are {', '.join(inputs) or 'none'}")
+    return canonical(model, input_shapes)
 
 
 def check(
@@ -65,17 +71,18 @@ def check(
     rules = choose(known.rules, select, ignore, extend_select)
     report = Report(errors=[_failure("", problem) for problem in known.problems])
     for one in [model] if isinstance(model, (str, Path, Model)) else list(model):
-        name = one.name if isinstance(one, Model) else os.fsencode(one).decode("utf-8", "backslashreplace")
+        name = one.name if isinstance(one, Model) else _shown(one)
         progress(name)
         try:
             loaded = one if isinstance(one, Model) else load(one, input_shapes)
+            for profile in (*profiles,) or (None,):
+                result, crashes = _judge(name, loaded, profile, rules, known.rules, fallback)
+                report.results.append(result)
+                report.errors += [_failure(name, crash) for crash in crashes]
         except QlintError as error:
             report.errors.append(_failure(name, error))
-            continue
-        for profile in (*profiles,) or (None,):
-            result, crashes = _judge(name, loaded, profile, rules, known.rules, fallback)
-            report.results.append(result)
-            report.errors += [_failure(name, crash) for crash in crashes]
+        except Exception as error:  # a defect of qlint: the other models are checked all the same
+            report.errors.append(_failure(name, _defect(error)))
     return report
 
 
@@ -92,7 +99,19 @@ def _judge(
     return summarize(name, model, verdict, findings), crashes
 
 
+def _shown(path: str | Path) -> str:
+    """A path as text that can be written anywhere, whatever bytes its name has."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def _failure(name: str, error: QlintError) -> Failure:
-    subject = error.subject if error.subject and error.subject != name else ""
-    message = f"{subject}: {error.message}" if subject and name else error.message
+    subject = _shown(error.subject) if error.subject else ""
+    message = f"{subject}: {error.message}" if name and subject not in ("", name) else error.message
     return Failure(model=name or subject, message=message, hint=error.hint)
+
+
+def _defect(error: Exception) -> QlintError:
+    """An exception that is nobody's message, with the place that raised it."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{Path(frame.filename).name}, line {frame.lineno}"
+    return QlintError(f"internal error: {type(error).__name__}: {error} ({where})", hint="please report it, with the model if you can")

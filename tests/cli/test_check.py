@@ -178,3 +178,36 @@ def test_start_up_is_not_paid_for_nothing():
     assert not imported("--version") & {"numpy", "networkx", "pydantic", "torch", "typer", "rich"}
     assert not imported("--help") & {"numpy", "networkx", "pydantic", "torch", "onnx", "onnxruntime"}
     assert not imported("check", RESNET, "-b", "qnn-htp") & {"torch", "onnx", "onnxruntime", "networkx"}
+
+
+def test_a_defect_of_qlint_hides_no_other_model(monkeypatch):
+    import qlint as library
+    from qlint import api
+
+    def broken(name, *rest):
+        if name.endswith("resnet.onnx"):
+            raise KeyError("kernel_shape")
+        return judge(name, *rest)
+
+    judge = api._judge
+    monkeypatch.setattr(api, "_judge", broken)
+    report = library.check([ROOT / RESNET, ROOT / AUTOENCODER], backend="qnn-htp")
+    assert len(report.results) == 1 and report.exit_code() == 2
+    assert "KeyError" in report.errors[0].message and "test_check.py, line" in report.errors[0].message
+
+
+def test_input_shapes_are_of_inputs_that_exist():
+    run = qlint("check", RESNET, "-b", "qnn-htp", "--input-shape", "nope:1,2")
+    assert run.returncode == 2 and "no input 'nope'" in run.stderr and "input_1" in run.stderr
+    assert qlint("check", RESNET, "-b", "qnn-htp", "--input-shape", "input_1:2,32,32,3", "--exit-zero").returncode == 0
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are text there")
+def test_a_name_of_any_bytes_can_be_reported(tmp_path):
+    name = os.fsencode(tmp_path) + b"/\xff.onnx"
+    shutil.copy(ROOT / RESNET, name)
+    for extra in ((), ("-f", "json"), ("-f", "concise")):
+        run = qlint("check", os.fsdecode(name), "-b", "qnn-htp", "--exit-zero", *extra)
+        assert run.returncode == 0 and "xff.onnx" in run.stdout, run.stderr
+    missing = qlint("check", os.fsdecode(name.replace(b"\xff", b"\xfe")))
+    assert missing.returncode == 2 and missing.stderr.count("xfe.onnx") == 1

@@ -73,3 +73,13 @@ def test_verify_agrees_with_the_runtime_here():
 def test_verify_says_why_a_backend_cannot_be_asked():
     run = qlint("verify", AUTOENCODER, "-b", "snpe")
     assert run.returncode == 2 and "ort-cpu" in run.stderr
+
+
+def test_verify_without_the_backend_says_what_to_install(monkeypatch):
+    import sys
+
+    from qlint.oracles import OracleMissing, judge
+
+    monkeypatch.setitem(sys.modules, "onnxruntime_qnn", None)
+    with pytest.raises(OracleMissing, match=r"onnxruntime_qnn(.|\n)*pip install"):
+        judge(AUTOENCODER, "qnn-htp", "v73")

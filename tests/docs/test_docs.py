@@ -2,7 +2,10 @@
 
 import doctest
 import importlib.util
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,3 +81,12 @@ def test_the_library_page_is_a_session(monkeypatch):
     monkeypatch.chdir(ROOT)
     done = doctest.testfile(str(ROOT / "docs/library.md"), module_relative=False, optionflags=doctest.ELLIPSIS, encoding="utf-8")
     assert done.attempted > 15 and not done.failed
+
+
+def test_the_example_audits_the_zoo():
+    command = [sys.executable, str(ROOT / "examples/audit.py"), "tests/zoo", "qnn-htp@v73", "ort-cpu@arm"]
+    out = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}).stdout
+    table = [line.split("\t") for line in out.splitlines()]
+    assert len({len(row) for row in table}) == 1
+    assert len(table) == 1 + 2 * len(list((ROOT / "tests/zoo").rglob("*.onnx")))
+    assert ["tests/zoo/tiny_results_v1.3/resnet.onnx", "qnn-htp@v73", "runs", "17", "16", "1.00", "missing-output-quantizer"] in table

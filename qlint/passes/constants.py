@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from qlint.graph import Model, Op, Tensor
+from qlint.graph.order import data_flow
 from qlint.readers.data import Literal
 
 MAX_ELEMENTS = 4096  # beyond this a constant is a weight, and nobody needs its values here
@@ -21,14 +22,38 @@ _BINARY: dict[str, Callable[[Any, Any], Any]] = {
 }  # fmt: skip
 _UNARY: dict[str, Callable[[Any], Any]] = {"sqrt": math.sqrt, "neg": operator.neg, "abs": abs, "floor": math.floor, "ceil": math.ceil}
 _QUANTIZERS = {"quantize", "dequantize"}
+_RANDOM = {"random_normal_like", "random_uniform_like", "bernoulli", "multinomial", "dropout"}
 
 
 def resolve_constants(model: Model) -> None:
-    """Mark ops of constants, fold the small ones, and put clip bounds into attributes."""
-    for op in model.ops:
-        fold(op)
+    """Mark ops of constants, fold the small ones, put clip bounds into attributes, tell weights from activations."""
+    _resolve(model, set())
+
+
+def _resolve(model: Model, fixed: set[int]) -> None:
+    """`fixed` are the tensors that no input of the model reaches, quantized weights among them."""
+    for op in data_flow(model.ops):
         for body in op.bodies.values():
-            resolve_constants(body)
+            _resolve(body, fixed)
+        fold(op)
+        if op.role == "constant" or (op.kind in _QUANTIZERS and "x" in op.uses and _fixed(op.uses["x"].tensor, fixed)):
+            fixed.update(id(tensor) for tensor in op.outputs)
+        elif op.kind == "matmul" and "w" in op.uses and not _fixed(op.uses["w"].tensor, fixed):
+            _two_sided(op)
+
+
+def _fixed(tensor: Tensor, fixed: set[int]) -> bool:
+    return tensor.data is not None or id(tensor) in fixed
+
+
+def _two_sided(op: Op) -> None:
+    """A product of two activations has no weight: x and w are lhs and rhs, their parameters likewise."""
+    renamed = {}
+    for role, use in op.uses.items():
+        head, _, rest = role.partition("_")
+        use.role = "_".join(filter(None, ({"x": "lhs", "w": "rhs"}.get(head, head), rest)))
+        renamed[use.role] = use
+    op.uses = renamed
 
 
 def fold(op: Op) -> None:
@@ -40,7 +65,7 @@ def fold(op: Op) -> None:
                 op.attrs[bound] = values[0]
     if op.kind in _QUANTIZERS or not op.outputs or op.outputs[0].data is not None:
         return
-    if op.kind == "constant" or (op.uses and not op.bodies and all(_constant(use.tensor) for use in op.uses.values())):
+    if op.kind == "constant" or (op.uses and not op.bodies and op.kind not in _RANDOM and all(_constant(use.tensor) for use in op.uses.values())):
         op.role = "constant"
         values = _evaluate(op)
         if values is not None:

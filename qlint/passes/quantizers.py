@@ -6,12 +6,12 @@ values flow, the sequence the quantizers already passed, and `open` the grid tha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from qlint.graph import FLOAT_GRIDS, INTEGER_RANGES, Model, Op, Quantizer, Tensor, Use
 from qlint.graph.axes import channel_axes
 from qlint.graph.kinds import CLASSES, QUANTIZER_KINDS
+from qlint.graph.order import data_flow
 
 # Roles that hold quantization parameters of an integer operator (QLinearConv, QGemm ...).
 _PARAMETER_ROLES = ("_scale", "_zero_point")
@@ -49,7 +49,7 @@ class _Attacher:
         self.tensors: dict[str, Tensor] = model.tensors
         for tensor in raw.inputs:
             model.inputs.append(self._fresh(tensor).root)
-        for op in _data_flow_order(raw.ops):
+        for op in data_flow(raw.ops):
             if op.kind in QUANTIZER_KINDS and "x" in op.uses:
                 self._quantizer_node(op)
             elif op.kind != "constant":
@@ -138,33 +138,6 @@ class _Attacher:
             if op.kind in QUANTIZER_KINDS and op.outputs and not op.outputs[0].uses and "x" in op.uses:
                 state = self._state(op.outputs[0])
                 self._connect(state, Use(state.root, None, "dead", 0, "dead", state.sequence, op.label))
-
-
-def _data_flow_order(ops: list[Op]) -> Iterator[Op]:
-    """File order if it is topological (the usual case), else sorted; cycles come last, in file order."""
-    done: set[int] = set()
-    waiting: dict[int, list[int]] = {}
-    missing: list[int] = []
-    position = {id(t): i for i, op in enumerate(ops) for t in op.outputs}
-    ready: list[int] = []
-    for i, op in enumerate(ops):
-        needed = {position[id(u.tensor)] for u in op.uses.values() if id(u.tensor) in position}
-        needed = {n for n in needed if n not in done and n != i}
-        missing.append(len(needed))
-        if needed:
-            for n in needed:
-                waiting.setdefault(n, []).append(i)
-            continue
-        ready.append(i)
-        while ready:
-            current = ready.pop(0)
-            done.add(current)
-            yield ops[current]
-            for reader in waiting.pop(current, ()):
-                missing[reader] -= 1
-                if missing[reader] == 0:
-                    ready.append(reader)
-    yield from (op for i, op in enumerate(ops) if i not in done)
 
 
 def _bounds(op: Op) -> dict[str, float]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from qlint.graph import Dim, Model, Op, Shape, Tensor
 from qlint.graph.kinds import CLASSES
+from qlint.graph.order import data_flow
 from qlint.passes.constants import fold, small
 from qlint.readers.data import DTYPES, Literal
 
@@ -32,7 +33,7 @@ class _Walk:
         self.values: dict[int, tuple[Dim, ...]] = {}  # of small integer tensors, symbols included
 
     def run(self, model: Model) -> None:
-        for op in model.ops:
+        for op in data_flow(model.ops):
             for body in op.bodies.values():
                 self.run(body)
             fold(op)

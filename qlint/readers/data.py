@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qlint.errors import ReadError
+from qlint.graph import Data
+from qlint.readers.protobuf import Buffer
 
 if TYPE_CHECKING:
     import numpy
@@ -25,34 +28,43 @@ DTYPES: dict[int, str] = dict(
 )
 _STRUCT = {"float32": "f", "uint8": "B", "int8": "b", "uint16": "H", "int16": "h", "int32": "i", "int64": "q", "bool": "?",
            "float16": "e", "float64": "d", "uint32": "I", "uint64": "Q"}  # fmt: skip
-_PACKED_BITS = {"uint4": 4, "int4": 4, "float4e2m1": 4, "uint2": 2, "int2": 2}  # several in a byte, low bits first
-# exponent bits, mantissa bits, bias, whether it has infinities, whether zero has no sign (fnuz)
+_COMPLEX = {"complex64": "f", "complex128": "d"}  # pairs of these
+# What is not of these types is a code of so many bits; codes lie in a stream of bits, lowest first.
+_CODES = {
+    "uint4": 4, "int4": 4, "uint2": 2, "int2": 2, "float4e2m1": 4, "float6e2m3": 6, "float6e3m2": 6,
+    **dict.fromkeys(["float8e4m3fn", "float8e4m3fnuz", "float8e5m2", "float8e5m2fnuz", "float8e8m0"], 8), "bfloat16": 16,
+}  # fmt: skip
+# exponent bits, mantissa bits, bias, whether it has infinities (None: no NaN either), whether zero has no sign (fnuz)
 _MINIFLOAT = {
     "float8e4m3fn": (4, 3, 7, False, False), "float8e4m3fnuz": (4, 3, 8, False, True),
     "float8e5m2": (5, 2, 15, True, False), "float8e5m2fnuz": (5, 2, 16, False, True),
     "float6e2m3": (2, 3, 1, None, False), "float6e3m2": (3, 2, 3, None, False), "float4e2m1": (2, 1, 1, None, False),
 }  # fmt: skip
-_ML_DTYPES = {
-    "bfloat16": "bfloat16", "float8e4m3fn": "float8_e4m3fn", "float8e4m3fnuz": "float8_e4m3fnuz", "float8e5m2": "float8_e5m2",
-    "float8e5m2fnuz": "float8_e5m2fnuz", "float8e8m0": "float8_e8m0fnu", "uint4": "uint4", "int4": "int4", "uint2": "uint2",
-    "int2": "int2", "float4e2m1": "float4_e2m1fn", "float6e2m3": "float6_e2m3fn", "float6e3m2": "float6_e3m2fn",
-}  # fmt: skip
-
-
-def count(shape: Sequence[int]) -> int:
-    return math.prod(shape)
+_BITS = {**{n: struct.calcsize(c) * 8 for n, c in _STRUCT.items()}, **{n: struct.calcsize(c) * 16 for n, c in _COMPLEX.items()}, **_CODES}
+MAX_DENSE = 1 << 26  # elements that a sparse constant may have when it is written out
 
 
 def bits(dtype: str) -> int:
-    """Bits of one element in a file."""
-    if dtype in _PACKED_BITS:
-        return _PACKED_BITS[dtype]
-    return struct.calcsize(_STRUCT[dtype]) * 8 if dtype in _STRUCT else 16 if dtype == "bfloat16" else 8
+    """Bits of one element in a file; 0 for strings and for types that are not known."""
+    return _BITS.get(dtype, 0)
+
+
+def size_of(dtype: str, shape: Sequence[int]) -> int:
+    """Bytes that a tensor takes in a file."""
+    return -(-math.prod(shape) * bits(dtype) // 8)
 
 
 @dataclass(frozen=True, slots=True)
+class File:
+    """A model file, mapped."""
+
+    path: Path
+    buffer: Buffer
+
+
+@dataclass(slots=True, eq=False)
 class Literal:
-    """Values that are known without a file: attributes, typed fields, folded constants."""
+    """Values that are known without a file: attributes, folded constants."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -60,7 +72,7 @@ class Literal:
 
     @property
     def nbytes(self) -> int:
-        return -(-len(self.numbers) * bits(self.dtype) // 8)
+        return size_of(self.dtype, self.shape)
 
     def values(self) -> tuple[Any, ...]:
         return self.numbers
@@ -68,111 +80,219 @@ class Literal:
     def array(self) -> numpy.ndarray[Any, Any]:
         import numpy as np
 
-        return np.array(self.numbers, dtype=numpy_dtype(self.dtype)).reshape(self.shape)
+        return np.array(self.numbers, dtype=carrier(self.dtype)).reshape(self.shape)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Stored:
-    """Raw little-endian bytes, inside the model file or in another one; `load` gives them."""
+    """Raw little-endian bytes [start, end) of the model file."""
 
     dtype: str
     shape: tuple[int, ...]
-    nbytes: int
-    load: Callable[[], bytes]
-    where: str = ""
+    file: File
+    start: int
+    end: int
+    where: str
+
+    @property
+    def nbytes(self) -> int:
+        return self.end - self.start
 
     def values(self) -> tuple[Any, ...]:
-        return decode(self._bytes(), self.dtype, count(self.shape))
+        self._check()
+        return decode(self.file.buffer, self.dtype, math.prod(self.shape), self.start)
 
     def array(self) -> numpy.ndarray[Any, Any]:
-        import numpy as np
+        self._check()
+        return to_array(self.file.buffer, self.dtype, self.shape, self.start)
 
-        raw = self._bytes()
-        if self.dtype in _PACKED_BITS:
-            return np.array(self.values()).astype(numpy_dtype(self.dtype)).reshape(self.shape)
-        return np.frombuffer(raw, numpy_dtype(self.dtype), count(self.shape)).reshape(self.shape)
-
-    def _bytes(self) -> bytes:
-        raw = self.load()
-        needed = -(-count(self.shape) * bits(self.dtype) // 8)
-        if len(raw) < needed:
-            raise ReadError(f"a constant of shape {list(self.shape)} and type {self.dtype} needs {needed} bytes, {self.where} has {len(raw)}")
-        return raw[:needed]
+    def _check(self) -> None:
+        needed = size_of(self.dtype, self.shape)
+        if self.dtype not in _BITS:
+            raise ReadError(f"the values of {self.where} are of the type {self.dtype}, which qlint cannot decode", subject=str(self.file.path))
+        if self.end - self.start < needed:
+            raise ReadError(
+                f"{self.where} of shape {list(self.shape)} and type {self.dtype} needs {needed} bytes and has {self.end - self.start}",
+                subject=str(self.file.path), hint="export or download the model again",
+            )  # fmt: skip
 
 
-def decode(raw: bytes, dtype: str, size: int) -> tuple[Any, ...]:
-    """`size` elements from little-endian bytes, as Python numbers."""
+@dataclass(slots=True, eq=False)
+class External:
+    """Raw little-endian bytes [offset, offset + length) of another file, which must lie inside the model's folder."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    file: File
+    location: str
+    offset: int
+    length: int
+    where: str
+
+    @property
+    def nbytes(self) -> int:
+        return self.length
+
+    def values(self) -> tuple[Any, ...]:
+        return self._stored().values()
+
+    def array(self) -> numpy.ndarray[Any, Any]:
+        return self._stored().array()
+
+    def _stored(self) -> Stored:
+        try:
+            path = self._path()
+            size = path.stat().st_size
+            if self.offset < 0 or self.length < 0 or self.offset + self.length > size:
+                raise self._error(f"would lie at [{self.offset}, {self.offset + self.length}) of a file of {size} bytes", "export or copy both files again")
+            with path.open("rb") as file:
+                file.seek(self.offset)
+                raw = file.read(self.length)
+        except (OSError, ValueError, RuntimeError) as error:  # no valid path, a loop of links, no permission
+            raise self._error(f"cannot be read: {error}", "export or copy both files again") from error
+        return Stored(self.dtype, self.shape, File(self.file.path, raw), 0, len(raw), self.where)
+
+    def _path(self) -> Path:
+        """The file, once it is sure that it lies beside the model (or beside the file that the model is a link to)."""
+        path = (self.file.path.parent / self.location).resolve()
+        folders = (self.file.path.parent.resolve(), self.file.path.resolve().parent)
+        if not self.location or Path(self.location).is_absolute() or not any(path.is_relative_to(folder) for folder in folders):
+            raise self._error("would lie outside the model's folder", "external data must stay beside the model")
+        if not path.is_file():
+            raise self._error("is missing: there is no such file beside the model", "copy the external data file too")
+        return path
+
+    def _error(self, what: str, hint: str) -> ReadError:
+        return ReadError(f"the data of {self.where}, at {self.location!r}, {what}", subject=str(self.file.path), hint=hint)
+
+
+@dataclass(slots=True, eq=False)
+class Sparse:
+    """A constant of which only the elements that are not zero stand in the file.
+
+    `indices` are linear, of shape (n,), or coordinates, of shape (n, rank); `stored` has shape (n,).
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    stored: Data
+    indices: Data
+    where: str
+
+    @property
+    def nbytes(self) -> int:
+        return self.stored.nbytes
+
+    def values(self) -> tuple[Any, ...]:
+        size = math.prod(self.shape)
+        if size > MAX_DENSE:
+            raise ReadError(f"the sparse constant {self.where} of shape {list(self.shape)} is too large to be written out")
+        dense: list[Any] = [0] * size
+        for at, value in zip(self._positions(), self.stored.values(), strict=False):
+            if not 0 <= at < size:
+                raise ReadError(f"the sparse constant {self.where} of shape {list(self.shape)} has a value at {at}")
+            dense[at] = value
+        return tuple(dense)
+
+    def array(self) -> numpy.ndarray[Any, Any]:
+        return Literal(self.dtype, self.shape, self.values()).array()
+
+    def _positions(self) -> Iterator[int]:
+        numbers = self.indices.values()
+        rank = len(self.shape)
+        if len(self.indices.shape) < 2:
+            yield from numbers
+            return
+        strides = [math.prod(self.shape[axis + 1 :]) for axis in range(rank)]
+        for at in range(0, len(numbers) - rank + 1, rank):
+            yield sum(n * s for n, s in zip(numbers[at : at + rank], strides, strict=True))
+
+
+# -- decoding -----------------------------------------------------------------------------------------
+
+
+def decode(raw: Buffer, dtype: str, size: int, start: int = 0) -> tuple[Any, ...]:
+    """`size` elements from little-endian bytes at `start`, as Python numbers; the bytes must be there."""
     if dtype in _STRUCT:
-        return struct.unpack(f"<{size}{_STRUCT[dtype]}", raw)
+        return struct.unpack_from(f"<{size}{_STRUCT[dtype]}", raw, start)
+    if dtype in _COMPLEX:
+        parts = struct.unpack_from(f"<{2 * size}{_COMPLEX[dtype]}", raw, start)
+        return tuple(map(complex, parts[::2], parts[1::2]))
     if dtype == "bfloat16":
-        return struct.unpack(f"<{size}f", b"".join(b"\0\0" + raw[i : i + 2] for i in range(0, 2 * size, 2)))
-    if dtype in _PACKED_BITS:
-        width = _PACKED_BITS[dtype]
-        mask, per_byte = (1 << width) - 1, 8 // width
-        codes = [(raw[i // per_byte] >> (width * (i % per_byte))) & mask for i in range(size)]
-        return tuple(from_code(code, dtype) for code in codes)
-    if dtype == "string":
-        return (raw,)
-    return tuple(from_code(code, dtype) for code in raw[:size])
+        return tuple(map(from_bfloat16, struct.unpack_from(f"<{size}H", raw, start)))
+    table, width = codes(dtype), _CODES[dtype]
+    if width == 8:
+        return tuple(table[code] for code in raw[start : start + size])
+    mask, stream = (1 << width) - 1, raw[start : start + (size * width + 7) // 8] + b"\0"
+    return tuple(
+        table[(stream[at >> 3] | stream[(at >> 3) + 1] << 8) >> (at & 7) & mask] for at in range(0, size * width, width)
+    )
 
 
-def from_code(code: int, dtype: str) -> Any:
-    """The number that one integer code of a small type stands for (OCP FP8 and MX specifications)."""
+def to_array(raw: Buffer, dtype: str, shape: tuple[int, ...], start: int = 0) -> numpy.ndarray[Any, Any]:
+    """numpy's view of the bytes where it has the type, else the values in the type of :func:`carrier`."""
+    import numpy as np
+
+    size = math.prod(shape)
+    if dtype in _STRUCT or dtype in _COMPLEX:
+        return np.frombuffer(raw, np.dtype(carrier(dtype)).newbyteorder("<"), size, start).reshape(shape)
+    if dtype == "bfloat16":
+        return (np.frombuffer(raw, "<u2", size, start).astype(np.uint32) << 16).view(np.float32).reshape(shape)
+    width = _CODES[dtype]
+    stream = np.frombuffer(raw, np.uint8, size_of(dtype, shape), start)
+    if width == 6:
+        at = np.arange(size, dtype=np.int64) * 6
+        pairs = np.append(stream, np.uint8(0)).astype(np.uint16)
+        found = (pairs[at >> 3] | pairs[(at >> 3) + 1] << 8) >> (at & 7).astype(np.uint16) & 63
+    elif width < 8:
+        found = (stream[:, None] >> np.arange(0, 8, width, dtype=np.uint8) & ((1 << width) - 1)).reshape(-1)[:size]
+    else:
+        found = stream
+    values: numpy.ndarray[Any, Any] = np.array(codes(dtype), carrier(dtype))[found]
+    return values.reshape(shape)
+
+
+def carrier(dtype: str) -> Any:
+    """The numpy type that holds the values of a type exactly: its own, or a larger one where numpy has none."""
+    if dtype in ("int4", "int2"):
+        return "int8"
+    if dtype in ("uint4", "uint2"):
+        return "uint8"
+    return "float32" if dtype in _CODES else "O" if dtype == "string" else dtype
+
+
+@lru_cache(maxsize=32)
+def codes(dtype: str) -> tuple[Any, ...]:
+    """The number that each code of a type of at most 8 bits stands for."""
+    return tuple(_number(code, dtype) for code in range(1 << _CODES[dtype]))
+
+
+def from_bfloat16(code: int) -> float:
+    number: float = struct.unpack("<f", struct.pack("<I", code << 16))[0]
+    return number
+
+
+def _number(code: int, dtype: str) -> Any:
+    """One code (OCP FP8 and MX specifications)."""
     if dtype in ("uint4", "uint2"):
         return code
     if dtype in ("int4", "int2"):
-        width = _PACKED_BITS[dtype]
-        return code - (1 << width) if code >= 1 << (width - 1) else code
+        half = 1 << _CODES[dtype] - 1
+        return code - 2 * half if code >= half else code
     if dtype == "float8e8m0":
         return math.nan if code == 255 else math.ldexp(1.0, code - 127)
-    if dtype not in _MINIFLOAT:
-        return code
     exponent_bits, mantissa_bits, bias, infinities, unsigned_zero = _MINIFLOAT[dtype]
     width = exponent_bits + mantissa_bits
     negative = bool(code >> width & 1)
     magnitude = code & ((1 << width) - 1)
     exponent, mantissa = magnitude >> mantissa_bits, magnitude & ((1 << mantissa_bits) - 1)
-    last = (1 << exponent_bits) - 1
     if unsigned_zero and code == 1 << width:
         return math.nan
-    if infinities and exponent == last:
+    if infinities and exponent == (1 << exponent_bits) - 1:
         return math.nan if mantissa else (-math.inf if negative else math.inf)
     if infinities is False and not unsigned_zero and magnitude == (1 << width) - 1:
         return math.nan
-    if exponent == 0:
-        value = math.ldexp(mantissa, 1 - bias - mantissa_bits)
-    else:
+    value = math.ldexp(mantissa, 1 - bias - mantissa_bits)
+    if exponent:
         value = math.ldexp(mantissa + (1 << mantissa_bits), exponent - bias - mantissa_bits)
     return -value if negative else value
-
-
-def numpy_dtype(dtype: str) -> Any:
-    """The numpy dtype; types that numpy lacks come from ml_dtypes."""
-    import numpy as np
-
-    if dtype in _ML_DTYPES:
-        try:
-            import ml_dtypes
-        except ImportError as error:
-            raise ReadError(f"reading {dtype} values needs ml_dtypes", hint="pip install ml_dtypes") from error
-        return np.dtype(getattr(ml_dtypes, _ML_DTYPES[dtype]))
-    return np.dtype("O" if dtype == "string" else "?" if dtype == "bool" else dtype).newbyteorder("<")
-
-
-def external(folder: Path, location: str, offset: int, length: int, name: str) -> Callable[[], bytes]:
-    """A loader for bytes in another file, which must lie inside the model's folder."""
-
-    def load() -> bytes:
-        path = (folder / location).resolve()
-        if not location or Path(location).is_absolute() or not path.is_relative_to(folder.resolve()):
-            raise ReadError(f"the data of {name!r} would lie outside the model's folder, at {location!r}", hint="external data must stay beside the model")
-        if not path.is_file():
-            raise ReadError(f"the data of {name!r} is missing: there is no {location!r} beside the model", hint="copy the external data file too")
-        size = path.stat().st_size
-        if offset < 0 or length < 0 or offset + length > size:
-            raise ReadError(f"the data of {name!r} would lie at [{offset}, {offset + length}) of {location!r}, which has {size} bytes")
-        with path.open("rb") as file:
-            file.seek(offset)
-            return file.read(length)
-
-    return load

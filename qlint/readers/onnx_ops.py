@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -85,18 +86,46 @@ def kind_of(op_type: str, domain: str) -> str:
     return snake(op_type) if op_type in _table().get(domain, {}) else "custom"
 
 
-def roles(op_type: str, domain: str, kind: str, count: int, specified: list[str]) -> list[str]:
-    """One role name for each of `count` inputs."""
-    native = f"{domain}::{op_type}" if domain else op_type
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """An operator at one opset: its kind and what the specification says of it (`since` is 0 if it says nothing)."""
+
+    kind: str
+    native: str
+    since: int
+    inputs: tuple[str, ...]
+    types: dict[str, str]  # of attributes: int, floats, graph ...
+    defaults: dict[str, Any]
+
+
+@lru_cache(maxsize=4096)
+def operator(op_type: str, domain: str, opset: int) -> Operator:
+    """What is known of an operator; `opset` 0 means the newest."""
+    kind, native = kind_of(op_type, domain), f"{domain}::{op_type}" if domain else op_type
+    since, inputs, attributes = 0, (), {}
+    for version, names, described in _table().get(domain, {}).get(op_type, ()):
+        if version <= opset or not opset:
+            since, inputs, attributes = version, tuple(names), described
+    types = {name: about[0] for name, about in attributes.items()}
+    return Operator(kind, native, since, inputs, types, {name: about[1] for name, about in attributes.items() if len(about) > 1})
+
+
+@lru_cache(maxsize=4096)
+def roles(native: str, kind: str, inputs: tuple[str, ...], count: int) -> tuple[str, ...]:
+    """One role name for each of `count` inputs; `inputs` are the specification's names."""
     if native == "com.microsoft::QLinearConcat":
-        triples = [part for i in range((count - 2) // 3) for part in _quantized(f"x{i}")]
-        return ["y_scale", "y_zero_point", *triples]
-    names = NATIVE_ROLES.get(native) or KIND_ROLES.get(kind)
-    if names is None and kind in VARIADIC:
+        names = ["y_scale", "y_zero_point", *(part for i in range((count - 2) // 3) for part in _quantized(f"x{i}"))]
+    else:
+        names = NATIVE_ROLES.get(native) or KIND_ROLES.get(kind) or []
+    if not names and kind in VARIADIC:
         names = _BINARY if kind in ("max", "min") and count == 2 else [f"x{i}" for i in range(count)]
-    if names is None:
-        names = ["x", *(snake(name.lstrip("*")) for name in specified[1:])]
-    return [*names, *(f"x{i}" for i in range(len(names), count))][:count] if len(names) < count else names
+    if not names:
+        names = ["x", *(snake(name.lstrip("*")) for name in inputs[1:])]
+    found: list[str] = []
+    for slot in range(count):
+        name = names[slot] if slot < len(names) else f"x{slot}"
+        found.append(name if name not in found else f"{name}_{slot}")
+    return tuple(found)
 
 
 @lru_cache(maxsize=4096)
@@ -113,14 +142,6 @@ def _table() -> dict[str, dict[str, list[Any]]]:
     return table
 
 
-@lru_cache(maxsize=4096)
-def schema(op_type: str, domain: str, opset: int) -> tuple[int, tuple[str, ...], dict[str, Any]] | None:
-    """(since version, input names, attribute defaults) of an operator at an opset; None if it is unknown there."""
-    versions = _table().get(domain, {}).get(op_type)
-    if not versions:
-        return None
-    best = None
-    for since, inputs, attributes in versions:
-        if since <= opset or not opset:
-            best = (since, tuple(inputs), attributes)
-    return best
+def newest_opset() -> int:
+    """The newest opset of the default domain that the table knows."""
+    return max(int(versions[-1][0]) for versions in _table()[""].values())

@@ -2,6 +2,8 @@
 
 Encoding: https://protobuf.dev/programming-guides/encoding. A message is a run of (key, value) pairs; the
 fields of a message are found in one pass, and the bytes of a nested one are only walked when it is asked for.
+A key holds the field number and the wire type, so a field of another wire type than expected is an unknown
+field, as in every protobuf parser.
 """
 
 from __future__ import annotations
@@ -15,49 +17,62 @@ from qlint.errors import ReadError
 Buffer = mmap.mmap | bytes
 Span = tuple[int, int]
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
+_WIDTH = {FIXED32: 4, FIXED64: 8}
 
 
 class Damaged(ReadError):
     """The bytes are not a message, from this offset on."""
 
 
-def fields(buffer: Buffer, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """(field number, wire type, a, b) of a message: a is the value of a number, [a, b) the span of bytes."""
+def key(number: int, wire: int = LENGTH) -> int:
+    """The key of a field on the wire."""
+    return number << 3 | wire
+
+
+def fields(buffer: Buffer, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """(key, a, b) of a message's fields: a is the value of a varint, [a, b) the span of anything else."""
     at = start
     while at < end:
-        key, at = varint(buffer, at, end)
-        number, wire = key >> 3, key & 7
+        found = buffer[at]
+        at += 1
+        if found > 127:
+            found, at = varint(buffer, at - 1, end)
+        wire = found & 7
         if wire == LENGTH:
-            size, at = varint(buffer, at, end)
-            if at + size > end:
+            if at < end and (size := buffer[at]) < 128:  # by far the usual case
+                at += 1
+            else:
+                size, at = varint(buffer, at, end)
+            stop = at + size
+            if stop > end:
                 raise Damaged(f"is damaged or truncated: a field of {size} bytes at offset {at} ends beyond its message")
-            yield number, wire, at, at + size
-            at += size
+            yield found, at, stop
+            at = stop
         elif wire == VARINT:
             value, at = varint(buffer, at, end)
-            yield number, wire, value, 0
-        elif wire in (FIXED32, FIXED64):
-            size = 4 if wire == FIXED32 else 8
-            if at + size > end:
+            yield found, value, 0
+        elif wire in _WIDTH:
+            stop = at + _WIDTH[wire]
+            if stop > end:
                 raise Damaged(f"is damaged or truncated at offset {at}")
-            yield number, wire, at, at + size
-            at += size
+            yield found, at, stop
+            at = stop
         else:
             raise Damaged(f"is damaged: there is no wire type {wire}, at offset {at}")
 
 
 def varint(buffer: Buffer, at: int, end: int) -> tuple[int, int]:
-    """(value, next offset)."""
-    if at < end and (byte := buffer[at]) < 128:  # by far the usual case
+    """(value of at most 64 bits, next offset)."""
+    if at < end and (byte := buffer[at]) < 128:
         return byte, at + 1
     value = shift = 0
     for offset in range(at, min(end, at + 10)):
         byte = buffer[offset]
         value |= (byte & 127) << shift
         if byte < 128:
-            return value, offset + 1
+            return value & 0xFFFF_FFFF_FFFF_FFFF, offset + 1
         shift += 7
-    raise Damaged(f"is damaged or truncated at offset {at}")
+    raise Damaged(f"is damaged or truncated: a number at offset {at} does not end")
 
 
 def signed(value: int) -> int:
@@ -69,18 +84,15 @@ def text(buffer: Buffer, start: int, end: int) -> str:
     return buffer[start:end].decode("utf-8", "replace")
 
 
-def packed(buffer: Buffer, wire: int, a: int, b: int) -> Iterator[int]:
-    """The numbers of a repeated varint field, packed or not."""
-    if wire == VARINT:
-        yield signed(a)
-        return
-    at = a
-    while at < b:
-        value, at = varint(buffer, at, b)
-        yield signed(value)
+def varints(buffer: Buffer, start: int, end: int) -> Iterator[int]:
+    """The unsigned numbers of a packed field."""
+    at = start
+    while at < end:
+        value, at = varint(buffer, at, end)
+        yield value
 
 
-def floats(buffer: Buffer, a: int, b: int, code: str = "f") -> tuple[float, ...]:
-    """Little-endian floats (`f`) or doubles (`d`), packed or a single one."""
+def floats(buffer: Buffer, start: int, end: int, code: str = "f") -> tuple[float, ...]:
+    """The little-endian floats (`f`) or doubles (`d`) of a packed field, or a single one."""
     size = struct.calcsize(code)
-    return struct.unpack(f"<{(b - a) // size}{code}", buffer[a : a + (b - a) // size * size])
+    return struct.unpack_from(f"<{(end - start) // size}{code}", buffer, start)

@@ -23,6 +23,7 @@ from qlint.errors import RuleError
 from qlint.lint.rule import Rule
 
 ENTRY_POINTS = "qlint.rules"
+FAILURES = (Exception, SystemExit)  # in what ways a module may fail to be imported; a script calls sys.exit
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _CODE = re.compile(r"[A-Z]{2,8}[0-9]{3}")
 
@@ -88,7 +89,7 @@ def _load_plugins(registry: Registry) -> None:
         origin = f"plugin {point.name} of {distribution} ({point.value})"
         try:
             loaded = point.load()
-        except Exception as error:  # a plugin may fail in any way
+        except FAILURES as error:
             registry.problems.append(_cannot_import(origin, error))
             continue
         if isinstance(loaded, Rule):
@@ -105,7 +106,7 @@ def _load_plugins(registry: Registry) -> None:
 def _collect(registry: Registry, origin: str, get: object) -> None:
     try:
         module: ModuleType = get()  # type: ignore[operator]
-    except Exception as error:
+    except FAILURES as error:
         registry.problems.append(_cannot_import(origin, error))
         return
     for rule in _rules_of(module):
@@ -148,7 +149,7 @@ def _import_file(path: Path) -> ModuleType:
     return module
 
 
-def _cannot_import(origin: str, error: Exception) -> RuleError:
+def _cannot_import(origin: str, error: BaseException) -> RuleError:
     return RuleError(
         f"cannot be imported: {type(error).__name__}: {error}", subject=origin, hint="the other rules are not affected"
     )

@@ -9,10 +9,11 @@ from .defect import defect
 from .mutated import mutated
 from .probe import Probe
 from .single import single
+from .tools import tools
 
 __all__ = ["Probe", "corpora", "probes"]
 
-_CORPORA: dict[str, Callable[[int], Iterator[Probe]]] = {"single": single, "defect": defect, "random": combined, "mutated": mutated}
+_CORPORA: dict[str, Callable[[int], Iterator[Probe]]] = {"single": single, "defect": defect, "random": combined, "mutated": mutated, "tools": tools}
 
 
 def corpora() -> list[str]:

@@ -51,6 +51,9 @@ class _Judge:
 
     def run(self) -> None:
         self.verdict.refusals += refusals(self.model, self.prepared, self.profile)
+        for step, op in self.prepared.broken[:1]:
+            because = f"{step.because or step.id}, also in a pair that was inserted: the type in its attributes no longer fits"
+            self.verdict.refusals.append(RefusalReason(step.id, because, op, f"opset {op.opset}" if op else "", self.kernels.evidence(step.evidence)))
         for op in self.model.ops:
             if id(op) not in self.taken:
                 self._cover(op)

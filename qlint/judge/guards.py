@@ -78,16 +78,16 @@ def _absorbed(wanted: str, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
 
 
 def _redundant(port: Port, q: Quantizer, op: Op, bounds: tuple[float, float]) -> Iterator[Miss]:
+    scale, zero_point = next(q.pairs())
+    if op.kind == "relu":
+        if zero_point != q.qmin:
+            yield _miss(port, "zero_point", zero_point, q.qmin, VALUE)
+        return
     if q.storage not in ("int8", "uint8", "int16", "uint16"):
         yield _miss(port, "storage", q.storage, ("int8", "uint8", "int16", "uint16"), SHAPE)
         return
     if q.scale_shape or q.zero_point_shape:
         yield _miss(port, "scale_shape", list(q.scale_shape), "scalar", SHAPE)
-        return
-    scale, zero_point = next(q.pairs())
-    if op.kind == "relu":
-        if zero_point != q.qmin:
-            yield _miss(port, "zero_point", zero_point, q.qmin, VALUE)
         return
     low, high = (end if math.isinf(end) or not scale else round(end / scale) + zero_point for end in bounds)
     if low > q.qmin or high < q.qmax:

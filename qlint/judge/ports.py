@@ -179,6 +179,15 @@ def _axis(q: Quantizer, port: Port) -> str:
     return "out" if q.axis == out else "in" if q.axis == inner else str(q.axis)
 
 
+def _scales_hold(_: Any, q: Quantizer, port: Port) -> bool:
+    """As many scales as output channels, whatever axis they are said to be on."""
+    out, _inner = channel_axes(port.op, port.role)
+    shape = port.tensor.shape if port.tensor is not None else None
+    if q.granularity != "channel" or q.scale is None or out is None or shape is None or out >= len(shape):
+        return True
+    return shape[out] == len(q.scale)
+
+
 def _scale_holds(wanted: Any, q: Quantizer, _: Port) -> bool:
     if q.scale is None:
         return False
@@ -223,6 +232,7 @@ _DIMENSIONS: tuple[_Row, ...] = (
     ("dynamic", SHAPE, lambda s: s.dynamic, lambda w, q, p: q.dynamic == w, lambda q, p: q.dynamic),
     ("writers", RELATION, lambda s: s.writers, lambda w, q, p: p.writers <= w, lambda q, p: p.writers),
     ("axis", RELATION, lambda s: s.axis, lambda w, q, p: q.granularity != "channel" or _axis(q, p) == w, _axis),
+    ("scales", RELATION, lambda s: s.scales, _scales_hold, lambda q, p: f"{len(q.scale or ())} scales"),
     ("zero_point", VALUE, lambda s: s.zero_point, _zero_point_holds, lambda q, p: _values(q.zero_point)),
     ("scale", VALUE, lambda s: s.scale, _scale_holds, lambda q, p: _values(q.scale)),
     ("symmetric", VALUE, lambda s: s.symmetric, lambda w, q, p: q.symmetric == w, lambda q, p: q.symmetric),

@@ -5,6 +5,7 @@ The model stays as it is. The result holds, per use, the sequence that the backe
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -20,6 +21,7 @@ class Prepared:
         self.model = model
         self.sequences: dict[int, tuple[Quantizer, ...]] = {}
         self.steps: dict[int, tuple[Prepare, ...]] = {}
+        self.broken: list[tuple[Prepare, Op | None]] = []  # steps that leave an invalid model behind, and where
 
     def of(self, use: Use) -> tuple[Quantizer, ...]:
         return self.sequences.get(id(use), use.quantizers)
@@ -29,9 +31,9 @@ class Prepared:
         self.steps[id(use)] = (*self.steps.get(id(use), ()), step)
 
     def uses(self, tensor: Tensor) -> list[Use]:
-        """Who reads a tensor when the backend selects kernels: an op that was computed from constants or from
-        static shapes alone is gone by then."""
-        return [use for use in tensor.uses if use.op is None or not _folded(use.op)]
+        """Who reads a tensor when the backend selects kernels: what is computed from constants or static shapes,
+        or only asks for the shape that a Reshape keeps, is gone by then."""
+        return [use for use in tensor.uses if use.op is None or not _gone(use.op)]
 
     def trace(self, tensor: Tensor | None) -> tuple[Prepare, ...]:
         """The steps that touched any use of a tensor, each once."""
@@ -52,14 +54,28 @@ def prepare(model: Model, profile: Profile) -> Prepared:
     return prepared
 
 
-def _folded(op: Op) -> bool:
-    return bool(op.outputs) and all(tensor.constant for tensor in op.outputs)
+def _gone(op: Op) -> bool:
+    return bool(op.outputs) and (all(tensor.constant for tensor in op.outputs) or (op.kind == "shape" and _for_reshape(op)))
+
+
+def _for_reshape(op: Op) -> bool:
+    """Whether a shape is computed for nothing but Reshapes."""
+    readers = [use for tensor in op.outputs for use in tensor.uses]
+    return bool(readers) and all(
+        use.op is not None and (use.op.kind == "reshape" if use.role == "shape" else use.op.role == "shape" and _for_reshape(use.op))
+        for use in readers
+    )
 
 
 def writer(quantizer: Quantizer) -> object:
-    """Which node quantizes; nodes that share their scale and zero point are one to a backend that merges equal nodes."""
+    """Which node quantizes. Nodes with equal scales and the same zero point are one to a backend that shares
+    equal float constants and then merges equal nodes, as ONNX Runtime does."""
     node = quantizer.quantize
-    return None if node is None else tuple(use.tensor.name for role, use in node.uses.items() if role != "x")
+    if node is None:
+        return None
+    names = {role: use.tensor.name for role, use in node.uses.items()}
+    shared = quantizer.scale if quantizer.granularity == "tensor" and quantizer.scale is not None else names.get("scale")
+    return shared, names.get("zero_point")
 
 
 def readers(tensor: Tensor, quantizer: Quantizer, prepared: Prepared) -> int:
@@ -85,19 +101,32 @@ def _series(prepared: Prepared, step: Prepare, _: Profile) -> None:
 def _merge(sequence: tuple[Quantizer, ...], how: str) -> Quantizer | None:
     if how in ("first", "last"):
         return sequence[0 if how == "first" else -1]
-    ranges = [q.range for q in sequence]
-    if any(r is None for r in ranges) or any(q.granularity != "tensor" for q in sequence):
+    if any(q.granularity != "tensor" or not q.constant for q in sequence):
         return None
-    if len(set(sequence)) == 1:
-        return sequence[0]
-    low = max(r[0] for r in ranges if r)
-    high = min(r[1] for r in ranges if r)
-    first = sequence[0]
-    scale = (high - low) / (first.qmax - first.qmin)
+    merged = sequence[0]
+    for other in sequence[1:]:
+        both = None if merged == other else _intersection(merged, other)
+        if merged != other and both is None:
+            return None
+        merged = both or merged
+    return replace(merged, dequantize=sequence[-1].dequantize) if len(set(sequence)) > 1 else merged
+
+
+def _intersection(one: Quantizer, other: Quantizer) -> Quantizer | None:
+    """The grid on the intersection of two ranges, in float32 as ONNX Runtime computes it: a scale may come out
+    one ulp beside that of the narrower grid, and then is not equal to it."""
+    ends = [[_f32(s * _f32(end - z)) for end in (q.qmin, q.qmax)] for q in (one, other) for s, z in q.pairs()]
+    low, high = max(e[0] for e in ends), min(e[1] for e in ends)
+    scale = _f32(_f32(high - low) / (one.qmax - one.qmin))
     if not scale > 0:
         return None
-    zero_point = min(max(round(first.qmin - low / scale), first.qmin), first.qmax)
-    return replace(first, scale=(scale,), zero_point=(zero_point,), read_as=None, dequantize=sequence[-1].dequantize)
+    zero_point = min(max(round(_f32(one.qmin - _f32(low / scale))), one.qmin), one.qmax)
+    return replace(one, scale=(scale,), zero_point=(zero_point,), read_as=None)
+
+
+def _f32(value: float) -> float:
+    """The nearest float32."""
+    return float(struct.unpack("<f", struct.pack("<f", value))[0])
 
 
 # -- transparent --------------------------------------------------------------------------------
@@ -107,12 +136,12 @@ def _transparent(prepared: Prepared, step: Prepare, profile: Profile) -> None:
     """Ops that the backend looks through: readers without a quantizer inherit the one in front, and back."""
     kinds = kinds_of("|".join(step.kinds), dict(profile.classes))
     ops = [op for op in prepared.model.ops if op.kind in kinds and "x" in op.uses and op.outputs]
+    if step.backward:  # first, as ONNX Runtime does: a quantizer behind wins over one in front
+        for op in reversed(ops):
+            _look_back(prepared, step, op)
     if step.forward:
         for op in ops:
             _look_forward(prepared, step, op)
-    if step.backward:
-        for op in reversed(ops):
-            _look_back(prepared, step, op)
 
 
 def _look_forward(prepared: Prepared, step: Prepare, op: Op) -> None:
@@ -172,21 +201,33 @@ def _storage(prepared: Prepared, step: Prepare, _: Profile) -> None:
             quantizer = prepared.of(uses[0])[0]
             if quantizer.storage != step.from_ or not _is_pair(quantizer) or step.readers not in (None, len(uses)):
                 continue
+            if step.breaks_inserted_from is not None and any(_inserted(use, prepared) for use in uses):
+                node = quantizer.quantize
+                if node is not None and node.opset >= step.breaks_inserted_from:
+                    prepared.broken.append((step, tensor.producer or uses[0].op))
             moved = shifted(quantizer, step.to, shift)
             for use in uses:
                 prepared.set(use, (moved, *prepared.of(use)[1:]), step)
 
 
+def _inserted(use: Use, prepared: Prepared) -> bool:
+    """Whether the pair in front of a use was put there by looking through data movement."""
+    return any(step.step == "transparent" for step in prepared.steps.get(id(use), ()))
+
+
 def _is_pair(quantizer: Quantizer) -> bool:
-    """A QuantizeLinear that a DequantizeLinear follows: only such a pair can be rewritten."""
-    return quantizer.quantize is not None and quantizer.dequantize is not None and quantizer.constant
+    """A per-tensor QuantizeLinear and a DequantizeLinear with the same zero point: only such a pair can be rewritten."""
+    read = quantizer.read_as or quantizer
+    pair = quantizer.quantize is not None and quantizer.dequantize is not None
+    return pair and quantizer.constant and quantizer.granularity == "tensor" and read.zero_point == quantizer.zero_point
 
 
 def shifted(quantizer: Quantizer, storage: str, shift: float) -> Quantizer:
     """The same grid in another container."""
     zero_point = None if quantizer.zero_point is None else tuple(z + shift for z in quantizer.zero_point)
+    read_as = None if quantizer.read_as is None else shifted(quantizer.read_as, storage, shift)
     return replace(
-        quantizer, storage=storage, zero_point=zero_point, qmin=quantizer.qmin + shift, qmax=quantizer.qmax + shift
+        quantizer, storage=storage, zero_point=zero_point, qmin=quantizer.qmin + shift, qmax=quantizer.qmax + shift, read_as=read_as
     )
 
 

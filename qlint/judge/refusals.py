@@ -100,6 +100,19 @@ def _zero_scale(_op: Op, _wanted: bool, quantizer: Quantizer | None) -> str | No
     return "scale 0" if any(s == 0 for s in quantizer.scale) else None
 
 
+_READ = ("float32", "float16", "bfloat16", "int32", "")  # what a QuantizeLinear takes (ONNX specification, type T1)
+
+
+def _type_mismatch(op: Op, _wanted: bool, _quantizer: Quantizer | None) -> str | None:
+    x, zero_point = op.uses.get("x"), op.uses.get("zero_point")
+    if op.kind not in ("quantize", "dequantize") or x is None:
+        return None
+    given, wanted = x.tensor.dtype, zero_point.tensor.dtype if zero_point is not None else ""
+    if op.kind == "dequantize":
+        return f"{given} with a zero point of type {wanted}" if given and wanted and given != wanted else None
+    return None if given in _READ else f"a tensor of type {given}"
+
+
 def _scale_length(op: Op, _wanted: bool, quantizer: Quantizer | None) -> str | None:
     if quantizer is None or quantizer.granularity != "channel" or quantizer.scale is None or "x" not in op.uses:
         return None
@@ -117,5 +130,6 @@ _NODE_TESTS: tuple[tuple[str, Callable[[Op, Any, Quantizer | None], str | None]]
     ("missing_inputs", _missing_inputs),
     ("per_channel_below_opset", _per_channel_below),
     ("zero_scale", _zero_scale),
+    ("type_mismatch", _type_mismatch),
     ("scale_length", _scale_length),
 )

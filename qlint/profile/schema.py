@@ -52,6 +52,7 @@ class Space(_Data):
     storage: Names = ()  # container: int8, uint8, int4 ...
     granularity: Names = ()  # tensor, channel, block
     axis: Literal["out", "in"] | None = None  # of a per-channel quantizer, in the op's own terms
+    scales: Literal["out"] | None = None  # a per-channel quantizer has as many scales as there are output channels
     block_size: tuple[int, ...] = ()
     zero_point_given: bool | None = None  # written out, not left to the default
     zero_point: Literal["zero", "nonzero", "qmin", "mid"] | tuple[int, ...] | None = None
@@ -159,6 +160,7 @@ class When(_Data):
     missing_inputs: bool | None = None
     per_channel_below_opset: int | None = None
     zero_scale: bool | None = None
+    type_mismatch: bool | None = None  # a quantizer node whose input, zero point and output types do not fit
     scale_length: bool | None = None  # a per-channel scale that is not as long as its axis
     format: Names = ()
     guards: tuple[Guard, ...] = ()
@@ -186,6 +188,7 @@ class Prepare(_Data):
     from_: str = Field("", alias="from")  # storage
     to: str = ""
     readers: int | None = None
+    breaks_inserted_from: int | None = None  # storage: from this opset on, rewriting an inserted pair makes the model invalid
     because: str = ""  # what a message says: "two quantizers in series were merged"
     evidence: Names
 

@@ -57,6 +57,7 @@ rule = Rule(
     fix="quantize the weight of the {kind} along the other axis",
 )
 rule.explains("axis")
+rule.explains("scales", what="{port}{origin} has {found}", why="{backend} wants one for each output channel")
 
 
 @rule.bad(says="scales along the input channels; toy wants them along the output channels")

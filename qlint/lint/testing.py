@@ -186,7 +186,8 @@ class Graph:
                 continue
             number = next(self._numbers)
             node = nodes[kind] = Op(number, f"{native}{number}", kind, native, opset=21)
-            node.uses["scale"] = Use(Tensor(f"{node.name}_scale"), node, "scale", 1)  # of its own
+            for slot, role in enumerate(("scale", "zero_point") if q.zero_point_shape is not None else ("scale",), 1):
+                node.uses[role] = Use(Tensor(f"{node.name}_{role}"), node, role, slot)  # constants of its own
             self._model.nodes.append(node)
         return replace(q, **nodes)  # type: ignore[arg-type]
 

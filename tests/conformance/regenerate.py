@@ -60,12 +60,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--corpus", action="append")
     parser.add_argument("--backend", action="append", help="NAME@TARGET")
-    parser.add_argument("--fresh", type=int, default=0, metavar="SEED", help="random corpora of another seed")
+    parser.add_argument("--fresh", type=int, default=0, metavar="SEED", help="the seeded corpora, of another seed")
     parser.add_argument("--force", action="store_true", help="ask again even if the probe did not change")
     options = parser.parse_args()
     for name in options.backend or BACKENDS:
         backend, target = name.split("@")
-        for corpus in options.corpus or probes.corpora():
+        for corpus in options.corpus or probes.corpora(seeded=options.fresh > 0):
             total, asked = regenerate(corpus, backend, target, options.fresh, options.force)
             print(f"{name} {corpus}: {total} probes, {asked} asked", flush=True)
 

@@ -4,7 +4,9 @@
 
 An op counts as right if qlint's placement is the oracle's; `absorbed` and `integer` are one class, and
 `unknown` is always wrong. A model that only one side refuses counts wrong with all its ops; one that
-both refuse has nothing to compare and counts in the outcomes alone.
+both refuse has nothing to compare and counts in the outcomes alone. `recall` is over the ops that a defect
+moved: those whose placement, by the name of the node, is another one than in the clean twin; there a model
+that both refuse counts too, as it is the defect that made them rejected.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -31,7 +34,9 @@ from qlint.readers import read
 CLASS = {"i": "integer", "a": "integer", "f": "float", "c": "cpu", "r": "rejected", "x": "cpu|rejected"}
 OURS = {"integer": "integer", "absorbed": "integer", "float": "float", "cpu": "cpu", "rejected": "rejected", "unknown": "unknown"}
 NOT_SCORED = ("quantize", "dequantize", "constant")
-NETWORKS = ("defect", "random", "mutated", "tools")
+
+
+Placed = dict[str, str]  # node → where the backend ran it
 
 
 @dataclass
@@ -48,6 +53,7 @@ class Score:
     outcomes: int = 0  # models whose outcome is right
     changed: int = 0  # ops whose placement the defect changed against the clean twin
     recalled: int = 0
+    stale: int = 0  # probes without an answer, or with one about other bytes
     groups: dict[str, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
     wrong: list[str] = field(default_factory=list)
 
@@ -81,40 +87,53 @@ def placements(data: bytes, profile: Profile, cache: Path) -> tuple[Model, Verdi
     return model, judge(model, profile)
 
 
+@lru_cache(8)
+def generated(corpus: str, seed: int) -> tuple[probes.Probe, ...]:
+    """The probes of a corpus, which every backend is asked about."""
+    return tuple(probes.probes(corpus, seed))
+
+
 def score(corpus: str, backend: str, target: str, seed: int = 0) -> Score:
     """qlint against the stored answers for one corpus."""
     result = Score()
     profile = load(f"{backend}@{target}")
-    answers = ledger.read(corpus, backend, target) if not seed else ledger.read(f"{corpus}-{seed}", backend, target)
+    answers = ledger.read(f"{corpus}-{seed}" if seed else corpus, backend, target)
+    twins: dict[str, Placed] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for probe in probes.probes(corpus, seed):
+        for probe in generated(corpus, seed):
             row = answers.get(probe.id)
-            if row is None or row.outcome == "crashed":
-                continue
-            _one(result, probe, row, answers.get(probe.clean or ""), profile, Path(folder))
+            if row is None or row.sha != ledger.digest(probe.model):
+                result.stale += 1
+            elif row.outcome != "crashed":
+                placed = _one(result, probe, row, twins.get(probe.clean or "", {}), profile, Path(folder))
+                if probe.clean is None:
+                    twins[probe.id] = placed
     return result
 
 
-def _one(result: Score, probe: probes.Probe, row: ledger.Row, clean: ledger.Row | None, profile: Profile, folder: Path) -> None:
+def _one(result: Score, probe: probes.Probe, row: ledger.Row, twin: Placed, profile: Profile, folder: Path) -> Placed:
+    """Count one probe; returns where the backend ran its nodes."""
     model, verdict = placements(probe.model, profile, folder)
     result.models += 1
     result.outcomes += verdict.outcome == row.outcome
-    if verdict.outcome == row.outcome == "refused":
-        return
+    both_refuse = verdict.outcome == row.outcome == "refused"
     ours = {op.index: verdict.of(op).where for op in model.ops}
     nodes = [node for node in model.nodes if node.kind not in NOT_SCORED]
-    twin = clean.placements if clean is not None and len(clean.placements) == len(nodes) else None
     dimensions = tuple(f"{key}={value}" for key, value in probe.factors.items())
-    for at, (node, letter) in enumerate(zip(nodes, row.placements, strict=True)):
+    placed: Placed = {}
+    for node, letter in zip(nodes, row.placements, strict=True):
         if letter == "s":
             continue
-        theirs = "rejected" if row.outcome == "refused" else CLASS[letter]
-        mine = "rejected" if verdict.outcome == "refused" else OURS[ours.get(node.index, "unknown")]
-        why = verdict.refusals[0].claim if verdict.refusals else verdict.of_index(node.index)
-        right = result.count((f"kind {node.kind}", *dimensions), mine, theirs, f"{probe.id} {node.label} ({node.kind}, {why}; {row.reason})")
-        if twin is not None and twin[at] != "s" and CLASS[twin[at]] != theirs:
+        theirs = placed[node.label] = "rejected" if row.outcome == "refused" else CLASS[letter]
+        right = both_refuse
+        if not both_refuse:
+            mine = "rejected" if verdict.outcome == "refused" else OURS[ours.get(node.index, "unknown")]
+            why = verdict.refusals[0].claim if verdict.refusals else verdict.of_index(node.index)
+            right = result.count((f"kind {node.kind}", *dimensions), mine, theirs, f"{probe.id} {node.label} ({node.kind}, {why}; {row.reason})")
+        if not set(twin.get(node.label, theirs).split("|")) & set(theirs.split("|")):
             result.changed += 1
             result.recalled += right
+    return placed
 
 
 def backends() -> list[tuple[str, str]]:
@@ -153,8 +172,10 @@ def main() -> None:
     chosen = [tuple(b.split("@")) for b in options.backend] if options.backend else backends()
     print(HEADER)
     print("|" + "---|" * (HEADER.count("|") - 1))
-    for name, corpus, result in rows(options.corpus or probes.corpora(), chosen, options.seed):  # type: ignore[arg-type]
+    for name, corpus, result in rows(options.corpus or probes.corpora(seeded=options.seed > 0), chosen, options.seed):  # type: ignore[arg-type]
         print(line(name, corpus, result), flush=True)
+        if result.stale:
+            print(f"    {result.stale} probes without an answer to them: run `make oracles`")
         for wrong in result.wrong[: options.wrong]:
             print("   ", wrong)
 

@@ -16,10 +16,13 @@ __all__ = ["Probe", "corpora", "probes"]
 _CORPORA: dict[str, Callable[[int], Iterator[Probe]]] = {"single": single, "defect": defect, "random": combined, "mutated": mutated, "tools": tools}
 
 
-def corpora() -> list[str]:
-    return list(_CORPORA)
+SEEDED = ("random", "mutated")  # another seed makes other models of the same kind
+
+
+def corpora(seeded: bool = False) -> list[str]:
+    return list(SEEDED if seeded else _CORPORA)
 
 
 def probes(corpus: str, seed: int = 0) -> Iterator[Probe]:
-    """The probes of one corpus in a fixed order. `seed` matters to the random corpora only."""
+    """The probes of one corpus in a fixed order. `seed` matters to the seeded corpora only."""
     return _CORPORA[corpus](seed)

@@ -148,7 +148,7 @@ def prepare(source: Path, out: Path, tool: str) -> None:
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     changed = tool == "qnn" and qnn_preprocess_model(source, out, fuse_layernorm=True)
-    quant_pre_process(out if changed else source, out)
+    quant_pre_process(out if changed else source, out, skip_symbolic_shape=True)  # it needs sympy; these shapes are static
 
 
 def run(setting: Setting, net: Net, source: Path, out: Path) -> None:

@@ -45,6 +45,9 @@ rule = Rule(
 )
 rule.explains("readers")
 rule.explains("uses", what="{port}{origin} has {found} readers")
+rule.explains(
+    "own_scale", what="the scale of {port}{origin} equals that of other quantizers, with which it is merged", why="{backend} wants one of its own"
+)
 
 
 @rule.bad(says="has 2 readers of its quantizer; toy can use it here only with at most 1")

@@ -64,3 +64,9 @@ def one_per_channel() -> Model:
 def zero() -> Model:
     g = Graph()
     return g.model(g.conv(g.input() | u8(zp=128), w=s8()) | u8())
+
+
+@rule.good
+def near_miss_where_any_zero_point_is_taken() -> Model:
+    g = Graph()
+    return g.model(g.conv(g.input() | u8(), kind="matmul", w=s8([0.01] * 8, zp=[3] * 8, axis=1)) | u8())

@@ -72,3 +72,9 @@ def right_block_size() -> Model:
     g = Graph()
     w = quantizer("int4", [0.1] * 8, granularity="block", block_size=32)
     return g.model(g.conv(g.input() | u8(), kind="matmul", w=w) | u8())
+
+
+@rule.good
+def near_miss_per_channel() -> Model:
+    g = Graph()
+    return g.model(g.conv(g.input() | u8(), w=quantizer("int8", [0.1] * 8)) | u8())

@@ -4,7 +4,8 @@
 
 Finds quantizers whose scale or zero point is not a constant: dynamic quantization, a scale that is an
 input of the model, or one that is computed by operators. Also the reverse, where a kernel quantizes on
-the fly and is given a static quantizer.
+the fly and is given a static quantizer. Without a backend, only scales that are inputs of the model and
+those that operators compute from constants are noted: what is dynamic is meant to be.
 
 ## Why it matters on hardware
 
@@ -30,19 +31,26 @@ computed by operators (a learned scale passed through abs or exp), constant fold
 - Nagel et al., arXiv 2106.08295, section 2.2: static and dynamic activation ranges
 """
 
+from collections.abc import Iterator
+
 from qlint.graph import Model
 from qlint.lint.message import Facts
-from qlint.lint.rule import Rule
+from qlint.lint.rule import Issue, Rule
+from qlint.lint.sweep import grids
 from qlint.lint.testing import Graph, u8
 from qlint.lint.where import wanted_is
 
 
 def _what(facts: Facts) -> str:
+    if facts.extra:
+        return f"the scale of {facts.port}{facts.origin} is {facts['source']}"
     known = facts.found == "no"
     return f"the scale of {facts.port}{facts.origin} is {'fixed' if known else 'not a constant'}"
 
 
 def _why(facts: Facts) -> str:
+    if facts.extra:
+        return "a compiler that turns scales into multipliers needs it in the file"
     return f"{facts.backend} wants it {'computed at run time' if facts.wanted == 'yes' else 'in the file'}"
 
 
@@ -55,6 +63,20 @@ rule = Rule(
     fix="calibrate, and store scale and zero point as constants",
     per_kind=False,
 )
+
+
+@rule.check
+def scales_that_stand_elsewhere(model: Model) -> Iterator[Issue]:
+    """Static quantizers whose scale is an input of the model, or computed from constants; what is dynamic is meant to be."""
+    for grid in grids(model):
+        scale = grid.node.uses.get("scale") if grid.node is not None and grid.quantizer.scale is None else None
+        made = scale.tensor.producer if scale is not None else None
+        if scale is not None and scale.tensor.is_input:
+            yield Issue.at(grid.use, scale.tensor.name, dimension="input", source="an input of the model")
+        elif made is not None and made.role == "constant":
+            yield Issue.at(grid.use, made.label, dimension="folding", source=f"computed from constants by {made.label}")
+
+
 rule.explains("dynamic", about=lambda m: m.tensor)
 rule.explains("scale", where=wanted_is("constant"), about=lambda m: m.tensor)
 

@@ -66,3 +66,10 @@ def in_place() -> Model:
     g = Graph()
     y = g.op("gather", g.input() | u8(), g.constant(1)) | u8()
     return g.model(g.conv(y, w=s8()) | u8())
+
+
+@rule.good
+def near_miss_a_quantized_output() -> Model:
+    g = Graph()
+    y = g.op("gather", g.input() | u8(), g.constant(1)) | u8()
+    return g.model(y)

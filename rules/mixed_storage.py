@@ -61,3 +61,9 @@ def conv_that_changes_the_type() -> Model:
 def one_type() -> Model:
     g = Graph()
     return g.model(g.op("add", g.input("a") | s8(), g.input("b") | s8(zp=3)) | u8())
+
+
+@rule.good
+def near_miss_the_weight_is_another_type() -> Model:
+    g = Graph()
+    return g.model(g.conv(g.input() | u8(), w=s8()) | u8())

@@ -92,3 +92,9 @@ def number_of_inputs() -> Model:
 def within_bounds() -> Model:
     g = Graph()
     return g.model(g.op("resize", g.input() | u8(), attrs={"mode": "nearest"}) | u8())
+
+
+@rule.good
+def near_miss_at_the_bounds() -> Model:
+    g = Graph()
+    return g.model(g.op("reduce_mean", g.input(shape=(1, 64, 7, 7)) | u8(), g.constant(1)) | u8())

@@ -54,3 +54,9 @@ def one_scale() -> Model:
 def one_per_channel() -> Model:
     g = Graph()
     return g.model(g.conv(g.input() | u8(), kind="matmul", w=s8([0.01] * 8, axis=1)) | u8())
+
+
+@rule.good
+def near_miss_where_one_scale_is_taken() -> Model:
+    g = Graph()
+    return g.model(g.conv(g.input() | u8(), w=s8()) | u8())

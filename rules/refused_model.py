@@ -28,7 +28,7 @@ Depends on the reason, which the finding names.
 
 from qlint.graph import Model
 from qlint.lint.rule import Rule
-from qlint.lint.testing import Graph, u8
+from qlint.lint.testing import Graph, s8, u8
 
 rule = Rule(
     name="refused-model",
@@ -51,3 +51,9 @@ def wrong_dialect() -> Model:
 def right_dialect() -> Model:
     g = Graph()
     return g.model(g.op("add", g.input("a") | u8(), g.input("b") | u8()) | u8())
+
+
+@rule.good
+def near_miss_refused_for_a_requirement_that_has_a_rule() -> Model:
+    g = Graph()
+    return g.model(g.conv(g.input() | u8(), w=s8(zp=5)) | u8())

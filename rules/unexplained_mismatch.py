@@ -50,3 +50,9 @@ def requirement_without_a_rule() -> Model:
 def nothing_to_explain() -> Model:
     g = Graph()
     return g.model(g.conv(g.input() | u8(), w=s8()) | u8())
+
+
+@rule.good
+def near_miss_another_rule_explains_it() -> Model:
+    g = Graph()
+    return g.model(g.op("softmax", g.input() | u8()) | u8(1 / 256, zp=10))

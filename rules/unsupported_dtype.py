@@ -52,3 +52,9 @@ def half_precision() -> Model:
 def single_precision() -> Model:
     g = Graph()
     return g.model(g.op("transpose", g.input() | u8()) | u8())
+
+
+@rule.good
+def near_miss_half_precision_where_nobody_looks() -> Model:
+    g = Graph()
+    return g.model(g.op("leaky_relu", g.input(dtype="float16") | u8()) | u8())

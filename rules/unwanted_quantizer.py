@@ -64,3 +64,9 @@ def quantized_output() -> Model:
 def float_gamma() -> Model:
     g = Graph()
     return g.model(g.op("layer_norm", g.input() | u8(), g.constant(16)))
+
+
+@rule.good
+def near_miss_the_input_is_wanted() -> Model:
+    g = Graph()
+    return g.model(g.op("layer_norm", g.input() | u8(zp=128), g.constant(16)))

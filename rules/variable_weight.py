@@ -65,3 +65,9 @@ def weight_is_an_input() -> Model:
 def constant_weight() -> Model:
     g = Graph()
     return g.model(g.conv(g.input() | u8(), w=s8()) | u8())
+
+
+@rule.good
+def near_miss_product_of_two_activations() -> Model:
+    g = Graph()
+    return g.model(g.op("matmul", g.input("q") | u8(), g.input("k") | u8()) | u8())

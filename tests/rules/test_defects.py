@@ -92,6 +92,16 @@ def without_quantizers(file):
     file.constants = {"wf": np.ones((CHANNELS, CHANNELS, 3, 3), np.float32)}
 
 
+def scale_as_input(file):
+    file.inputs.append(helper.make_tensor_value_info("x_s", TensorProto.FLOAT, []))
+    del file.constants["x_s"]
+
+
+def scale_by_operators(file):
+    file.constants["log"] = file.constants.pop("x_s")
+    file.nodes.insert(0, file.node("Exp", "exp", "log", "x_s"))
+
+
 def wrong_axis(file):
     file.named("Db").attribute[0].i = 1
 
@@ -125,6 +135,8 @@ DEFECTS = {
     "d18 scale 1e-30": (scale("x_s", 1e-30), "degenerate-scale", "saw only zeros"),
     "observer that saw zeros": (scale("y_s", 2.0**-23), "degenerate-scale", "saw only zeros"),
     "d22 types of a pair": (other_type_for_the_reader, "zero-point-out-of-range", "of type int8; the integers are uint8"),
+    "d19 scale is an input": (scale_as_input, "dynamic-quantizer", "the scale of input x (the model's input x) is an input of the model"),
+    "scale computed from constants": (scale_by_operators, "dynamic-quantizer", "is computed from constants by exp"),
     "no quantizers": (without_quantizers, "no-quantization", "the model has no quantizer"),
 }  # fmt: skip
 

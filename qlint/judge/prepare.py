@@ -6,8 +6,10 @@ The model stays as it is. The result holds, per use, the sequence that the backe
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property
 
 from qlint.graph import INTEGER_RANGES, Model, Op, Quantizer, Tensor, Use
 from qlint.judge.pattern import kinds_of
@@ -21,6 +23,7 @@ class Prepared:
         self.model = model
         self.sequences: dict[int, tuple[Quantizer, ...]] = {}
         self.steps: dict[int, tuple[Prepare, ...]] = {}
+        self.forward: set[int] = set()  # uses whose pair was inserted behind data movement, by id
         self.broken: list[tuple[Prepare, Op | None]] = []  # steps that leave an invalid model behind, and where
 
     def of(self, use: Use) -> tuple[Quantizer, ...]:
@@ -34,6 +37,18 @@ class Prepared:
         """Who reads a tensor when the backend selects kernels: what is computed from constants or static shapes,
         or only asks for the shape that a Reshape keeps, is gone by then."""
         return [use for use in tensor.uses if use.op is None or not _gone(use.op)]
+
+    @cached_property
+    def scalars(self) -> Counter[float]:
+        """How many nodes of the file use each float constant of one element, by value."""
+        values = {
+            (id(node), use.tensor.name): use.tensor.data.values()[0]
+            for node in self.model.nodes
+            if not (node.kind == "quantize" and "x" in node.uses and node.uses["x"].tensor.constant)  # computed by then
+            for use in node.uses.values()
+            if use.tensor.data is not None and use.tensor.dtype == "float32" and use.tensor.size == 1
+        }
+        return Counter(values.values())
 
     def trace(self, tensor: Tensor | None) -> tuple[Prepare, ...]:
         """The steps that touched any use of a tensor, each once."""
@@ -158,6 +173,7 @@ def _look_forward(prepared: Prepared, step: Prepare, op: Op) -> None:
         for use in uses:
             if use.kind != "dead":
                 prepared.set(use, (inherited,), step)
+                prepared.forward.add(id(use))
 
 
 def _look_back(prepared: Prepared, step: Prepare, op: Op) -> None:
@@ -201,18 +217,13 @@ def _storage(prepared: Prepared, step: Prepare, _: Profile) -> None:
             quantizer = prepared.of(uses[0])[0]
             if quantizer.storage != step.from_ or not _is_pair(quantizer) or step.readers not in (None, len(uses)):
                 continue
-            if step.breaks_inserted_from is not None and any(_inserted(use, prepared) for use in uses):
-                node = quantizer.quantize
+            if step.breaks_inserted_from is not None and any(id(use) in prepared.forward for use in uses):
+                node = quantizer.dequantize
                 if node is not None and node.opset >= step.breaks_inserted_from:
                     prepared.broken.append((step, tensor.producer or uses[0].op))
             moved = shifted(quantizer, step.to, shift)
             for use in uses:
                 prepared.set(use, (moved, *prepared.of(use)[1:]), step)
-
-
-def _inserted(use: Use, prepared: Prepared) -> bool:
-    """Whether the pair in front of a use was put there by looking through data movement."""
-    return any(step.step == "transparent" for step in prepared.steps.get(id(use), ()))
 
 
 def _is_pair(quantizer: Quantizer) -> bool:

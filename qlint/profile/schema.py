@@ -58,6 +58,7 @@ class Space(_Data):
     zero_point: Literal["zero", "nonzero", "qmin", "mid"] | tuple[int, ...] | None = None
     scale: Literal["nonzero", "positive", "power-of-two", "constant"] | tuple[float, ...] | None = None
     scale_shape: Literal["scalar", "vector"] | None = None
+    own_scale: bool | None = None  # no other node of the file uses an equal float constant (some optimizers share them)
     writers: int | None = None  # quantize nodes behind an output, after merging those that share their parameters
     symmetric: bool | None = None
     dynamic: bool | None = None  # the scale is computed at run time
@@ -188,7 +189,7 @@ class Prepare(_Data):
     from_: str = Field("", alias="from")  # storage
     to: str = ""
     readers: int | None = None
-    breaks_inserted_from: int | None = None  # storage: from this opset on, rewriting an inserted pair makes the model invalid
+    breaks_inserted_from: int | None = None  # storage: from this opset on, rewriting a pair inserted forward makes the model invalid
     because: str = ""  # what a message says: "two quantizers in series were merged"
     evidence: Names
 

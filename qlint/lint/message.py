@@ -109,7 +109,8 @@ class Facts:
 
     @property
     def port(self) -> str:
-        return words.port([cause.port for cause in self.causes if cause.port], "and" if self._both else "or") or "op"
+        ports = [cause.port for cause in self.causes if cause.port]
+        return words.port(ports, "and" if self._both else "or") or ("op" if self.causes[0].op is not None else "the tensor")
 
     @property
     def has(self) -> str:

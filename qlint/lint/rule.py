@@ -61,7 +61,7 @@ class Issue:
         consequence: Consequence | None = None, severity: Severity | None = None, **facts: Any,
     ) -> Issue:  # fmt: skip
         """An issue with the quantizer in front of a use; a graph output or dead end counts for the producer."""
-        op, port = (use.op, use.role) if use.op is not None else (use.tensor.producer, "y")
+        op, port = (use.op, use.role) if use.op is not None else (use.tensor.producer, "y" if use.tensor.producer is not None else "")
         return cls(op, port, use.tensor, found, wanted, dimension, consequence, severity, facts)
 
 

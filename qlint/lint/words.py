@@ -94,8 +94,10 @@ def article(phrase: str) -> str:
 
 
 def port(names: Sequence[str], word: str = "or") -> str:
-    """`the output`, `input rhs`, `inputs lhs and rhs`."""
+    """`the output`, `input rhs`, `inputs lhs and rhs`; nothing of nothing."""
     distinct = sorted(set(names))
+    if not distinct:
+        return ""
     if len(distinct) == 1:
         return _PORTS.get(distinct[0], f"input {distinct[0]}")
     if any(name in _PORTS for name in distinct):

@@ -15,6 +15,18 @@ REACHED = [
     ("ort-cpu", "x86", "single", 99.3, 0.05, 99.4),
     ("ort-cpu", "arm", "single", 99.1, 0.4, 99.4),
     ("qnn-htp", "v73", "single", 96.3, 0.4, 97.7),
+    ("ort-cpu", "x86", "defect", 97.0, 1.3, 97.5),
+    ("ort-cpu", "x86", "random", 97.5, 1.0, 98.0),
+    ("ort-cpu", "x86", "mutated", 93.5, 1.1, 96.0),
+    ("ort-cpu", "x86", "tools", 94.0, 0.5, 99.0),
+    ("ort-cpu", "arm", "defect", 99.0, 0.3, 99.0),
+    ("ort-cpu", "arm", "random", 97.5, 1.0, 98.0),
+    ("ort-cpu", "arm", "mutated", 94.5, 0.8, 96.0),
+    ("ort-cpu", "arm", "tools", 94.5, 0.5, 99.0),
+    ("qnn-htp", "v73", "defect", 93.0, 4.5, 94.0),
+    ("qnn-htp", "v73", "random", 79.0, 5.0, 88.0),
+    ("qnn-htp", "v73", "mutated", 74.0, 13.5, 90.0),
+    ("qnn-htp", "v73", "tools", 62.0, 22.5, 81.0),
 ]
 
 

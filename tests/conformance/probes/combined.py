@@ -8,10 +8,10 @@ from random import Random
 
 from .assemble import random_net, random_style
 from .factors import FACTORS, Factor
-from .network import NETWORK_FACTORS
+from .network_factors import NETWORK_FACTORS
 from .probe import Probe
 from .subject import Skip, Subject
-from .weights import WEIGHT_FACTORS
+from .weight_factors import WEIGHT_FACTORS
 
 MODELS = 300
 # Factors that presume a network of one operator.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from random import Random
 
 from . import factors as f
-from . import weights as w
+from . import weight_factors as w
 from .assemble import random_net, random_style
 from .builder import MICROSOFT
 from .probe import Probe

@@ -71,6 +71,8 @@ def _absorbed(wanted: str, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
                 yield _miss(port, "scale", "not constant", "constant", VALUE)
             elif wanted == "zero_point":
                 yield from _redundant(port, q, op, bounds)
+            elif q.zero_point_shape is None:
+                yield _miss(port, "zero_point_given", False, True, SHAPE)
             elif q.range is not None:
                 slack = RANGE_TOLERANCE * max(abs(q.range[0]), abs(q.range[1]))
                 if q.range[0] < bounds[0] - slack or q.range[1] > bounds[1] + slack:
@@ -187,7 +189,8 @@ def _attrs(wanted: dict[str, Any], chain: Chain, _: Prepared) -> Iterator[Miss]:
 def _op_attrs(wanted: dict[str, dict[str, Any]], chain: Chain, _: Prepared) -> Iterator[Miss]:
     for op in chain.ops:
         for name, allowed in wanted.get(op.kind, {}).items():
-            value = op.attrs.get(name)
+            value = op.attrs.get(name, "absent")  # no default at this opset, and not given
+            value = "absent" if value is None else value
             value = tuple(value) if isinstance(value, list) else value
             values = value if isinstance(value, tuple) else (value,)
             if any(v not in allowed for v in values):

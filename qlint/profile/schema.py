@@ -98,7 +98,7 @@ class Guard(_Data):
     same_scale: tuple[str, ...] = ()  # equal scales, whatever the zero points
     same_storage: tuple[str, ...] = ()
     dtypes: DtypeTuples | None = None
-    attrs: dict[str, tuple[int | float | str | None, ...]] = {}  # of the anchor; null: not given
+    attrs: dict[str, tuple[int | float | str | None, ...]] = {}  # of the anchor; "absent": not given
     op_attrs: dict[str, dict[str, tuple[int | float | str | None, ...]]] = {}  # of another op of the chain, by kind
     native: Names = ()
     not_native: Names = ()

@@ -8,13 +8,11 @@ from qlint.graph import Model
 def canonical(raw: Model, input_shapes: dict[str, tuple[int, ...]] | None = None) -> Model:
     """The canonical graph of a file's nodes: constants and shapes known, quantizers on uses, patterns named."""
     from qlint.passes.composites import name_composites
-    from qlint.passes.constants import resolve_constants
     from qlint.passes.quantizers import attach_quantizers
     from qlint.passes.roles import tell_shape_from_data
-    from qlint.passes.shapes import propagate_shapes
+    from qlint.passes.shapes import propagate
 
-    resolve_constants(raw)
-    propagate_shapes(raw, input_shapes or {})
+    propagate(raw, input_shapes or {})
     tell_shape_from_data(raw)
     model = attach_quantizers(raw)
     name_composites(model)

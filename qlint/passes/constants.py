@@ -1,79 +1,34 @@
-"""Constants: which ops compute from constants alone, and the values of the small ones.
+"""The values of small constants and of shape arithmetic, in plain Python; weights are never looked at.
 
-Scales, zero points, shapes, axes and clip bounds reach their readers through Constant, Cast, Reshape,
-Concat and the like; they are folded here, in plain Python. Weights are never looked at.
+Scales, zero points, shapes, axes and clip bounds reach their readers through Constant, Cast, Reshape, Concat and
+the like. The elements of a value are numbers, or the symbols and unknowns of a shape: `(1, "N", None)`.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
-from collections.abc import Callable
-from typing import Any
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from qlint.graph import Model, Op, Tensor
-from qlint.graph.order import data_flow
-from qlint.readers.data import Literal
+from qlint.graph import INTEGER_RANGES, Data, Op, Shape, Tensor
+
+if TYPE_CHECKING:
+    import numpy
 
 MAX_ELEMENTS = 4096  # beyond this a constant is a weight, and nobody needs its values here
-_SAME_VALUES = {"identity", "reshape", "squeeze", "unsqueeze", "flatten", "cast"}
-_BINARY: dict[str, Callable[[Any, Any], Any]] = {
-    "add": operator.add, "sub": operator.sub, "mul": operator.mul, "max": max, "min": min,
+Values = Sequence[Any]
+
+# Kinds that hand on the values of their first input in another shape.
+SAME_VALUES = {"identity", "reshape", "squeeze", "unsqueeze", "flatten"}
+RANDOM = {"random_normal_like", "random_uniform_like", "bernoulli", "multinomial", "dropout", "random_normal", "random_uniform"}
+_ROUND: dict[str, Callable[[float], float]] = {
+    "float32": lambda v: struct.unpack("<f", struct.pack("<f", v))[0], "float16": lambda v: struct.unpack("<e", struct.pack("<e", v))[0],
+    "float64": float,
 }  # fmt: skip
-_UNARY: dict[str, Callable[[Any], Any]] = {"sqrt": math.sqrt, "neg": operator.neg, "abs": abs, "floor": math.floor, "ceil": math.ceil}
-_QUANTIZERS = {"quantize", "dequantize"}
-_RANDOM = {"random_normal_like", "random_uniform_like", "bernoulli", "multinomial", "dropout"}
-
-
-def resolve_constants(model: Model) -> None:
-    """Mark ops of constants, fold the small ones, put clip bounds into attributes, tell weights from activations."""
-    _resolve(model, set())
-
-
-def _resolve(model: Model, fixed: set[int]) -> None:
-    """`fixed` are the tensors that no input of the model reaches, quantized weights among them."""
-    for op in data_flow(model.ops):
-        for body in op.bodies.values():
-            _resolve(body, fixed)
-        fold(op)
-        if op.role == "constant" or (op.kind in _QUANTIZERS and "x" in op.uses and _fixed(op.uses["x"].tensor, fixed)):
-            fixed.update(id(tensor) for tensor in op.outputs)
-        elif op.kind == "matmul" and "w" in op.uses and not _fixed(op.uses["w"].tensor, fixed):
-            _two_sided(op)
-
-
-def _fixed(tensor: Tensor, fixed: set[int]) -> bool:
-    return tensor.data is not None or id(tensor) in fixed
-
-
-def _two_sided(op: Op) -> None:
-    """A product of two activations has no weight: x and w are lhs and rhs, their parameters likewise."""
-    renamed = {}
-    for role, use in op.uses.items():
-        head, _, rest = role.partition("_")
-        use.role = "_".join(filter(None, ({"x": "lhs", "w": "rhs"}.get(head, head), rest)))
-        renamed[use.role] = use
-    op.uses = renamed
-
-
-def fold(op: Op) -> None:
-    """Fold one op whose inputs are known. Safe to call again when more is known."""
-    if op.kind == "clip":
-        for bound in ("min", "max"):
-            use = op.uses.get(bound)
-            if use is not None and (values := small(use.tensor)) is not None and len(values) == 1:
-                op.attrs[bound] = values[0]
-    if op.kind in _QUANTIZERS or not op.outputs or op.outputs[0].data is not None:
-        return
-    if op.kind == "constant" or (op.uses and not op.bodies and op.kind not in _RANDOM and all(_constant(use.tensor) for use in op.uses.values())):
-        op.role = "constant"
-        values = _evaluate(op)
-        if values is not None:
-            out = op.outputs[0]
-            shape = out.shape if out.shape is not None and all(isinstance(d, int) for d in out.shape) else _shape(op, values)
-            dtype = out.dtype or _dtype(op)
-            out.data = Literal(dtype, tuple(d for d in shape if isinstance(d, int)), values)
-            out.shape, out.dtype = out.data.shape, dtype
 
 
 def small(tensor: Tensor) -> tuple[Any, ...] | None:
@@ -83,79 +38,174 @@ def small(tensor: Tensor) -> tuple[Any, ...] | None:
     return tensor.data.values()
 
 
-def _constant(tensor: Tensor) -> bool:
-    return tensor.data is not None or (tensor.producer is not None and tensor.producer.role == "constant")
+@dataclass(slots=True, eq=False)
+class Reshaped:
+    """A constant in another shape; its bytes stay where they are."""
+
+    base: Data
+    shape: tuple[int, ...]
+
+    @property
+    def dtype(self) -> str:
+        return self.base.dtype
+
+    @property
+    def nbytes(self) -> int:
+        return self.base.nbytes
+
+    def values(self) -> tuple[Any, ...]:
+        return self.base.values()
+
+    def array(self) -> numpy.ndarray[Any, Any]:
+        return self.base.array().reshape(self.shape)
 
 
-def _dtype(op: Op) -> str:
-    from qlint.readers.data import DTYPES
-
-    if op.kind == "cast":
-        return DTYPES.get(op.attrs.get("to", 0), "")
-    return next(iter(op.uses.values())).tensor.dtype if op.uses else ""
+# -- evaluation -----------------------------------------------------------------------------------------
 
 
-def _shape(op: Op, values: tuple[Any, ...]) -> tuple[int, ...]:
-    first = next(iter(op.uses.values()), None)
-    if op.kind in _SAME_VALUES and op.kind in ("identity", "cast") and first is not None and first.tensor.data is not None:
-        return first.tensor.data.shape
-    if op.kind == "gather" and op.uses["indices"].tensor.data is not None:
-        return op.uses["indices"].tensor.data.shape
-    if op.kind == "squeeze" and len(values) == 1:
-        return ()
-    if op.kind == "unsqueeze" and len(values) == 1:
-        return (1,)
-    if first is not None and len(values) == 1 and not any(u.tensor.shape for u in op.uses.values()):
-        return ()
-    return (len(values),)
-
-
-def _evaluate(op: Op) -> tuple[Any, ...] | None:
-    inputs = [small(use.tensor) for use in op.uses.values()]
-    if not inputs or any(values is None for values in inputs):
+def evaluate(op: Op, inputs: dict[str, Values], shape: Shape) -> Values | None:
+    """The elements of an op's first output, of a known shape, from those of all its inputs; None if it cannot be told."""
+    function = _FUNCTIONS.get(op.kind)
+    if function is None:
         return None
-    known: list[tuple[Any, ...]] = [values for values in inputs if values is not None]
     try:
-        return _compute(op, known)
-    except (ArithmeticError, ValueError, IndexError, TypeError):
+        found = function(op, inputs, shape)
+        return None if found is None else _stored(found, op.outputs[0].dtype)
+    except (ArithmeticError, LookupError, TypeError, ValueError, struct.error):
         return None
 
 
-def _compute(op: Op, inputs: list[tuple[Any, ...]]) -> tuple[Any, ...] | None:
-    first = inputs[0]
-    if op.kind in _SAME_VALUES:
-        if op.kind == "cast" and "int" in _dtype(op):
-            return tuple(int(v) for v in first)
-        if op.kind == "cast" and "float" in _dtype(op):
-            return tuple(float(v) for v in first)
-        return first
-    if op.kind in _UNARY:
-        return tuple(_UNARY[op.kind](v) for v in first)
-    if op.kind in (*_BINARY, "div") and len(inputs) == 2:
-        return _elementwise(op, first, inputs[1])
-    rank = max((len(use.tensor.data.shape) for use in op.uses.values() if use.tensor.data is not None), default=0)
-    if op.kind == "concat" and rank <= 1:
-        return tuple(v for values in inputs for v in values)
-    if op.kind == "gather" and rank <= 1:
-        return tuple(first[int(i)] for i in inputs[1])
-    if op.kind == "slice" and rank <= 1 and len(inputs) >= 3:
-        step = int(inputs[4][0]) if len(inputs) > 4 else 1
-        return first[int(inputs[1][0]) : int(inputs[2][0]) : step]
-    if op.kind == "range" and len(inputs) == 3:
-        start, limit, delta = (v[0] for v in inputs)
-        size = max(0, math.ceil((limit - start) / delta))
-        return tuple(start + i * delta for i in range(size)) if size <= MAX_ELEMENTS else None
+def _stored(values: Values, dtype: str) -> Values | None:
+    """Values as a tensor of this type holds them; None if they do not fit."""
+    if dtype in _ROUND:
+        return tuple(v if isinstance(v, str) or v is None else _ROUND[dtype](v) for v in values)
+    if dtype == "bool":
+        return tuple(v if isinstance(v, str) or v is None else bool(v) for v in values)
+    if dtype in INTEGER_RANGES:
+        low, high = INTEGER_RANGES[dtype]
+        fits = all(isinstance(v, str) or v is None or (isinstance(v, int) and low <= v <= high) for v in values)
+        return values if fits else None
     return None
 
 
-def _elementwise(op: Op, left: tuple[Any, ...], right: tuple[Any, ...]) -> tuple[Any, ...] | None:
-    if len(left) != len(right) and 1 not in (len(left), len(right)):
+def _spread(values: Values, own: Shape, wanted: Shape) -> Values:
+    """numpy's broadcasting, for shapes of numbers."""
+    if own == wanted:
+        return values
+    if len(values) == 1:
+        return [values[0]] * _size(wanted)
+    padded = (1,) * (len(wanted) - len(own)) + tuple(own)
+    strides = [0 if d == 1 else math.prod(padded[i + 1 :]) for i, d in enumerate(padded)]  # type: ignore[arg-type]
+    places = itertools.product(*(range(d) for d in wanted))  # type: ignore[arg-type]
+    return tuple(values[sum(map(operator.mul, place, strides))] for place in places)
+
+
+def _size(shape: Shape) -> int:
+    return math.prod(d for d in shape if isinstance(d, int))
+
+
+def _shape(op: Op, role: str) -> Shape:
+    shape = op.uses[role].tensor.shape
+    if shape is None:
+        raise ValueError("of no known shape")
+    return shape
+
+
+def _elementwise(function: Callable[..., Any]) -> Callable[[Op, dict[str, Values], Shape], Values]:
+    """Element by element over broadcast inputs; of what is not a number nothing is known."""
+
+    def run(op: Op, inputs: dict[str, Values], shape: Shape) -> Values:
+        spread = [_spread(values, _shape(op, role), shape) for role, values in inputs.items()]
+        return tuple(None if any(v is None or isinstance(v, str) for v in row) else function(*row) for row in zip(*spread, strict=True))
+
+    return run
+
+
+def _divide(a: Any, b: Any) -> Any:
+    if isinstance(a, int) and isinstance(b, int):
+        return abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)  # towards zero
+    return a / b
+
+
+def _multiply(op: Op, inputs: dict[str, Values], shape: Shape) -> Values:
+    """A symbol times one is the symbol."""
+    a, b = (_spread(values, _shape(op, role), shape) for role, values in inputs.items())
+    return tuple(
+        (y if x == 1 else x if y == 1 else None) if isinstance(x, str) or isinstance(y, str) else None if x is None or y is None else x * y
+        for x, y in zip(a, b, strict=True)
+    )
+
+
+def _same(op: Op, inputs: dict[str, Values], shape: Shape) -> Values:
+    return inputs["x"]
+
+
+def _cast(op: Op, inputs: dict[str, Values], shape: Shape) -> Values | None:
+    dtype, values = op.outputs[0].dtype, inputs["x"]
+    if dtype in INTEGER_RANGES:
+        return tuple(v if isinstance(v, str) or v is None else int(v) for v in values)
+    if dtype.startswith("float"):
+        return None if any(isinstance(v, str) or v is None for v in values) else tuple(float(v) for v in values)
+    return values if dtype == "bool" else None
+
+
+def _concat(op: Op, inputs: dict[str, Values], shape: Shape) -> Values | None:
+    axis = op.attrs.get("axis", 0)
+    return tuple(v for values in inputs.values() for v in values) if axis in (0, -len(shape)) else None
+
+
+def _gather(op: Op, inputs: dict[str, Values], shape: Shape) -> Values | None:
+    values = inputs["x"]
+    return tuple(values[i] for i in inputs["indices"]) if len(_shape(op, "x")) == 1 else None
+
+
+def _slice(op: Op, inputs: dict[str, Values], shape: Shape) -> Values | None:
+    if len(_shape(op, "x")) != 1:
         return None
-    size = max(len(left), len(right))
-    whole = all(isinstance(v, int) for v in (*left, *right))
+    start, end, step = (inputs.get(name) or op.attrs.get(name) or (1,) for name in ("starts", "ends", "steps"))
+    return inputs["x"][slice_of(start[0], end[0], step[0])]
 
-    def divide(a: Any, b: Any) -> Any:
-        return int(a / b) if whole else a / b
 
-    function = divide if op.kind == "div" else _BINARY[op.kind]
-    return tuple(function(left[i if len(left) > 1 else 0], right[i if len(right) > 1 else 0]) for i in range(size))
+def slice_of(start: int, end: int, step: int) -> slice:
+    """ONNX's slice in Python's terms, where only None ends a backward slice behind the first element."""
+    return slice(start, None if step < 0 and end < -(1 << 31) else end, step)
+
+
+def _range(op: Op, inputs: dict[str, Values], shape: Shape) -> Values:
+    start, _, delta = (values[0] for values in inputs.values())
+    return tuple(start + i * delta for i in range(_size(shape)))
+
+
+def _constant_of_shape(op: Op, inputs: dict[str, Values], shape: Shape) -> Values:
+    value = op.attrs.get("value")
+    return [value.values()[0] if isinstance(value, Data) else 0.0] * _size(shape)
+
+
+def _expand(op: Op, inputs: dict[str, Values], shape: Shape) -> Values:
+    return _spread(inputs["x"], _shape(op, "x"), shape)
+
+
+def _reduce(function: Callable[[Values], Any]) -> Callable[[Op, dict[str, Values], Shape], Values | None]:
+    """Over everything, which is what shape arithmetic does."""
+
+    def run(op: Op, inputs: dict[str, Values], shape: Shape) -> Values | None:
+        values = inputs["x"]
+        if _size(shape) != 1 or not values:
+            return None
+        return (None,) if any(v is None or isinstance(v, str) for v in values) else (function(values),)
+
+    return run
+
+
+_ELEMENTS: dict[str, Callable[..., Any]] = {
+    "add": operator.add, "sub": operator.sub, "div": _divide, "equal": operator.eq, "less": operator.lt, "greater": operator.gt,
+    "less_or_equal": operator.le, "greater_or_equal": operator.ge, "where": lambda c, a, b: a if c else b, "not": operator.not_,
+    "and": lambda a, b: a and b, "or": lambda a, b: a or b, "max": max, "min": min, "sqrt": math.sqrt, "neg": operator.neg, "abs": abs,
+    "floor": lambda v: float(math.floor(v)), "ceil": lambda v: float(math.ceil(v)), "reciprocal": lambda v: 1 / v,
+}  # fmt: skip
+_FUNCTIONS: dict[str, Callable[[Op, dict[str, Values], Shape], Values | None]] = {
+    **dict.fromkeys(SAME_VALUES, _same), "cast": _cast, "concat": _concat, "gather": _gather, "slice": _slice, "range": _range,
+    "constant_of_shape": _constant_of_shape, "expand": _expand, "mul": _multiply,
+    **{kind: _elementwise(function) for kind, function in _ELEMENTS.items()},
+    "reduce_prod": _reduce(math.prod), "reduce_sum": _reduce(sum), "reduce_max": _reduce(max), "reduce_min": _reduce(min),
+}  # fmt: skip

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from qlint.errors import ReadError
 from qlint.graph import Data, Model, Op, Shape, Tensor, Use
+from qlint.graph.order import data_flow
 from qlint.readers import onnx_ops
 from qlint.readers import onnx_proto as proto
-from qlint.readers.data import File, Literal
+from qlint.readers.data import DTYPES, File, Literal
 from qlint.readers.protobuf import VARINT, Buffer, Span, fields, key, signed, text
 
 MAX_NODES = 1_000_000
@@ -23,6 +24,8 @@ MAX_UNROLLED = 200_000  # nodes that calls of functions may add
 MAX_DEPTH = 32  # of control-flow bodies and function calls
 _VALUE_TYPES = {"value_float": "float32", "value_floats": "float32", "value_int": "int64", "value_ints": "int64",
                 "value_string": "string", "value_strings": "string"}  # fmt: skip
+_TYPE_ATTRIBUTES = ("to", "dtype", "output_dtype", "output_datatype", "stash_type")
+_LIKE = {"eye_like", "random_normal_like", "random_uniform_like", "bernoulli"}
 _AGAIN = "export or download it again"
 _IR_VERSION, _PRODUCER, _PRODUCER_VERSION, _GRAPH, _OPSET, _PROPERTY, _FUNCTION = (
     key(1, VARINT), key(2), key(3), key(7), key(8), key(14), key(25),
@@ -123,6 +126,8 @@ class _Reader:
         if not model.opsets and ir_version < 3:  # before IR 3 there were no opset imports
             model.opsets[""] = 1
         self._graph(graph, _Scope(model, model.opsets), overridable=ir_version >= 4)
+        if any(op.bodies or any(not t.dtype for t in op.outputs) for op in model.nodes):
+            _complete_types(model)
         self._remarks(model)
         return model
 
@@ -235,6 +240,7 @@ class _Reader:
         op.attrs = dict(known.defaults)
         for span in node.attributes:
             self._attribute(span, known, op, scope)
+        _type_outputs(op, known.outputs)
         if known.kind == "constant" and op.outputs:
             _constant(op)
 
@@ -306,6 +312,40 @@ def _declare(tensor: Tensor, dtype: str, shape: Shape | None) -> None:
     """What a ValueInfoProto says; it does not overrule what is known."""
     tensor.dtype = tensor.dtype or dtype
     tensor.shape = shape if tensor.shape is None else tensor.shape
+
+
+def _type_outputs(op: Op, types: tuple[str | int | None, ...]) -> None:
+    """The dtypes of an op's outputs, by its specification: fixed, an input's, or what an attribute says."""
+    if not types:
+        return
+    by_slot = {use.slot: use.tensor.dtype for use in op.uses.values()}
+    asked = next((DTYPES[n] for name in _TYPE_ATTRIBUTES if isinstance(n := op.attrs.get(name), int) and n in DTYPES), "")
+    for number, tensor in enumerate(op.outputs):
+        if not tensor.dtype:
+            told = types[min(number, len(types) - 1)]
+            tensor.dtype = (by_slot.get(told, "") if isinstance(told, int) else told) or asked or _default_type(op, by_slot)
+
+
+def _complete_types(model: Model) -> None:
+    """Once more along the data: what control flow hands out has the type that its bodies give it."""
+    for op in data_flow(model.nodes):
+        for body in op.bodies.values():
+            _complete_types(body)
+            for tensor, use in zip(op.outputs, body.outputs[op.kind == "loop" :], strict=False):  # a loop's first one is its condition
+                tensor.dtype = tensor.dtype or use.tensor.dtype
+        _type_outputs(op, onnx_ops.operator(op.native.rpartition("::")[2], op.domain, op.opset).outputs)
+
+
+def _default_type(op: Op, by_slot: dict[int, str]) -> str:
+    """What an operator makes when neither an attribute nor an input says it."""
+    if op.kind == "quantize":
+        return "uint8"  # ONNX and ONNX Runtime: neither a zero point nor `output_dtype`
+    if op.kind == "dequantize":
+        return by_slot.get(1, "")
+    if op.kind == "constant_of_shape":
+        value = op.attrs.get("value")
+        return value.dtype if isinstance(value, Data) else "float32"
+    return by_slot.get(0, "") if op.kind in _LIKE else "float32" if op.native == "com.microsoft::QGemm" else ""
 
 
 def _constant(op: Op) -> None:

@@ -29,6 +29,16 @@ MICROSOFT_KINDS: dict[str, str] = {
     "FusedMatMul": "matmul", "DynamicQuantizeMatMul": "matmul", "MatMulIntegerToFloat": "matmul", "MatMulNBits": "matmul",
     "SkipLayerNormalization": "skip_layer_norm", "NhwcMaxPool": "max_pool",
 }  # fmt: skip
+# The types of their outputs, as in Operator.outputs.
+MICROSOFT_OUTPUTS: dict[str, tuple[str | int | None, ...]] = {
+    **dict.fromkeys(
+        "Gelu FastGelu BiasGelu QuickGelu FusedConv FusedGemm FusedMatMul SkipLayerNormalization SkipSimplifiedLayerNormalization MatMulNBits "
+        "QLinearAdd QLinearMul QLinearSigmoid QLinearSoftmax QLinearLeakyRelu QLinearAveragePool QLinearGlobalAveragePool QLinearReduceMean "
+        "NhwcMaxPool DynamicQuantizeMatMul".split(), (0,),
+    ),
+    "QuantizeLinear": (2,), "DequantizeLinear": (1,), "QLinearConv": (7,), "QLinearMatMul": (7,), "QLinearConcat": (2,), "QLinearWhere": (1,),
+    "MatMulIntegerToFloat": (2,), "QGemm": (8,),
+}  # fmt: skip
 QLINEAR_KINDS = {"QLinearConv": "conv", "QLinearMatMul": "matmul"}
 
 
@@ -94,6 +104,7 @@ class Operator:
     native: str
     since: int
     inputs: tuple[str, ...]
+    outputs: tuple[str | int | None, ...]  # a dtype, or the slot of the input that has the same, or not told
     types: dict[str, str]  # of attributes: int, floats, graph ...
     defaults: dict[str, Any]
 
@@ -103,11 +114,12 @@ def operator(op_type: str, domain: str, opset: int) -> Operator:
     """What is known of an operator; `opset` 0 means the newest."""
     kind, native = kind_of(op_type, domain), f"{domain}::{op_type}" if domain else op_type
     since, inputs, attributes = 0, (), {}
-    for version, names, described in _table().get(domain, {}).get(op_type, ()):
+    outputs = MICROSOFT_OUTPUTS.get(op_type, ()) if domain == "com.microsoft" else ()
+    for version, names, results, described in _table().get(domain, {}).get(op_type, ()):
         if version <= opset or not opset:
-            since, inputs, attributes = version, tuple(names), described
+            since, inputs, outputs, attributes = version, tuple(names), tuple(results), described
     types = {name: about[0] for name, about in attributes.items()}
-    return Operator(kind, native, since, inputs, types, {name: about[1] for name, about in attributes.items() if len(about) > 1})
+    return Operator(kind, native, since, inputs, outputs, types, {name: about[1] for name, about in attributes.items() if len(about) > 1})
 
 
 @lru_cache(maxsize=4096)

@@ -94,7 +94,8 @@ def test_every_dtype(tmp_path, dtype, shape):
     if dtype != TensorProto.STRING:
         tensors.append(numpy_helper.from_array(array, "raw"))
     constant = helper.make_node("Constant", [], ["c"], "c", value=tensors[-1])
-    model = model_of([constant, helper.make_node("Identity", ["c"], ["y"], "id")], outputs=["y"], initializers=tensors, opset=NEWEST)
+    out = helper.make_tensor_value_info("y", dtype, None)
+    model = model_of([constant, helper.make_node("Identity", ["c"], ["y"], "id")], outputs=[out], initializers=tensors, opset=NEWEST)
     ours = read(save(tmp_path, model))
     compare(model, ours, tmp_path)
     compare_data(tensors[-1], ours.tensors["c"], tmp_path)

@@ -44,6 +44,7 @@ rule = Rule(
     per_kind=False,
 )
 rule.explains("storage")
+rule.explains("rewritten", what="the type of {port}{origin} is changed before kernels are chosen", why="{backend} wants the type that the file says")
 
 
 @rule.bad(says="is quantized to uint8; toy wants int8 there")

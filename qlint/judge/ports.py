@@ -39,6 +39,7 @@ class Port:
     readers: tuple[str, ...] = ()
     use: Use | None = None
     writers: int = 1
+    rewritten: bool = False
     sharers: int = 1  # nodes of the file that use a float constant equal to the scale
 
     @property
@@ -86,7 +87,7 @@ def _input(name: str, op: Op, role: str, prepared: Prepared) -> Port:
         return Port(name, role, op, use.tensor, None, "none", use=use)
     last = sequence[-1]
     sharers = prepared.scalars[last.scale[0]] if use.tensor.constant and last.scale and len(last.scale) == 1 else 1
-    return Port(name, role, op, use.tensor, last.read_as or last, "one", use=use, sharers=sharers)
+    return Port(name, role, op, use.tensor, last.read_as or last, "one", use=use, rewritten=prepared.rewritten(use), sharers=sharers)
 
 
 def _output(name: str, op: Op, number: int, prepared: Prepared) -> Port:
@@ -233,6 +234,7 @@ _DIMENSIONS: tuple[_Row, ...] = (
     ("zero_point_given", SHAPE, lambda s: s.zero_point_given, _given_holds, lambda q, p: q.zero_point_shape is not None),
     ("dynamic", SHAPE, lambda s: s.dynamic, lambda w, q, p: q.dynamic == w, lambda q, p: q.dynamic),
     ("writers", RELATION, lambda s: s.writers, lambda w, q, p: p.writers <= w, lambda q, p: p.writers),
+    ("rewritten", RELATION, lambda s: s.rewritten, lambda w, q, p: p.rewritten == w, lambda q, p: p.rewritten),
     ("own_scale", RELATION, lambda s: s.own_scale, lambda w, q, p: (p.sharers <= 1) == w, lambda q, p: p.sharers <= 1),
     ("axis", RELATION, lambda s: s.axis, lambda w, q, p: q.granularity != "channel" or _axis(q, p) == w, _axis),
     ("scales", RELATION, lambda s: s.scales, _scales_hold, lambda q, p: f"{len(q.scale or ())} scales"),

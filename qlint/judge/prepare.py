@@ -38,6 +38,10 @@ class Prepared:
         or only asks for the shape that a Reshape keeps, is gone by then."""
         return [use for use in tensor.uses if use.op is None or not _gone(use.op)]
 
+    def rewritten(self, use: Use) -> bool:
+        """Whether a step changed the container of the quantizer in front of a use."""
+        return any(step.step == "storage" for step in self.steps.get(id(use), ()))
+
     @cached_property
     def scalars(self) -> Counter[float]:
         """How many nodes of the file use each float constant of one element, by value."""

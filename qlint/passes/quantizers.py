@@ -149,8 +149,12 @@ def _bounds(op: Op) -> dict[str, float]:
             continue
         q = use.quantizers[-1]
         pair = next(q.pairs(), None)
-        if pair is not None and q.quantize is None:  # stored as an integer
-            found[role] = pair[0] * (use.tensor.data.values()[0] - pair[1])
+        if pair is None:
+            continue
+        value = use.tensor.data.values()[0]
+        if q.quantize is not None:  # stored as a float, and quantized in the graph
+            value = min(max(round(value / pair[0]) + pair[1], q.qmin), q.qmax) if pair[0] else pair[1]
+        found[role] = pair[0] * (value - pair[1])
     return found
 
 

@@ -58,6 +58,7 @@ class Space(_Data):
     zero_point: Literal["zero", "nonzero", "qmin", "mid"] | tuple[int, ...] | None = None
     scale: Literal["nonzero", "positive", "power-of-two", "constant"] | tuple[float, ...] | None = None
     scale_shape: Literal["scalar", "vector"] | None = None
+    rewritten: bool | None = None  # a prepare step changed the container
     own_scale: bool | None = None  # no other node of the file uses an equal float constant (some optimizers share them)
     writers: int | None = None  # quantize nodes behind an output, after merging those that share their parameters
     symmetric: bool | None = None

@@ -15,7 +15,7 @@ def macs(op: Op) -> int | None:
         return 0
     try:
         return rule(op)
-    except (LookupError, TypeError, ValueError):
+    except (AttributeError, LookupError, TypeError, ValueError):
         return None
 
 
@@ -31,7 +31,7 @@ def _number(dim: Dim) -> int:
 
 
 def _shape(op: Op, *roles: str) -> Shape:
-    shape = next(op.uses[role].tensor.shape for role in roles if role in op.uses)
+    shape = next((op.uses[role].tensor.shape for role in roles if role in op.uses), None)
     if shape is None:
         raise TypeError("no known shape")
     return shape

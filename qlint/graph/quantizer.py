@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from qlint.graph.model import Op
@@ -45,8 +45,8 @@ class Quantizer:
     """
 
     storage: str
-    scale: tuple[float, ...] | None
-    zero_point: tuple[float, ...] | None
+    scale: Sequence[float] | None  # a tuple, or something that reads like one when it is long
+    zero_point: Sequence[float] | None
     scale_shape: tuple[int, ...] = ()
     zero_point_shape: tuple[int, ...] | None = None  # None: the file leaves the zero point out
     granularity: Granularity = "tensor"
@@ -64,6 +64,12 @@ class Quantizer:
     # The other grid, when the integers are read back on one that differs from the writing one.
     read_as: Quantizer | None = field(default=None, compare=False)
     algorithm: str | None = field(default=None, compare=False)
+
+    def placed(self, **where: Any) -> Quantizer:
+        """The same grid at another place of the file: other `quantize`, `dequantize`, `readers` or `read_as`."""
+        other: Quantizer = object.__new__(Quantizer)
+        other.__dict__.update(self.__dict__, **where)  # what is derived from the grid holds there too
+        return other
 
     @cached_property
     def _hash(self) -> int:
@@ -138,8 +144,10 @@ class Quantizer:
         if self.scale is None or self.zero_point is None:
             return
         zps = self.zero_point
-        for i, s in enumerate(self.scale):
-            yield s, zps[i] if i < len(zps) else (zps[0] if zps else 0)
+        if len(zps) == len(self.scale):
+            yield from zip(self.scale, zps, strict=True)
+        else:
+            yield from ((s, zps[0] if zps else 0) for s in self.scale)
 
     def __str__(self) -> str:
         if self.scale is None:

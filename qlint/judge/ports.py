@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -218,7 +218,7 @@ def _given_holds(wanted: bool, q: Quantizer, _: Port) -> bool:
     return (q.zero_point_shape is not None) == wanted
 
 
-def _values(values: tuple[float, ...] | None) -> Any:
+def _values(values: Sequence[float] | None) -> Any:
     if values is None:
         return "not constant"
     distinct = sorted(set(values)) if all(v == v for v in values) else list(values)

@@ -64,14 +64,17 @@ class Reshaped:
 
 
 def evaluate(op: Op, inputs: dict[str, Values], shape: Shape) -> Values | None:
-    """The elements of an op's first output, of a known shape, from those of all its inputs; None if it cannot be told."""
+    """The elements of an op's first output, of a known shape, from those of all its inputs; None if it cannot be told.
+
+    May raise where attributes or inputs are not what the specification wants, as the rules of shapes do.
+    """
     function = _FUNCTIONS.get(op.kind)
     if function is None:
         return None
     try:
         found = function(op, inputs, shape)
         return None if found is None else _stored(found, op.outputs[0].dtype)
-    except (ArithmeticError, LookupError, TypeError, ValueError, struct.error):
+    except struct.error:  # a number that its type cannot hold
         return None
 
 

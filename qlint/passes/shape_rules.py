@@ -23,7 +23,7 @@ Rule = Callable[[Op, Values], Shapes]
 
 def _of(op: Op, *roles: str) -> Shape:
     """The shape of the first of these inputs that is there; raises if it is not known."""
-    shape = next(op.uses[role].tensor.shape for role in roles if role in op.uses)
+    shape = next((op.uses[role].tensor.shape for role in roles if role in op.uses), None)
     if shape is None:
         raise ValueError("of no known shape")
     return shape

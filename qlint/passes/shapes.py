@@ -7,6 +7,7 @@ Reshape) are followed, symbols included.
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import TypeGuard
 
 from qlint.graph import Dim, Model, Op, Shape, Tensor
@@ -53,9 +54,10 @@ class _Walk:
         self._tell_constants(op)
         if not op.outputs or op.kind == "constant":
             return
-        self._infer(op)
-        if op.kind not in QUANTIZER_KINDS and not op.bodies and op.outputs[0].data is None:
-            self._evaluate(op, op.outputs[0])
+        with suppress(ArithmeticError, AttributeError, LookupError, TypeError, ValueError):  # attributes that no specification allows
+            self._infer(op)
+            if op.kind not in QUANTIZER_KINDS and not op.bodies and op.outputs[0].data is None:
+                self._evaluate(op, op.outputs[0])
 
     # -- constants -----------------------------------------------------------------------------
 
@@ -111,10 +113,7 @@ class _Walk:
 
     def _infer(self, op: Op) -> None:
         rule = RULES.get(op.kind)
-        try:
-            shapes = rule(op, self.values) if rule is not None else ()
-        except (ArithmeticError, LookupError, TypeError, ValueError):
-            return
+        shapes = rule(op, self.values) if rule is not None else ()
         for tensor, shape in zip(op.outputs, shapes, strict=False):
             if shape is None:
                 continue

@@ -213,7 +213,11 @@ class Typed:
         wanted = math.prod(self.shape)
         if wanted > 8 * (self.nbytes + len(self.spans)):  # not even two bits for each
             raise self._short(wanted, "too few")
-        found = tuple(islice(self._numbers(wanted), wanted))
+        try:
+            found = tuple(islice(self._numbers(wanted), wanted))
+        except Damaged as error:
+            error.subject = str(self.file.path)
+            raise
         if len(found) < wanted:
             raise self._short(wanted, str(len(found)))
         return found

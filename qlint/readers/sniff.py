@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import zipfile
 from pathlib import Path
 
@@ -20,16 +21,21 @@ _MAGIC: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"GGUF", "is a GGUF file: weights for llama.cpp, without a graph", _EXPORT),
     (0, b"\x89HDF\r\n", "is an HDF5 file: Keras weights or a Keras model", "export it to ONNX, for example with tf2onnx"),
     (0, b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.", "is a PyTorch checkpoint of the format before 1.6: weights, no graph", _EXPORT),
-    (0, b"\x80\x02", "is a Python pickle, which qlint never executes", _EXPORT),
-    (0, b"\x80\x04", "is a Python pickle, which qlint never executes", _EXPORT),
+    *((0, bytes((0x80, protocol)), "is a Python pickle, which qlint never executes", _EXPORT) for protocol in (2, 3, 4, 5)),
     (0, b"\x93NUMPY", "is a numpy array, not a model", ""),
     (0, b"ptrt", "is a TensorRT engine, already compiled", "check the ONNX file that it was built from"),
     (0, b"ftrt", "is a TensorRT engine, already compiled", "check the ONNX file that it was built from"),
     (0, b"7767517\n", "is an ncnn .param file", "check the ONNX file that it was converted from"),
     (0, b"\x1f\x8b", "is gzip-compressed", "decompress it first"),
-    (0, b"<?xml", "is XML, perhaps an OpenVINO IR", f"{_LATER}"),
-    (0, b"<!DOCTYPE", "is an HTML page: the download went wrong", "download the model again"),
-    (0, b"<html", "is an HTML page: the download went wrong", "download the model again"),
+    (257, b"ustar", "is a tar archive", "unpack it first"),
+)
+# How texts start, in small letters and without leading blanks.
+_TEXTS: tuple[tuple[bytes, str, str], ...] = (
+    (b"<!doctype html", "is an HTML page: the download went wrong", "download the model again"),
+    (b"<html", "is an HTML page: the download went wrong", "download the model again"),
+    (b"<?xml", "is XML, perhaps an OpenVINO IR", _LATER),
+    (b"{", "is JSON, not a model", _LATER),
+    (b"", "is text, not a model", _LATER),
 )
 # Members of zip archives, tried in order: (name ends with, what it is, what to do)
 _MEMBERS: tuple[tuple[str, str, str], ...] = (
@@ -51,15 +57,18 @@ def sniff(path: Path) -> str:
         ReadError: there is no such file, or it is nothing that qlint reads; the hint says what to do.
     """
     subject = str(path)
-    if not path.exists():
-        raise ReadError("there is no such file", subject=subject, hint="check the path")
-    if path.is_dir():
-        raise ReadError("is a folder, not a model file", subject=subject, hint="name the model file inside it")
     try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise ReadError("is a folder, not a model file", subject=subject, hint="name the model file inside it")
+        if not stat.S_ISREG(mode):
+            raise ReadError("is not a regular file", subject=subject, hint="write the model to a file first")
         with path.open("rb") as file:
             head = file.read(HEAD)
-    except OSError as error:
-        raise ReadError(f"cannot be read: {error.strerror}", subject=subject) from error
+    except FileNotFoundError as error:
+        raise ReadError("there is no such file", subject=subject, hint="check the path") from error
+    except (OSError, ValueError) as error:
+        raise ReadError(f"cannot be read: {getattr(error, 'strerror', None) or error}", subject=subject, hint="check the path and its permissions") from error
     if not head:
         raise ReadError("is empty", subject=subject, hint="the export or the download did not finish")
     for offset, magic, what, hint in _MAGIC:
@@ -69,9 +78,15 @@ def sniff(path: Path) -> str:
         raise _zip(path)
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 32:
         raise ReadError("is a safetensors file: weights without a graph", subject=subject, hint=_EXPORT)
+    if _is_text(head):
+        what, hint = next((what, hint) for start, what, hint in _TEXTS if head.lstrip().lower().startswith(start))
+        raise ReadError(what, subject=subject, hint=hint)
+    if not any(head):
+        raise ReadError("holds only zeros, at least at its start", subject=subject, hint="the export or the download did not finish")
+    if head[0] == 0x0A and any(name in head for name in (b"Placeholder", b"Const")):
+        raise ReadError("is a TensorFlow GraphDef", subject=subject, hint="export it to ONNX, for example with tf2onnx")
     if not _looks_like_onnx(head):
-        kind = "text" if _is_text(head) else "of a format that qlint does not know"
-        raise ReadError(f"is {kind}, not a model", subject=subject, hint=_LATER)
+        raise ReadError("is of a format that qlint does not know, not a model", subject=subject, hint=_LATER)
     return "onnx"
 
 

@@ -1,0 +1,154 @@
+"""Quantizers from the tensors and attributes that hold their parameters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from qlint.graph import FLOAT_GRIDS, INTEGER_RANGES, Op, Quantizer, Tensor
+from qlint.graph.axes import channel_axes
+from qlint.graph.values import Numbers
+from qlint.passes.constants import MAX_ELEMENTS, small
+
+Key = tuple[Any, ...]
+D = TypeVar("D", int, None)
+
+
+class Parameters:
+    """Builds quantizers; nodes that share scale and zero point share what is derived from them."""
+
+    def __init__(self) -> None:
+        self._built: dict[Key, Quantizer] = {}
+
+    def of_node(self, op: Op, storage: str) -> Quantizer:
+        """What a QuantizeLinear or DequantizeLinear node describes; `storage` is the type of its integers.
+
+        ONNX: without a zero point it is 0; a scale of one element is per tensor; `block_size` > 0 makes `axis` a
+        blocked one. MQBench writes the integers that it uses of the type as `quant_min` and `quant_max`.
+        """
+        scale, zero_point, x = (None if (use := op.uses.get(role)) is None else use.tensor for role in ("scale", "zero_point", "x"))
+        bounds = _integer(op.attrs.get("quant_min"), None), _integer(op.attrs.get("quant_max"), None)
+        return self.build(
+            storage or (zero_point.dtype if zero_point is not None else ""), scale, zero_point, axis=_integer(op.attrs.get("axis"), 1),
+            block_size=_integer(op.attrs.get("block_size"), 0), rank=None if x is None else x.rank, bounds=bounds,
+        )  # fmt: skip
+
+    def of_port(self, op: Op, role: str, storage: str) -> Quantizer | None:
+        """What an integer operator says of one of its ports (`x_scale`, `y_zero_point` ...); None if it says nothing."""
+        scale, zero_point = op.uses.get(f"{role}_scale"), op.uses.get(f"{role}_zero_point")
+        if op.native == "com.microsoft::MatMulNBits":
+            return self._of_n_bits(op) if role == "w" else None
+        if scale is None and zero_point is None:
+            return self._of_bias(op, storage) if role == "b" else None
+        axis = channel_axes(op, role)[0] or 0 if role in op.uses else 0
+        # ConvInteger, MatMulInteger: integers whose scale the operator never sees.
+        return self.build(
+            storage, None if scale is None else scale.tensor, None if zero_point is None else zero_point.tensor, axis=axis, origin="qoperator"
+        )
+
+    def _of_bias(self, op: Op, storage: str) -> Quantizer | None:
+        """An int32 bias of QLinearConv, QGemm ... is on the grid of the accumulator: scale x * w, zero point 0."""
+        x, w = (None if (use := op.uses.get(f"{role}_scale")) is None else use.tensor for role in ("x", "w"))
+        if storage != "int32" or x is None or w is None:
+            return None
+        left, right = numbers(x), numbers(w)
+        scale = None if left is None or right is None or len(left) != 1 else tuple(left[0] * s for s in right)
+        per_channel = w.shape is not None and math.prod(d for d in w.shape if isinstance(d, int)) != 1
+        low, high = INTEGER_RANGES["int32"]
+        return Quantizer(
+            "int32", scale, (0,), () if scale is None or len(scale) == 1 else (len(scale),), granularity="channel" if per_channel else "tensor",
+            axis=0 if per_channel else None, qmin=low, qmax=high, origin="qoperator",
+        )  # fmt: skip
+
+    def _of_n_bits(self, op: Op) -> Quantizer | None:
+        """Weight-only blocks along K; without zero points they are in the middle (ORT, ContribOperators.md)."""
+        bits, scales = _integer(op.attrs.get("bits"), 4), op.uses.get("scales")
+        if scales is None or bits not in (2, 4, 8):
+            return None
+        middle = (1 << bits - 1,) if "zero_points" not in op.uses else None
+        return Quantizer(
+            f"uint{bits}", numbers(scales.tensor), middle, granularity="block", axis=0, block_size=_integer(op.attrs.get("block_size"), 0),
+            qmin=0, qmax=(1 << bits) - 1, origin="qoperator",
+        )  # fmt: skip
+
+    def build(
+        self, storage: str, scale: Tensor | None, zero_point: Tensor | None, *, axis: int = 1, block_size: int = 0, rank: int | None = None,
+        bounds: tuple[int | None, int | None] = (None, None), origin: Any = "qdq",
+    ) -> Quantizer:  # fmt: skip
+        """A quantizer from the tensors that hold its parameters; unknown values stay None."""
+        if axis < 0 and rank is not None:
+            axis += rank
+        key = (storage, id(scale), id(zero_point), axis, block_size, bounds, origin)
+        found = self._built.get(key)
+        if found is None:
+            found = self._built[key] = _build(storage, scale, zero_point, axis, block_size, bounds, origin)
+        return found
+
+
+def _build(
+    storage: str, scale: Tensor | None, zero_point: Tensor | None, axis: int, block_size: int, bounds: tuple[int | None, int | None], origin: Any
+) -> Quantizer:
+    shape = _numbers_of(scale)
+    granularity = "block" if block_size else "tensor" if math.prod(shape) == 1 else "channel"
+    low, high = grid_range(storage)
+    return Quantizer(
+        storage=storage,
+        scale=numbers(scale),
+        zero_point=(0,) if zero_point is None else numbers(zero_point),
+        scale_shape=shape,
+        zero_point_shape=None if zero_point is None else _numbers_of(zero_point),
+        granularity=granularity,  # type: ignore[arg-type]
+        axis=None if granularity == "tensor" else axis,
+        block_size=block_size,
+        qmin=low if bounds[0] is None else max(low, bounds[0]),
+        qmax=high if bounds[1] is None else min(high, bounds[1]),
+        grid="float" if storage in FLOAT_GRIDS else "affine",
+        dynamic=scale is not None and scale.data is None and scale.producer is not None and scale.producer.role != "constant" and numbers(scale) is None,
+        origin=origin,
+    )
+
+
+def grid_range(storage: str) -> tuple[float, float]:
+    """Inclusive bounds of a container; a type that is no grid has none, which reads as (0, 0)."""
+    if storage in FLOAT_GRIDS:
+        return -FLOAT_GRIDS[storage], FLOAT_GRIDS[storage]
+    return INTEGER_RANGES.get(storage, (0, 0))
+
+
+def numbers(tensor: Tensor | None) -> Sequence[float] | None:
+    """The elements of a scale or a zero point, those of a scale that is stored quantized itself included."""
+    if tensor is None:
+        return None
+    if tensor.data is None:
+        return _dequantized(tensor.producer)
+    length = math.prod(tensor.data.shape)
+    return tensor.data.values() if length <= MAX_ELEMENTS else Numbers(tensor.data, length)
+
+
+def _dequantized(op: Op | None) -> tuple[float, ...] | None:
+    """Scales that are integers on a grid of their own (AIMET's blocks within channels): small ones, per tensor or per leading axis."""
+    if op is None or op.kind != "dequantize" or "x" not in op.uses or "scale" not in op.uses:
+        return None
+    x, scale = small(op.uses["x"].tensor), small(op.uses["scale"].tensor)
+    zero_point = small(op.uses["zero_point"].tensor) if "zero_point" in op.uses else (0,)
+    if not x or not scale or not zero_point or op.attrs.get("block_size") or len(zero_point) not in (1, len(scale)):
+        return None
+    shape = op.uses["x"].tensor.shape
+    axis = _integer(op.attrs.get("axis"), 1)
+    if len(scale) == 1:
+        inner = len(x)
+    elif shape is None or not all(isinstance(d, int) for d in shape) or not -len(shape) <= axis < len(shape) or shape[axis] != len(scale):
+        return None
+    else:
+        inner = math.prod(d for d in shape[axis % len(shape) + 1 :] if isinstance(d, int))
+    groups = [i // inner % len(scale) for i in range(len(x))]
+    return tuple(scale[g] * (q - zero_point[g if len(zero_point) > 1 else 0]) for q, g in zip(x, groups, strict=True))
+
+
+def _numbers_of(tensor: Tensor | None) -> tuple[int, ...]:
+    return tuple(d for d in (tensor.shape or ()) if isinstance(d, int)) if tensor is not None else ()
+
+
+def _integer(value: object, default: D) -> int | D:
+    return value if isinstance(value, int) else default

@@ -130,11 +130,13 @@ class _Judge:
         """Float ops between which the compiler would have to convert: it refuses the model."""
 
         def precision(op: Op) -> Precision | None:
-            ready = self.taken.get(id(op), (None,))[0]
-            return ready.kernel.precision if ready is not None and self.verdict.where(op) == "float" else None
+            ready, chain = self.taken.get(id(op), (None, None))
+            if ready is None or chain is None or self.verdict.where(op) not in ("float", "integer", "absorbed"):
+                return None
+            return ready.kernel.precision if op is chain.anchor else "either"
 
         evidence = self.kernels.evidence(self.profile.mixed_precision_evidence)
-        for op, use, found, wanted in list(conflicts(self.model.ops, precision, self.prepared)):
+        for op, use, found, wanted in list(conflicts(self.model.ops, precision)):
             placed = self.verdict.placements[id(op)]
             self.verdict.placements[id(op)] = replace(placed, where="rejected", basis=weakest(evidence))
             source = use.tensor.producer

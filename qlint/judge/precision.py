@@ -11,17 +11,17 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
 from qlint.graph import Op, Use
-from qlint.judge.prepare import Prepared
 from qlint.profile.schema import Precision
 
-Found = Literal["open", "fp16", "fp32", "both"]
+Found = Literal["open", "fp16", "fp32", "late", "both"]  # late: by an fp32 kernel from fp16
 FLOATS = ("float32", "float16", "bfloat16", "float64", "")
 
 
-def conflicts(ops: list[Op], precision: Callable[[Op], Precision | None], prepared: Prepared) -> Iterator[tuple[Op, Use, Found, Found]]:
-    """(op, input, type it has, type it can take) for each float op that reads a type it has no kernel for.
+def conflicts(ops: list[Op], precision: Callable[[Op], Precision | None]) -> Iterator[tuple[Op, Use, Found, Found]]:
+    """(op, input, type it has, type it can take) for each op that reads a type it has no kernel for.
 
-    `precision`: that of the kernel an op runs in, None if it does not run in float. `ops` are in data-flow order.
+    `precision`: that of the kernel an op runs in, None if it is not on the device. `ops` are in data-flow order.
+    The type of a tensor outlives its quantization: it is the compiler's choice for the region around it.
     """
     made: dict[int, Found] = {}  # by id of the tensor
     for op in ops:
@@ -33,8 +33,9 @@ def conflicts(ops: list[Op], precision: Callable[[Op], Precision | None], prepar
         wrong = _refused(kind, read)
         if wrong is not None:
             use, found = wrong
-            yield op, use, found, "fp16" if kind == "fp16" else "open"
-        out: Found = _MAKES[kind](types)
+            yield op, use, found, "fp16" if kind in ("fp16", "packed") else "open"
+        quantized = any(use.quantizers for use in op.uses.values() if not use.tensor.constant)
+        out: Found = "open" if kind == "reduces" and quantized and not types else _MAKES[kind](types)
         for tensor in op.outputs:
             if tensor.dtype in FLOATS:
                 made[id(tensor)] = out
@@ -45,15 +46,31 @@ def _refused(kind: Precision, read: Mapping[int, tuple[Use, Found]]) -> tuple[Us
     if kind in ("converts", "restarts"):
         return None
     types = {found for _, found in read.values()}
-    if "both" in types or {"fp16", "fp32"} <= types or (kind == "fp16" and "fp32" in types):
-        return next((use, found) for use, found in read.values() if found in ("fp32", "both"))
+    mixed = "both" in types or {"fp16", "fp32"} <= types
+    if mixed or types & _REFUSED.get(kind, set()):
+        return next((use, found) for use, found in read.values() if found not in ("open", "fp16"))
     return None
 
 
+_REFUSED: dict[Precision, set[Found]] = {"fp16": {"fp32"}, "packed": {"fp32", "late"}}
+
+
+def _either(types: set[Found]) -> Found:
+    if not types:
+        return "open"
+    return next(iter(types)) if len(types) == 1 else "late" if types == {"fp16", "late"} else "both"
+
+
+def _from_fp16(types: set[Found]) -> Found:
+    return "late" if types and types <= {"fp16", "late"} else "fp32"
+
+
 _MAKES: dict[Precision, Callable[[set[Found]], Found]] = {
-    "either": lambda types: next(iter(types)) if len(types) == 1 else "open" if not types else "both",
+    "either": _either,
     "fp16": lambda types: "fp16",
-    "fp32": lambda types: "fp16" if types == {"fp16"} else "fp32",
+    "fp32": _from_fp16,
+    "reduces": lambda types: "fp16" if types == {"fp16"} else "fp32",
+    "packed": lambda types: "open",
     "converts": lambda types: "fp16",
     "restarts": lambda types: "open",
 }

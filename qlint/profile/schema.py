@@ -12,8 +12,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 Runs = Literal["integer", "float", "cpu", "rejected", "refused", "absorbed"]
 # What a float kernel does to float types: takes and gives either; computes in fp16 only; starts in fp32 unless it
-# reads fp16; reads both and gives fp16; reads both and gives either.
-Precision = Literal["either", "fp16", "fp32", "converts", "restarts"]
+# reads fp16; the same, but not behind a DequantizeLinear; reads both and gives fp16; reads both and gives either.
+# `packed` is an integer kernel that cannot take what was quantized from fp32.
+Precision = Literal["either", "fp16", "fp32", "reduces", "converts", "restarts", "packed"]
 Otherwise = Literal["cpu", "float", "rejected", "refused", "wrong", "slow", "note", "unknown"]
 EvidenceKind = Literal["measured", "source", "documented", "inferred"]
 # Strongest first: an op's basis is the weakest evidence that its placement rests on.
@@ -144,7 +145,7 @@ class Kernel(_Data):
     ports: Ports = {}
     guards: tuple[Guard, ...] = ()
     runs: Runs
-    precision: Precision = "either"  # of a float kernel; matters where `mixed_precision` is refused
+    precision: Precision = "either"  # matters where `mixed_precision` is refused
     checks: tuple[Check, ...] = ()
     advise: bool = True  # may explain why another op is not in integer
     note: str = ""  # shown with ops that run here, e.g. "quantizes on the fly"

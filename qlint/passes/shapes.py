@@ -62,12 +62,12 @@ class _Walk:
     # -- constants -----------------------------------------------------------------------------
 
     def _tell_constants(self, op: Op) -> None:
-        if op.kind in QUANTIZER_KINDS:
-            if "x" in op.uses and self._is_fixed(op.uses["x"].tensor):
-                self.fixed.update(id(tensor) for tensor in op.outputs)
-        elif op.kind == "constant" or (op.uses and not op.bodies and op.kind not in RANDOM and all(_is_constant(u.tensor) for u in op.uses.values())):
-            op.role = "constant"
+        inputs = [op.uses["x"].tensor] if op.kind in QUANTIZER_KINDS and "x" in op.uses else [use.tensor for use in op.uses.values()]
+        pure = op.kind == "constant" or (inputs and not op.bodies and op.kind not in RANDOM)
+        if pure and all(self._is_fixed(tensor) for tensor in inputs):
             self.fixed.update(id(tensor) for tensor in op.outputs)
+            if op.kind not in QUANTIZER_KINDS and all(_is_constant(tensor) for tensor in inputs):
+                op.role = "constant"
         elif op.kind == "matmul" and "w" in op.uses and not self._is_fixed(op.uses["w"].tensor):
             _two_sided(op)
 

@@ -65,7 +65,7 @@ NATIVE_ROLES: dict[str, list[str]] = {
 }  # fmt: skip
 NATIVE_ROLES |= {
     f"com.microsoft::QLinear{name}": [*_quantized("x"), "y_scale", "y_zero_point"]
-    for name in ("Sigmoid", "Softmax", "LeakyRelu", "AveragePool", "GlobalAveragePool")
+    for name in ("Sigmoid", "Softmax", "LeakyRelu", "AveragePool", "GlobalAveragePool", "ReduceMean")
 }
 _WEIGHTED = ["x", "w", "b"]
 _BINARY = ["lhs", "rhs"]

@@ -13,7 +13,10 @@ from typing import Literal
 from qlint.graph import Op, Use
 from qlint.profile.schema import Precision
 
-Found = Literal["open", "fp16", "fp32", "late", "both"]  # late: by an fp32 kernel from fp16
+# open: either will do; dequantized: the same, and nothing but a DequantizeLinear and such operators before it;
+# late: by an fp32 kernel from fp16; both: of operands that disagree.
+Found = Literal["open", "dequantized", "fp16", "fp32", "late", "both"]
+_OPEN: set[Found] = {"open", "dequantized"}
 FLOATS = ("float32", "float16", "bfloat16", "float64", "")
 
 
@@ -29,13 +32,16 @@ def conflicts(ops: list[Op], precision: Callable[[Op], Precision | None]) -> Ite
         if kind is None:
             continue
         read = {id(use.tensor): (use, made[id(use.tensor)]) for use in op.uses.values() if id(use.tensor) in made}
-        types = {found for _, found in read.values()} - {"open"}
+        types = {found for _, found in read.values()}
+        dequantized = "dequantized" in types or any(use.quantizers for use in op.uses.values() if not use.tensor.constant)
+        types -= _OPEN
         wrong = _refused(kind, read)
         if wrong is not None:
             use, found = wrong
             yield op, use, found, "fp16" if kind in ("fp16", "packed") else "open"
-        quantized = any(use.quantizers for use in op.uses.values() if not use.tensor.constant)
-        out: Found = "open" if kind == "reduces" and quantized and not types else _MAKES[kind](types)
+        out: Found = "open" if kind == "reduces" and dequantized and not types else _MAKES[kind](types)
+        if kind == "either" and out == "open" and dequantized:
+            out = "dequantized"
         for tensor in op.outputs:
             if tensor.dtype in FLOATS:
                 made[id(tensor)] = out
@@ -48,7 +54,7 @@ def _refused(kind: Precision, read: Mapping[int, tuple[Use, Found]]) -> tuple[Us
     types = {found for _, found in read.values()}
     mixed = "both" in types or {"fp16", "fp32"} <= types
     if mixed or types & _REFUSED.get(kind, set()):
-        return next((use, found) for use, found in read.values() if found not in ("open", "fp16"))
+        return next((use, found) for use, found in read.values() if found not in _OPEN | {"fp16"})
     return None
 
 

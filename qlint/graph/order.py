@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from qlint.graph.model import Op, Tensor
 
 
-def data_flow(ops: list[Op]) -> Iterator[Op]:
+def data_flow(ops: list[Op]) -> Iterable[Op]:
     """Each op after those that it reads from: file order where that is so (the usual case), cycles last.
 
     What the bodies of an op read from the graph around them counts as read by the op.
     """
     position = {id(tensor): i for i, op in enumerate(ops) for tensor in op.outputs}
+    return ops if _in_order(ops, position) else _sorted(ops, position)
+
+
+def _in_order(ops: list[Op], position: dict[int, int]) -> bool:
+    find = position.get
+    for i, op in enumerate(ops):
+        for use in op.uses.values():
+            if find(id(use.tensor), -1) > i:
+                return False
+        if op.bodies and any(find(id(tensor), -1) > i for tensor in reads(op)):
+            return False
+    return True
+
+
+def _sorted(ops: list[Op], position: dict[int, int]) -> Iterator[Op]:
     done = bytearray(len(ops))
     missing: dict[int, int] = {}  # how many of its sources an op still waits for
     waiting: dict[int, list[int]] = {}  # the ops that wait for one

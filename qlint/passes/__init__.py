@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qlint.graph import Model
+from qlint.graph.building import building
 
 
 def canonical(raw: Model, input_shapes: dict[str, tuple[int, ...]] | None = None) -> Model:
@@ -12,8 +13,9 @@ def canonical(raw: Model, input_shapes: dict[str, tuple[int, ...]] | None = None
     from qlint.passes.roles import tell_shape_from_data
     from qlint.passes.shapes import propagate
 
-    propagate(raw, input_shapes or {})
-    tell_shape_from_data(raw)
-    model = attach_quantizers(raw)
-    name_composites(model)
+    with building():
+        propagate(raw, input_shapes or {})
+        tell_shape_from_data(raw)
+        model = attach_quantizers(raw)
+        name_composites(model)
     return model

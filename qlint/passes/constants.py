@@ -212,3 +212,4 @@ _FUNCTIONS: dict[str, Callable[[Op, dict[str, Values], Shape], Values | None]] =
     **{kind: _elementwise(function) for kind, function in _ELEMENTS.items()},
     "reduce_prod": _reduce(math.prod), "reduce_sum": _reduce(sum), "reduce_max": _reduce(max), "reduce_min": _reduce(min),
 }  # fmt: skip
+EVALUATED = frozenset(_FUNCTIONS) | {"shape", "size"}

@@ -27,11 +27,13 @@ class Parameters:
         ONNX: without a zero point it is 0; a scale of one element is per tensor; `block_size` > 0 makes `axis` a
         blocked one. MQBench writes the integers that it uses of the type as `quant_min` and `quant_max`.
         """
-        scale, zero_point, x = (None if (use := op.uses.get(role)) is None else use.tensor for role in ("scale", "zero_point", "x"))
-        bounds = _integer(op.attrs.get("quant_min"), None), _integer(op.attrs.get("quant_max"), None)
+        uses, attrs = op.uses, op.attrs
+        scale = uses["scale"].tensor if "scale" in uses else None
+        zero_point = uses["zero_point"].tensor if "zero_point" in uses else None
         return self.build(
-            storage or (zero_point.dtype if zero_point is not None else ""), scale, zero_point, axis=_integer(op.attrs.get("axis"), 1),
-            block_size=_integer(op.attrs.get("block_size"), 0), rank=None if x is None else x.rank, bounds=bounds,
+            storage or (zero_point.dtype if zero_point is not None else ""), scale, zero_point, axis=_integer(attrs.get("axis"), 1),
+            block_size=_integer(attrs.get("block_size"), 0), rank=uses["x"].tensor.rank if "x" in uses else None,
+            bounds=(_integer(attrs.get("quant_min"), None), _integer(attrs.get("quant_max"), None)),
         )  # fmt: skip
 
     def of_port(self, op: Op, role: str, storage: str) -> Quantizer | None:
@@ -147,7 +149,9 @@ def _dequantized(op: Op | None) -> tuple[float, ...] | None:
 
 
 def _numbers_of(tensor: Tensor | None) -> tuple[int, ...]:
-    return tuple(d for d in (tensor.shape or ()) if isinstance(d, int)) if tensor is not None else ()
+    if tensor is None:
+        return ()
+    return tensor.data.shape if tensor.data is not None else tuple(d for d in tensor.shape or () if isinstance(d, int))
 
 
 def _integer(value: object, default: D) -> int | D:

@@ -13,11 +13,11 @@ from typing import TypeGuard
 from qlint.graph import Dim, Model, Op, Shape, Tensor
 from qlint.graph.kinds import QUANTIZER_KINDS
 from qlint.graph.order import data_flow
-from qlint.passes.constants import MAX_ELEMENTS, RANDOM, SAME_VALUES, Reshaped, Values, evaluate, small
+from qlint.passes.constants import EVALUATED, MAX_ELEMENTS, RANDOM, SAME_VALUES, Reshaped, Values, evaluate, small
 from qlint.passes.shape_rules import RULES
 from qlint.readers.data import Literal
 
-MAX_EVALUATED = 2_000_000  # elements that are worked out for one model
+MAX_EVALUATED = 500_000  # elements that are worked out for one model
 MAX_DIM = 1 << 62
 
 
@@ -56,7 +56,7 @@ class _Walk:
             return
         with suppress(ArithmeticError, AttributeError, LookupError, TypeError, ValueError):  # attributes that no specification allows
             self._infer(op)
-            if op.kind not in QUANTIZER_KINDS and not op.bodies and op.outputs[0].data is None:
+            if op.kind in EVALUATED and op.outputs[0].data is None:
                 self._evaluate(op, op.outputs[0])
 
     # -- constants -----------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from qlint.graph import Model
+from qlint.graph.building import building
 
 
 def read(path: str | Path) -> Model:
@@ -19,4 +20,5 @@ def read(path: str | Path) -> Model:
     sniff(path)
     from qlint.readers.onnx import read_onnx
 
-    return read_onnx(path)
+    with building():
+        return read_onnx(path)

@@ -318,12 +318,18 @@ def _type_outputs(op: Op, types: tuple[str | int | None, ...]) -> None:
     """The dtypes of an op's outputs, by its specification: fixed, an input's, or what an attribute says."""
     if not types:
         return
-    by_slot = {use.slot: use.tensor.dtype for use in op.uses.values()}
-    asked = next((DTYPES[n] for name in _TYPE_ATTRIBUTES if isinstance(n := op.attrs.get(name), int) and n in DTYPES), "")
     for number, tensor in enumerate(op.outputs):
         if not tensor.dtype:
             told = types[min(number, len(types) - 1)]
-            tensor.dtype = (by_slot.get(told, "") if isinstance(told, int) else told) or asked or _default_type(op, by_slot)
+            tensor.dtype = (_input_type(op, told) if isinstance(told, int) else told) or _asked_type(op) or _default_type(op)
+
+
+def _input_type(op: Op, slot: int) -> str:
+    return next((use.tensor.dtype for use in op.uses.values() if use.slot == slot), "")
+
+
+def _asked_type(op: Op) -> str:
+    return next((DTYPES[n] for name in _TYPE_ATTRIBUTES if isinstance(n := op.attrs.get(name), int) and n in DTYPES), "")
 
 
 def _complete_types(model: Model) -> None:
@@ -336,16 +342,16 @@ def _complete_types(model: Model) -> None:
         _type_outputs(op, onnx_ops.operator(op.native.rpartition("::")[2], op.domain, op.opset).outputs)
 
 
-def _default_type(op: Op, by_slot: dict[int, str]) -> str:
+def _default_type(op: Op) -> str:
     """What an operator makes when neither an attribute nor an input says it."""
     if op.kind == "quantize":
         return "uint8"  # ONNX and ONNX Runtime: neither a zero point nor `output_dtype`
     if op.kind == "dequantize":
-        return by_slot.get(1, "")
+        return _input_type(op, 1)
     if op.kind == "constant_of_shape":
         value = op.attrs.get("value")
         return value.dtype if isinstance(value, Data) else "float32"
-    return by_slot.get(0, "") if op.kind in _LIKE else "float32" if op.native == "com.microsoft::QGemm" else ""
+    return _input_type(op, 0) if op.kind in _LIKE else "float32" if op.native == "com.microsoft::QGemm" else ""
 
 
 def _constant(op: Op) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import stat
-import zipfile
 from pathlib import Path
 
 from qlint.errors import ReadError
@@ -91,6 +90,8 @@ def sniff(path: Path) -> str:
 
 
 def _zip(path: Path) -> ReadError:
+    import zipfile  # slow to import, and seldom needed
+
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()

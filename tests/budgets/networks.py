@@ -1,0 +1,76 @@
+"""Models whose size is the point, written without the memory that they would take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+
+def residual(path: Path, nodes: int, shared: bool = False) -> Path:
+    """A quantized residual network of about so many nodes: conv, relu, conv, add, each with its quantizers.
+
+    `shared` lets all quantizers use the same constants, as exporters with one scale do; else each has its own.
+    """
+    made, constants, at = [], [numpy_helper.from_array(np.float32(0.02), "s"), numpy_helper.from_array(np.uint8(128), "z")], "x"
+
+    def quantized(x: str, name: str, kind: type = np.uint8) -> str:
+        scale, zero = ("s", "z") if shared and kind is np.uint8 else (f"{name}_s", f"{name}_z")
+        if (scale, zero) != ("s", "z"):
+            constants.extend((numpy_helper.from_array(np.float32(0.02), scale), numpy_helper.from_array(kind(128 if kind is np.uint8 else 0), zero)))
+        made.append(helper.make_node("QuantizeLinear", [x, scale, zero], [f"{name}_q"], f"{name}_q"))
+        made.append(helper.make_node("DequantizeLinear", [f"{name}_q", scale, zero], [f"{name}_d"], f"{name}_d"))
+        return f"{name}_d"
+
+    def conv(x: str, name: str) -> str:
+        constants.extend((
+            numpy_helper.from_array(np.ones((8, 8, 1, 1), np.int8), f"{name}_w"), numpy_helper.from_array(np.full(8, 0.01, np.float32), f"{name}_ws"),
+            numpy_helper.from_array(np.zeros(8, np.int8), f"{name}_wz"), numpy_helper.from_array(np.zeros(8, np.int32), f"{name}_b"),
+            numpy_helper.from_array(np.full(8, 0.0002, np.float32), f"{name}_bs"),
+        ))  # fmt: skip
+        made.append(helper.make_node("DequantizeLinear", [f"{name}_w", f"{name}_ws", f"{name}_wz"], [f"{name}_wd"], f"{name}_wd", axis=0))
+        made.append(helper.make_node("DequantizeLinear", [f"{name}_b", f"{name}_bs"], [f"{name}_bd"], f"{name}_bd", axis=0))
+        made.append(helper.make_node("Conv", [x, f"{name}_wd", f"{name}_bd"], [f"{name}_y"], name))
+        return f"{name}_y"
+
+    at = quantized("x", "input")
+    while len(made) + 14 <= nodes:
+        block = f"block{len(made)}"
+        made.append(helper.make_node("Relu", [conv(at, f"{block}.conv1")], [f"{block}.relu_y"], f"{block}.relu"))
+        branch = quantized(conv(quantized(f"{block}.relu_y", f"{block}.a"), f"{block}.conv2"), f"{block}.b")
+        made.append(helper.make_node("Add", [branch, at], [f"{block}.add_y"], f"{block}.add"))
+        at = quantized(f"{block}.add_y", f"{block}.c")
+    info = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 8, 8, 8]) for name in ("x", at)]
+    model = helper.make_model(helper.make_graph(made, "g", info[:1], info[1:], constants), opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def inline(path: Path, megabytes: int) -> Path:
+    """A product and a softmax behind a float weight of so many megabytes inside the file, which is a hole and takes no disk."""
+    rows = megabytes * (1 << 20) // 4 // 1024
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["m"], "product"), helper.make_node("Softmax", ["m"], ["y"], "softmax")]
+    info = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, rows]), helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 1024])]
+    before = helper.make_graph(nodes, "g", info[:1], info[1:]).SerializeToString()
+    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[rows, 1024]).SerializeToString()
+    size = rows * 1024 * 4
+    raw = _key(9) + _varint(size)
+    graph = _key(5) + _varint(len(tensor) + len(raw) + size) + tensor + raw
+    head = b"\x08\x08" + _key(8) + b"\x02\x10\x11" + _key(7) + _varint(len(before) + len(graph) + size) + before + graph
+    with path.open("wb") as file:
+        file.write(head)
+        file.truncate(len(head) + size)
+    return path
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    return bytes((*out, number))
+
+
+def _key(number: int) -> bytes:
+    return _varint(number << 3 | 2)

@@ -1,0 +1,81 @@
+"""Budgets as ratios, growth, peak memory and imported modules; never as milliseconds."""
+
+import statistics
+import sys
+import time
+from itertools import pairwise
+
+import networks
+import onnx
+import pytest
+from watch import IMPORTS, QLINT, ROOT, watch
+
+from qlint.passes import canonical
+from qlint.readers import read
+
+RESNET = ROOT / "tests/zoo/tiny_results_v1.3/resnet.onnx"
+DETECTOR = ROOT / "tests/zoo/Ultra-Light-Fast-Generic-Face-Detector-1MB/version-RFB-320.onnx"
+HEAVY = {"numpy", "networkx", "pydantic", "torch", "onnx", "onnxruntime", "ml_dtypes"}
+linux = pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"]], ids=" ".join)
+def test_help_imports_nothing_heavy(arguments):
+    found = watch(QLINT, *arguments)
+    assert found.code == 0 and not found.modules & HEAVY
+
+
+@pytest.mark.parametrize("arguments", [["-b", "qnn-htp"], ["-b", "ort-cpu,snpe", "-f", "json"], ["-f", "concise"]], ids=" ".join)
+def test_a_check_imports_no_framework(arguments):
+    """Neither a framework, nor numpy while no weight is looked at, nor networkx while nobody asks for `model.nx`."""
+    found = watch(QLINT, "check", RESNET, *arguments)
+    assert found.code in (0, 1) and not found.modules & (HEAVY - {"pydantic"})
+
+
+def test_reading_imports_nothing_at_all():
+    found = watch("from qlint.readers import read; from qlint.passes import canonical; canonical(read(sys.argv[1]))", RESNET)
+    assert not found.modules & HEAVY
+
+
+@linux
+def test_weights_inside_the_file_are_not_touched(tmp_path):
+    """Half a gigabyte of weights takes the memory of none."""
+    heavy, light = networks.inline(tmp_path / "heavy.onnx", 512), networks.inline(tmp_path / "light.onnx", 1)
+    assert heavy.stat().st_size > 512 << 20
+    assert onnx.shape_inference.infer_shapes(onnx.load(light)).graph.node[0].op_type == "MatMul"  # the file is what it should be
+    found = watch(QLINT, "check", heavy, "-b", "qnn-htp,ort-cpu")
+    assert found.code in (0, 1)
+    assert found.kilobytes < watch(IMPORTS).kilobytes + 60 * 1024
+    assert found.kilobytes < watch(QLINT, "check", light, "-b", "qnn-htp,ort-cpu").kilobytes + 4 * 1024
+
+
+@linux
+def test_a_real_model_takes_no_more_than_the_imports_and_60_megabytes():
+    found = watch(QLINT, "check", DETECTOR, "-b", "qnn-htp,ort-cpu,snpe")
+    assert found.code in (0, 1) and found.kilobytes < watch(IMPORTS).kilobytes + 60 * 1024
+
+
+def spent(path):
+    """Processor seconds of reading, of making canonical, and of judging and linting."""
+    from qlint.judge import judge
+    from qlint.lint import registry
+    from qlint.lint.run import lint
+    from qlint.profile import load
+
+    rules, profile = registry.load().rules, load("qnn-htp")
+    marks = [time.process_time()]
+    raw = read(path)
+    marks.append(time.process_time())
+    model = canonical(raw)
+    marks.append(time.process_time())
+    lint(judge(model, profile), rules, known=rules)
+    marks.append(time.process_time())
+    return [b - a for a, b in pairwise(marks)]
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["own constants", "shared constants"])
+def test_four_times_the_nodes_take_about_four_times_as_long(tmp_path, shared):
+    small, large = networks.residual(tmp_path / "small.onnx", 4_000, shared), networks.residual(tmp_path / "large.onnx", 16_000, shared)
+    spent(small)
+    runs = [(sum(spent(small)), sum(spent(large))) for _ in range(3)]
+    assert statistics.median(large / small for small, large in runs) < 5.5

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from qlint.graph import Model, Op, Tensor
+from qlint.graph.building import building
 from qlint.judge.explain import explain
 from qlint.judge.kernels import Kernels, Ready
 from qlint.judge.pattern import Chain
@@ -28,8 +29,9 @@ def judge(model: Model, profile: Profile, *, fallback: bool = True) -> Verdict:
     """Hold a canonical model against a backend. `fallback=False`: what would leave the backend is rejected."""
     verdict = Verdict(model, profile)
     kernels = Kernels(profile)
-    for graph in _graphs(model):
-        _Judge(graph, kernels, verdict, fallback).run()
+    with building():
+        for graph in _graphs(model):
+            _Judge(graph, kernels, verdict, fallback).run()
     return verdict
 
 

@@ -11,23 +11,23 @@ from qlint.judge.pattern import Chain, Step, chains, parse
 from qlint.judge.ports import Spaces, ports
 from qlint.judge.prepare import Prepared
 from qlint.judge.verdict import Miss
-from qlint.profile.schema import Check, Evidence, Kernel, Ports, Profile
+from qlint.profile.schema import Check, Evidence, Guard, Kernel, Ports, Profile, Space
 
 
 @dataclass(frozen=True, slots=True)
 class Requirements:
     """Ports and guards of a kernel, or of one of its checks."""
 
-    ports: Ports
+    ports: dict[str, tuple[Space, ...]]
     tests: guards.Compiled
     spaces: Spaces
 
     def misses(self, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
         """What is not as wanted: ports first; a guard is silent on a tensor that already misses."""
         missed: set[int] = set()
-        for name, requirement in self.ports.items():
+        for name, alternatives in self.ports.items():
             for port in ports(chain, name, prepared):
-                for miss in self.spaces.misses(requirement, port):
+                for miss in self.spaces.misses(alternatives, port):
                     missed.add(id(miss.tensor))
                     yield miss
         for miss in guards.misses(self.tests, chain, prepared):
@@ -36,6 +36,10 @@ class Requirements:
 
     def hold(self, chain: Chain, prepared: Prepared) -> bool:
         return next(self.misses(chain, prepared), None) is None
+
+
+def _requirements(wanted: Ports, tests: tuple[Guard, ...], spaces: Spaces) -> Requirements:
+    return Requirements({name: spaces.resolve(requirement) for name, requirement in wanted.items()}, guards.compiled(tests), spaces)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +67,8 @@ class Kernels:
                 kernel,
                 order,
                 parse(kernel.match, profile.classes),
-                Requirements(kernel.ports, guards.compiled(kernel.guards), spaces),
-                tuple((c, Requirements(c.ports, guards.compiled(c.guards), spaces)) for c in kernel.checks),
+                _requirements(kernel.ports, kernel.guards, spaces),
+                tuple((c, _requirements(c.ports, c.guards, spaces)) for c in kernel.checks),
             )
             for order, kernel in enumerate(profile.kernels)
         ]

@@ -49,36 +49,54 @@ class Port:
         )
 
 
-def ports(chain: Chain, name: str, prepared: Prepared) -> Iterator[Port]:
+def ports(chain: Chain, name: str, prepared: Prepared) -> tuple[Port, ...]:
     """The ports that a name stands for: `x`, `w`, `y`, `skip`, `x*`, `y*`, `inner.KIND`, `KIND.ROLE`."""
-    if name == "y":
-        yield _output(name, chain.last, 0, prepared)
-    elif name == "y*":
-        for number in range(len(chain.last.outputs)):
-            yield _output(name, chain.last, number, prepared)
-    elif name == "x*":
-        for role in chain.anchor.uses:
-            if _VARIADIC.match(role) or role in ("lhs", "rhs"):
-                yield _input(name, chain.anchor, role, prepared)
-    elif name == "skip":
-        for op, entry in zip(chain.ops[1:], chain.entries[1:], strict=True):
-            for role in ("lhs", "rhs"):
-                if role in op.uses and role != entry and entry in ("lhs", "rhs"):
-                    yield _input(name, op, role, prepared)
-    elif name.startswith("inner."):
-        for op, entry in zip(chain.ops[1:], chain.entries[1:], strict=True):
-            if op.kind == name.removeprefix("inner.") and prepared.of(op.uses[entry]):
-                yield _input(name, op, entry, prepared)
-    elif "." in name:
-        kind, role = name.split(".", 1)
-        for op in chain.ops[1:]:
-            if op.kind == kind:
+    find = _SEVERAL.get(name) or (_of_another if "." in name else None)
+    return (_input(name, chain.anchor, name, prepared),) if find is None else tuple(find(chain, name, prepared))
+
+
+def _results(chain: Chain, name: str, prepared: Prepared) -> Iterator[Port]:
+    for number in range(len(chain.last.outputs) if name == "y*" else 1):
+        yield _output(name, chain.last, number, prepared)
+
+
+def _operands(chain: Chain, name: str, prepared: Prepared) -> Iterator[Port]:
+    for role in chain.anchor.uses:
+        if _VARIADIC.match(role) or role in ("lhs", "rhs"):
+            yield _input(name, chain.anchor, role, prepared)
+
+
+def _skip(chain: Chain, name: str, prepared: Prepared) -> Iterator[Port]:
+    for op, entry in zip(chain.ops[1:], chain.entries[1:], strict=True):
+        for role in ("lhs", "rhs"):
+            if role in op.uses and role != entry and entry in ("lhs", "rhs"):
                 yield _input(name, op, role, prepared)
-    else:
-        yield _input(name, chain.anchor, name, prepared)
+
+
+def _of_another(chain: Chain, name: str, prepared: Prepared) -> Iterator[Port]:
+    """`inner.KIND`: the quantized edge that leads to it; `KIND.ROLE`: an input of an op behind the anchor."""
+    kind, role = name.split(".", 1)
+    for op, entry in zip(chain.ops[1:], chain.entries[1:], strict=True):
+        if kind == "inner" and op.kind == role and prepared.of(op.uses[entry]):
+            yield _input(name, op, entry, prepared)
+        elif op.kind == kind:
+            yield _input(name, op, role, prepared)
+
+
+_SEVERAL: dict[str, Callable[[Chain, str, Prepared], Iterator[Port]]] = {
+    "y": _results, "y*": _results, "x*": _operands, "skip": _skip,
+}  # fmt: skip
 
 
 def _input(name: str, op: Op, role: str, prepared: Prepared) -> Port:
+    key = (name, id(op), role)
+    port: Port | None = prepared.ports.get(key)
+    if port is None:
+        port = prepared.ports[key] = _look_at_input(name, op, role, prepared)
+    return port
+
+
+def _look_at_input(name: str, op: Op, role: str, prepared: Prepared) -> Port:
     use = op.uses.get(role)
     if use is None:
         return Port(name, role, op, None, None, "absent")
@@ -91,6 +109,14 @@ def _input(name: str, op: Op, role: str, prepared: Prepared) -> Port:
 
 
 def _output(name: str, op: Op, number: int, prepared: Prepared) -> Port:
+    key = (name, id(op), number)
+    port: Port | None = prepared.ports.get(key)
+    if port is None:
+        port = prepared.ports[key] = _look_at_output(name, op, number, prepared)
+    return port
+
+
+def _look_at_output(name: str, op: Op, number: int, prepared: Prepared) -> Port:
     tensor = op.outputs[number]
     firsts = [(use, prepared.of(use)[:1]) for use in prepared.uses(tensor)]
     bare = tuple(reader(use) for use, first in firsts if not first)
@@ -111,6 +137,8 @@ class Spaces:
     def __init__(self, profile: Profile) -> None:
         self.named = profile.spaces
         self._cache: dict[Requirement, tuple[Space, ...]] = {}
+        self._asked: dict[int, list[_Wanted]] = {}
+        self._seen: dict[tuple[int, int], tuple[list[Miss], Port]] = {}
 
     def resolve(self, requirement: Requirement, depth: int = 0) -> tuple[Space, ...]:
         if requirement in self._cache:
@@ -126,24 +154,36 @@ class Spaces:
         resolved = self._cache[requirement] = tuple(spaces)
         return resolved
 
-    def misses(self, requirement: Requirement, port: Port) -> list[Miss]:
-        """What keeps the port out of the nearest alternative; empty if one of them accepts it."""
+    def misses(self, spaces: tuple[Space, ...], port: Port) -> list[Miss]:
+        """What keeps the port out of the nearest of some alternatives; empty if one of them accepts it."""
+        key = (id(spaces), id(port))
+        if key not in self._seen:
+            self._seen[key] = (self._nearest(spaces, port), port)  # the port is kept, and with it its id
+        return self._seen[key][0]
+
+    def _nearest(self, spaces: tuple[Space, ...], port: Port) -> list[Miss]:
         best: list[Miss] | None = None
-        for space in self.resolve(requirement):
-            found = list(_misses(space, port))
+        for space in spaces:
+            found = list(_misses(space, port, self._wanted(space)))
             if not found:
                 return []
             if best is None or sum(m.weight for m in found) < sum(m.weight for m in best):
                 best = found
         return best or []
 
+    def _wanted(self, space: Space) -> list[_Wanted]:
+        """The dimensions that a space says something about."""
+        if id(space) not in self._asked:
+            rows = [(dimension, weight, wanted(space), holds, found) for dimension, weight, wanted, holds, found in _DIMENSIONS]
+            self._asked[id(space)] = [row for row in rows if row[2] not in ((), None)]
+        return self._asked[id(space)]
 
-def _misses(space: Space, port: Port) -> Iterator[Miss]:
+def _misses(space: Space, port: Port, parameters: list[_Wanted]) -> Iterator[Miss]:
     def miss(dimension: str, found: Any, wanted: Any, weight: int) -> Miss:
         return Miss(port.name, dimension, found, wanted, weight, port.role, port.op, port.tensor, port.readers)
 
     if port.state == "absent":
-        if space != _ANY and not space.absent:
+        if space is not _ANY and not space.absent:
             yield miss("presence", "absent", "present", MISSING)
         return
     if space.absent:
@@ -153,7 +193,7 @@ def _misses(space: Space, port: Port) -> Iterator[Miss]:
         yield miss("constant", port.constant, space.constant, MISSING)
     if space.dtype and port.tensor is not None and port.tensor.dtype and port.tensor.dtype not in space.dtype:
         yield miss("dtype", port.tensor.dtype, space.dtype, SHAPE)
-    wants = space.quantized if space.quantized is not None else _implies_quantizer(space) or None
+    wants = space.quantized if space.quantized is not None else bool(parameters) or None
     if wants is None:
         return
     if not wants:
@@ -167,14 +207,9 @@ def _misses(space: Space, port: Port) -> Iterator[Miss]:
         yield miss("quantizer", "different quantizers for different readers", _text(space), MISSING)
         return
     assert port.quantizer is not None
-    yield from (miss(*failed) for failed in _parameter_misses(space, port, port.quantizer))
-
-
-def _parameter_misses(space: Space, port: Port, q: Quantizer) -> Iterator[tuple[str, Any, Any, int]]:
-    for dimension, weight, wanted, holds, found in _DIMENSIONS:
-        value = wanted(space)
-        if value not in ((), None) and not holds(value, q, port):
-            yield dimension, found(q, port), value, weight
+    for dimension, weight, value, holds, found in parameters:
+        if not holds(value, port.quantizer, port):
+            yield miss(dimension, found(port.quantizer, port), value, weight)
 
 
 def _axis(q: Quantizer, port: Port) -> str:
@@ -225,6 +260,7 @@ def _values(values: Sequence[float] | None) -> Any:
     return distinct[0] if len(distinct) == 1 else (distinct[0], distinct[-1])
 
 
+_Wanted = tuple[str, int, Any, Callable[[Any, Quantizer, Port], bool], Callable[[Quantizer, Port], Any]]
 _Row = tuple[str, int, Callable[[Space], Any], Callable[[Any, Quantizer, Port], bool], Callable[[Quantizer, Port], Any]]
 _DIMENSIONS: tuple[_Row, ...] = (
     ("storage", SHAPE, lambda s: s.storage, lambda w, q, p: q.storage in w, lambda q, p: q.storage),
@@ -242,11 +278,7 @@ _DIMENSIONS: tuple[_Row, ...] = (
     ("scale", VALUE, lambda s: s.scale, _scale_holds, lambda q, p: _values(q.scale)),
     ("symmetric", VALUE, lambda s: s.symmetric, lambda w, q, p: q.symmetric == w, lambda q, p: q.symmetric),
 )
-_ANY = Space()
-
-
-def _implies_quantizer(space: Space) -> bool:
-    return any(wanted(space) not in ((), None) for _, _, wanted, _, _ in _DIMENSIONS)
+_ANY = BUILTIN_SPACES["any"]
 
 
 def _text(space: Space) -> str:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 from qlint.graph import INTEGER_RANGES, Model, Op, Quantizer, Tensor, Use
 from qlint.judge.pattern import kinds_of
@@ -24,6 +25,9 @@ class Prepared:
         self.sequences: dict[int, tuple[Quantizer, ...]] = {}
         self.steps: dict[int, tuple[Prepare, ...]] = {}
         self.forward: set[int] = set()  # uses whose pair was inserted behind data movement, by id
+        self.ports: dict[tuple[str, int, object], Any] = {}  # what kernels have looked at, see ports.py
+        self._traces: dict[int, tuple[Prepare, ...]] = {}
+        self._uses: dict[int, list[Use]] = {}
         self.broken: list[tuple[Prepare, Op | None]] = []  # steps that leave an invalid model behind, and where
 
     def of(self, use: Use) -> tuple[Quantizer, ...]:
@@ -36,7 +40,10 @@ class Prepared:
     def uses(self, tensor: Tensor) -> list[Use]:
         """Who reads a tensor when the backend selects kernels: what is computed from constants or static shapes,
         or only asks for the shape that a Reshape keeps, is gone by then."""
-        return [use for use in tensor.uses if use.op is None or not _gone(use.op)]
+        known = self._uses.get(id(tensor))
+        if known is None:
+            known = self._uses[id(tensor)] = [use for use in tensor.uses if use.op is None or not _gone(use.op)]
+        return known
 
     def rewritten(self, use: Use) -> bool:
         """Whether a step changed the container of the quantizer in front of a use."""
@@ -56,13 +63,13 @@ class Prepared:
 
     def trace(self, tensor: Tensor | None) -> tuple[Prepare, ...]:
         """The steps that touched any use of a tensor, each once."""
-        if tensor is None:
+        if tensor is None or not self.steps:
             return ()
-        found: dict[str, Prepare] = {}
-        for use in tensor.uses:
-            for step in self.steps.get(id(use), ()):
-                found.setdefault(step.id, step)
-        return tuple(found.values())
+        known = self._traces.get(id(tensor))
+        if known is None:
+            found = {step.id: step for use in tensor.uses for step in self.steps.get(id(use), ())}
+            known = self._traces[id(tensor)] = tuple(found.values())
+        return known
 
 
 def prepare(model: Model, profile: Profile) -> Prepared:

@@ -46,7 +46,7 @@ def read(corpus: str, backend: str, target: str) -> dict[str, Row]:
     for text in file.read_text(encoding="utf-8").splitlines():
         if text.startswith("#"):
             continue
-        ident, sha, outcome, placements, reason = ([*text.split("\t"), ""])[:5]
+        ident, sha, outcome, placements, reason = ([*text.split("\t"), "", ""])[:5]
         rows[ident] = Row(ident, sha, _OUTCOME[outcome], placements, reason)
     return rows
 

@@ -10,10 +10,11 @@ from .mutated import mutated
 from .probe import Probe
 from .single import single
 from .tools import tools
+from .zoo import zoo
 
 __all__ = ["Probe", "corpora", "probes"]
 
-_CORPORA: dict[str, Callable[[int], Iterator[Probe]]] = {"single": single, "defect": defect, "random": combined, "mutated": mutated, "tools": tools}
+_CORPORA: dict[str, Callable[[int], Iterator[Probe]]] = {"single": single, "defect": defect, "random": combined, "mutated": mutated, "tools": tools, "zoo": zoo}
 
 
 SEEDED = ("random", "mutated")  # another seed makes other models of the same kind

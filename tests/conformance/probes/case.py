@@ -85,6 +85,8 @@ class Case:
             seen[slot.role] = seen.get(slot.role, 0) + 1
             names.append(_fill(net, slot, f"{slot.role}{seen[slot.role]}" if seen[slot.role] > 1 else slot.role))
         out = net.op(self.kind, *names, name="op", span=self.span, outputs=self.outputs, domain=self.domain, **self.attrs)
+        if self.kind == "TopK":  # indices cannot be quantized
+            del net.ranges[net.nodes[-1].outputs[1]]
         net.output(*net.nodes[-1].outputs)
         if self.shape:
             net.shapes[out] = self.shape

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import onnx
+
 from .builder import MICROSOFT
+from .net import Shape
 from .quant import Quant, Series
 from .subject import Skip, Subject
 
@@ -72,14 +75,19 @@ def neighbour(s: Subject, source: str, tensor: str) -> object:
 
 def per_channel(s: Subject, tensor: str) -> None:
     quant = s.quant(tensor)
-    channels = {"Conv": 6, "ConvTranspose": 6, "Gemm": 6, "MatMul": 6}.get(s.node.kind, 4) if tensor in s.ys else 4
-    shape = s.net.inputs.get(tensor) or s.net.shapes.get(tensor)
-    if shape and len(shape) > 1 and isinstance(shape[1], int):
-        channels = shape[1]
+    shape = s.net.inputs.get(tensor) or s.net.shapes.get(tensor) or inferred(s, tensor)
+    channels = shape[1] if shape and len(shape) > 1 and isinstance(shape[1], int) else 4
     if not isinstance(quant.scale, float) or not isinstance(quant.zero, int):
         raise Skip
     scales = tuple(quant.scale * (1 + i / 10) for i in range(channels))
     s.put(tensor, quant.but(scale=scales, zero=(quant.zero,) * channels, shape=(channels,), axis=1))
+
+
+def inferred(s: Subject, tensor: str) -> Shape:
+    """What shape inference says of a tensor."""
+    graph = onnx.shape_inference.infer_shapes(onnx.load_from_string(s.render())).graph
+    value = next((v for v in graph.value_info if v.name == tensor), None)
+    return tuple(d.dim_value for d in value.type.tensor_type.shape.dim) if value is not None else None
 
 
 def twice(s: Subject, tensor: str, factor: float) -> None:

@@ -8,6 +8,7 @@ from . import movers, operators
 from .factors import FACTORS
 from .probe import Probe
 from .subject import Skip, Subject
+from .weight_factors import WEIGHT_FACTORS
 
 
 def single(seed: int = 0) -> Iterator[Probe]:
@@ -19,7 +20,7 @@ def one_factor() -> Iterator[Probe]:
     for case in (*operators.TABLE, *movers.TABLE):
         clean = f"single/{case.key}/clean"
         yield Probe(clean, Subject(case.net()).render(), None, {"op": case.key})
-        for factor in FACTORS:
+        for factor in (*FACTORS, *WEIGHT_FACTORS):
             if factor.core and not case.core:
                 continue
             subject = Subject(case.net())

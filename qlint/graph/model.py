@@ -48,6 +48,7 @@ class Tensor:
     producer: Op | None = None
     uses: list[Use] = field(default_factory=list)  # consumers, graph outputs and dead readers
     is_input: bool = False
+    overridable: bool = False  # a constant that is an input's default: callers may replace it, so runtimes do not count on it
 
     @property
     def constant(self) -> bool:
@@ -108,7 +109,7 @@ class Op:
 
     `attrs` are in ONNX's convention (strides, pads, dilations, group, axis, perm ...) with the
     defaults of the specification filled in; `unknown_attrs` names those that the specification
-    does not know. `uses` maps the field's role names (x, w, b, lhs, rhs, x0, x1 ...) to the inputs.
+    does not know, or knows as another type. `uses` maps the field's role names (x, w, b, lhs, rhs, x0, x1 ...) to the inputs.
     """
 
     index: int

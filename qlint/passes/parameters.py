@@ -20,6 +20,7 @@ class Parameters:
 
     def __init__(self) -> None:
         self._built: dict[Key, Quantizer] = {}
+        self._numbers: dict[int, Sequence[float] | None] = {}
 
     def of_node(self, op: Op, storage: str) -> Quantizer:
         """What a QuantizeLinear or DequantizeLinear node describes; `storage` is the type of its integers.
@@ -54,7 +55,13 @@ class Parameters:
         x, w = (None if (use := op.uses.get(f"{role}_scale")) is None else use.tensor for role in ("x", "w"))
         if storage != "int32" or x is None or w is None:
             return None
-        left, right = numbers(x), numbers(w)
+        key = ("bias", id(x), id(w))
+        if key not in self._built:
+            self._built[key] = self._accumulator(x, w)
+        return self._built[key]
+
+    def _accumulator(self, x: Tensor, w: Tensor) -> Quantizer:
+        left, right = self.numbers(x), self.numbers(w)
         scale = None if left is None or right is None or len(left) != 1 else tuple(left[0] * s for s in right)
         per_channel = w.shape is not None and math.prod(d for d in w.shape if isinstance(d, int)) != 1
         low, high = INTEGER_RANGES["int32"]
@@ -70,7 +77,7 @@ class Parameters:
             return None
         middle = (1 << bits - 1,) if "zero_points" not in op.uses else None
         return Quantizer(
-            f"uint{bits}", numbers(scales.tensor), middle, granularity="block", axis=0, block_size=_integer(op.attrs.get("block_size"), 0),
+            f"uint{bits}", self.numbers(scales.tensor), middle, granularity="block", axis=0, block_size=_integer(op.attrs.get("block_size"), 0),
             qmin=0, qmax=(1 << bits) - 1, origin="qoperator",
         )  # fmt: skip
 
@@ -84,31 +91,41 @@ class Parameters:
         key = (storage, id(scale), id(zero_point), axis, block_size, bounds, origin)
         found = self._built.get(key)
         if found is None:
-            found = self._built[key] = _build(storage, scale, zero_point, axis, block_size, bounds, origin)
+            found = self._built[key] = self._build(storage, scale, zero_point, axis, block_size, bounds, origin)
         return found
 
+    def numbers(self, tensor: Tensor | None) -> Sequence[float] | None:
+        """The elements of a scale or a zero point, those of a scale that is stored quantized itself included.
 
-def _build(
-    storage: str, scale: Tensor | None, zero_point: Tensor | None, axis: int, block_size: int, bounds: tuple[int | None, int | None], origin: Any
-) -> Quantizer:
-    shape = _numbers_of(scale)
-    granularity = "block" if block_size else "tensor" if math.prod(shape) == 1 else "channel"
-    low, high = grid_range(storage)
-    return Quantizer(
-        storage=storage,
-        scale=numbers(scale),
-        zero_point=(0,) if zero_point is None else numbers(zero_point),
-        scale_shape=shape,
-        zero_point_shape=None if zero_point is None else _numbers_of(zero_point),
-        granularity=granularity,  # type: ignore[arg-type]
-        axis=None if granularity == "tensor" else axis,
-        block_size=block_size,
-        qmin=low if bounds[0] is None else max(low, bounds[0]),
-        qmax=high if bounds[1] is None else min(high, bounds[1]),
-        grid="float" if storage in FLOAT_GRIDS else "affine",
-        dynamic=scale is not None and scale.data is None and scale.producer is not None and scale.producer.role != "constant" and numbers(scale) is None,
-        origin=origin,
-    )
+        One that a caller may replace is none: ONNX Runtime runs such a conv in float (measured with 1.32).
+        """
+        if tensor is None:
+            return None
+        if id(tensor) not in self._numbers:
+            self._numbers[id(tensor)] = None if tensor.overridable else _elements(tensor)
+        return self._numbers[id(tensor)]
+
+    def _build(
+        self, storage: str, scale: Tensor | None, zero_point: Tensor | None, axis: int, block_size: int, bounds: tuple[int | None, int | None], origin: Any
+    ) -> Quantizer:
+        shape = _numbers_of(scale)
+        granularity = "block" if block_size else "tensor" if math.prod(shape) == 1 else "channel"
+        low, high = grid_range(storage)
+        return Quantizer(
+            storage=storage,
+            scale=self.numbers(scale),
+            zero_point=(0,) if zero_point is None else self.numbers(zero_point),
+            scale_shape=shape,
+            zero_point_shape=None if zero_point is None else _numbers_of(zero_point),
+            granularity=granularity,  # type: ignore[arg-type]
+            axis=None if granularity == "tensor" else axis,
+            block_size=block_size,
+            qmin=low if bounds[0] is None else max(low, bounds[0]),
+            qmax=high if bounds[1] is None else min(high, bounds[1]),
+            grid="float" if storage in FLOAT_GRIDS else "affine",
+            dynamic=scale is not None and scale.data is None and scale.producer is not None and scale.producer.role != "constant" and self.numbers(scale) is None,
+            origin=origin,
+        )
 
 
 def grid_range(storage: str) -> tuple[float, float]:
@@ -118,10 +135,7 @@ def grid_range(storage: str) -> tuple[float, float]:
     return INTEGER_RANGES.get(storage, (0, 0))
 
 
-def numbers(tensor: Tensor | None) -> Sequence[float] | None:
-    """The elements of a scale or a zero point, those of a scale that is stored quantized itself included."""
-    if tensor is None:
-        return None
+def _elements(tensor: Tensor) -> Sequence[float] | None:
     if tensor.data is None:
         return _dequantized(tensor.producer)
     length = math.prod(tensor.data.shape)

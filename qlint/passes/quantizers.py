@@ -68,7 +68,7 @@ class _Attacher:
 
     def _fresh(self, tensor: Tensor) -> _State:
         """A canonical twin of a raw tensor."""
-        root = Tensor(tensor.name, tensor.dtype, tensor.shape, tensor.data, is_input=tensor.is_input)
+        root = Tensor(tensor.name, tensor.dtype, tensor.shape, tensor.data, is_input=tensor.is_input, overridable=tensor.overridable)
         if root.name:
             self.tensors[root.name] = root
         state = self.states[id(tensor)] = _State(root)

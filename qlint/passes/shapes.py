@@ -14,7 +14,7 @@ from qlint.graph import Dim, Model, Op, Shape, Tensor
 from qlint.graph.kinds import QUANTIZER_KINDS
 from qlint.graph.order import data_flow
 from qlint.passes.constants import EVALUATED, MAX_ELEMENTS, RANDOM, SAME_VALUES, Reshaped, Values, evaluate, small
-from qlint.passes.shape_rules import RULES
+from qlint.passes.shape_rules import MAX_RANK, RULES
 from qlint.readers.data import Literal
 
 MAX_EVALUATED = 500_000  # elements that are worked out for one model
@@ -35,7 +35,7 @@ def propagate(model: Model, given: dict[str, tuple[int, ...]] | None = None) -> 
 class _Walk:
     def __init__(self, overridden: bool) -> None:
         self.overridden = overridden  # the file's own shapes may no longer hold
-        self.symbolic: dict[int, Values] = {}  # elements of small integer tensors that are not all numbers
+        self.elements: dict[int, Values | None] = {}  # of small tensors: numbers, or symbols and unknowns of a shape
         self.fixed: set[int] = set()  # tensors that no input of the model reaches, quantized weights among them
         self.evaluated = 0
 
@@ -84,30 +84,35 @@ class _Walk:
         first = op.uses["x"].tensor if "x" in op.uses else None
         if op.kind in SAME_VALUES and first is not None and first.data is not None:
             if math.prod(first.data.shape) == math.prod(shape):
-                out.data = first.data if first.data.shape == shape else Reshaped(first.data, shape)
+                base = first.data.base if isinstance(first.data, Reshaped) else first.data
+                out.data = base if base.shape == shape else Reshaped(base, shape)
             return
         if math.prod(shape) > MAX_ELEMENTS or self.evaluated > MAX_EVALUATED:
             return
         inputs = {role: self._known(use.tensor) for role, use in op.uses.items()}
+        self.evaluated += math.prod(shape) + sum(len(values) for values in inputs.values() if values is not None)
         if all(values is not None for values in inputs.values()):
             self._keep(op, out, evaluate(op, {role: values for role, values in inputs.items() if values is not None}, shape))
 
     def _keep(self, op: Op, out: Tensor, values: Values | None) -> None:
         if values is None:
             return
-        self.evaluated += len(values)
         if any(v is None or isinstance(v, str) for v in values) and out.dtype != "string":
-            self.symbolic[id(out)] = values
+            self.elements[id(out)] = values
         elif _numbers(out.shape) and math.prod(out.shape) == len(values):
             out.data = Literal(out.dtype, out.shape, tuple(values))
+            self.elements[id(out)] = values
             op.role = "shape" if op.kind in ("shape", "size") else "constant"
 
     def _known(self, tensor: Tensor) -> Values | None:
-        return self.symbolic.get(id(tensor)) or small(tensor)
+        if id(tensor) not in self.elements:
+            self.elements[id(tensor)] = small(tensor)
+        return self.elements[id(tensor)]
 
     def values(self, op: Op, role: str) -> Values | None:
-        """The elements of a small input, if they can be told; of what is not a number, its symbol or None."""
-        return self._known(op.uses[role].tensor) if role in op.uses else None
+        """The elements of an input that says how something is shaped, if they can be told: numbers, symbols or None."""
+        values = self._known(op.uses[role].tensor) if role in op.uses else None
+        return None if values is None or len(values) > 2 * MAX_RANK else values
 
     # -- shapes --------------------------------------------------------------------------------
 
@@ -115,7 +120,7 @@ class _Walk:
         rule = RULES.get(op.kind)
         shapes = rule(op, self.values) if rule is not None else ()
         for tensor, shape in zip(op.outputs, shapes, strict=False):
-            if shape is None:
+            if shape is None or len(shape) > MAX_RANK:
                 continue
             shape = tuple(d if not isinstance(d, int) or 0 <= d < MAX_DIM else None for d in shape)
             tensor.shape = shape if tensor.shape is None or self.overridden else _tighten(tensor.shape, shape)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import mmap
 from dataclasses import dataclass, field, replace
-from itertools import count, zip_longest
+from itertools import zip_longest
 from pathlib import Path
 
 from qlint.errors import ReadError
@@ -83,8 +83,8 @@ class _Scope:
         tensor = self.tensors.get(name)
         if tensor is None:
             full = self.prefix + name
-            if full in self.model.tensors:
-                full = next(f"{full}#{i}" for i in count(2) if f"{full}#{i}" not in self.model.tensors)
+            while full in self.model.tensors:
+                full = f"{full}#{len(self.model.tensors)}"
             tensor = self.tensors[name] = self.model.tensors[full] = Tensor(full)
         return tensor
 
@@ -172,9 +172,10 @@ class _Reader:
             if tensor.data is None:
                 tensor.is_input = True
                 model.inputs.append(tensor)
-            else:
+            elif overridable:
+                tensor.overridable = True
                 defaults += 1
-        if defaults and overridable:
+        if defaults:
             self.notes.append(f"{defaults} initializers are graph inputs too: callers may replace them, so runtimes do not take them for constants")
         for one in infos:
             self._typed(one, scope)
@@ -318,10 +319,13 @@ def _type_outputs(op: Op, types: tuple[str | int | None, ...]) -> None:
     """The dtypes of an op's outputs, by its specification: fixed, an input's, or what an attribute says."""
     if not types:
         return
+    dtype, last = "", None
     for number, tensor in enumerate(op.outputs):
         if not tensor.dtype:
             told = types[min(number, len(types) - 1)]
-            tensor.dtype = (_input_type(op, told) if isinstance(told, int) else told) or _asked_type(op) or _default_type(op)
+            if told != last or not number:
+                dtype = (_input_type(op, told) if isinstance(told, int) else told) or _asked_type(op) or _default_type(op)
+            tensor.dtype, last = dtype, told
 
 
 def _input_type(op: Op, slot: int) -> str:

@@ -133,10 +133,10 @@ def roles(native: str, kind: str, inputs: tuple[str, ...], count: int) -> tuple[
         names = _BINARY if kind in ("max", "min") and count == 2 else [f"x{i}" for i in range(count)]
     if not names:
         names = ["x", *(snake(name.lstrip("*")) for name in inputs[1:])]
-    found: list[str] = []
+    found: dict[str, None] = {}
     for slot in range(count):
         name = names[slot] if slot < len(names) else f"x{slot}"
-        found.append(name if name not in found else f"{name}_{slot}")
+        found[name if name not in found else f"{name}_{slot}"] = None
     return tuple(found)
 
 

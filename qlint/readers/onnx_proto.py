@@ -26,6 +26,7 @@ ATTRIBUTE_TYPES = dict(
         "float int string tensor graph floats ints strings tensors graphs sparse_tensor sparse_tensors type_proto type_protos".split(), 1
     )
 )
+MAX_RANK = 64
 # A writer may leave out what is zero: the value of an attribute that has a type and no value.
 _EMPTY: dict[str, Any] = {"float": 0.0, "int": 0, "string": ""}
 
@@ -104,7 +105,9 @@ def _tensor_type(buffer: Buffer, start: int, end: int) -> tuple[str, Shape | Non
         if found == _ELEM_TYPE:
             dtype = DTYPES.get(a, "")
         elif found == _SHAPE:
-            shape = tuple(_dim(buffer, c, d) for kind, c, d in fields(buffer, a, b) if kind == _DIM)
+            shape = tuple(islice((_dim(buffer, c, d) for kind, c, d in fields(buffer, a, b) if kind == _DIM), MAX_RANK + 1))
+            if len(shape) > MAX_RANK:
+                raise Damaged(f"is damaged: a tensor type at offset {start} has more than {MAX_RANK} dimensions")
     return dtype, shape
 
 
@@ -154,17 +157,22 @@ def tensor(file: File, span: Span) -> tuple[str, Data]:
             elsewhere[entry] = value
         elif found == _LOCATION:
             location = a
-    kind, shape, where = DTYPES.get(dtype, f"type {dtype}"), tuple(dims), f"the constant {name!r}"
-    if any(d < 0 for d in shape):
-        raise Damaged(f"is damaged: {where} has the shape {list(shape)}")
+    kind, shape, where = DTYPES.get(dtype, f"type {dtype}"), _checked(dims, name), f"the constant {name!r}"
     if location == 1:
         return name, _external(file, kind, shape, elsewhere, where)
     if typed or kind == "string":  # the values of strings are never raw
         return name, Typed(kind, shape, file, tuple(typed), where)
     start, end = raw or (0, 0)
-    if end - start < size_of(kind, shape):
-        raise Damaged(f"is damaged: {where} of shape {list(shape)} and type {kind} needs {size_of(kind, shape)} bytes and has {end - start}")
+    needed = size_of(kind, shape)
+    if end - start < needed:
+        raise Damaged(f"is damaged: {where} of shape {list(shape)} and type {kind} needs {needed} bytes and has {end - start}")
     return name, Stored(kind, shape, file, start, end, where)
+
+
+def _checked(dims: list[int], name: str) -> tuple[int, ...]:
+    if len(dims) > MAX_RANK or (dims and min(dims) < 0):
+        raise Damaged(f"is damaged: the constant {name!r} has the shape {dims[:8]}{' ...' if len(dims) > 8 else ''}")
+    return tuple(dims)
 
 
 def _external(file: File, dtype: str, shape: tuple[int, ...], entry: dict[str, str], where: str) -> Data:
@@ -189,10 +197,10 @@ def sparse(file: File, span: Span) -> tuple[str, Data]:
             dims.append(signed(a))
         elif found == _SPARSE_DIMS:
             dims += map(signed, varints(file.buffer, a, b))
-    if values is None or indices is None or any(d < 0 for d in dims):
-        raise Damaged(f"is damaged: a sparse constant of shape {dims} lacks values, indices or a valid shape")
+    if values is None or indices is None:
+        raise Damaged("is damaged: a sparse constant lacks values or indices")
     name, stored = values
-    return name, Sparse(stored.dtype, tuple(dims), stored, indices, repr(name))
+    return name, Sparse(stored.dtype, _checked(dims, name), stored, indices, repr(name))
 
 
 @dataclass(slots=True, eq=False)

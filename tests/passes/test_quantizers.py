@@ -190,6 +190,16 @@ def test_scales_that_the_file_does_not_hold(tmp_path):
     assert (computed.scale, computed.dynamic) == (None, True)
 
 
+def test_scales_that_callers_may_replace(tmp_path):
+    """From IR 4 on an initializer that is a graph input too is only a default; a weight of that kind is still the weight."""
+    net = Net()
+    w = net.add("DequantizeLinear", net.const(np.ones((6, 4, 1, 1)), I8, "weight"), net.const(0.5, name="scale"), net.const(0, I8))
+    model = net.canonical(tmp_path, net.add("Conv", net.quant("x"), w), inputs={"x": (1, 4, 6, 6), "scale": ()})
+    use = op(model, "conv").uses["w"]
+    assert (only(use).scale, only(use).dynamic, only(use).granularity) == (None, False, "tensor")
+    assert use.tensor.constant and [t.name for t in model.inputs] == ["x"]
+
+
 def test_integers_of_mqbench_and_of_qcdq(tmp_path):
     """`quant_min`/`quant_max` attributes, and an integer Clip between the two nodes: a 4-bit grid in an int8 container."""
     net = Net(17)

@@ -289,10 +289,56 @@ def quantizer_ladder(length=10_000):
     return helper.make_model(graph).SerializeToString()
 
 
+def a_million_dimensions():
+    tensor = TensorProto(name="w", data_type=FLOAT, dims=[2**62] * 1_000_000)
+    return one_node_graph(helper.make_node("Identity", ["w"], ["y"]), [tensor])
+
+
+def a_type_of_a_million_dimensions():
+    return one_node_graph(helper.make_node("Identity", ["x"], ["y"]), inputs=[helper.make_tensor_value_info("x", FLOAT, [2**40] * 200_000)])
+
+
+def shapes_of_thousands_of_dimensions():
+    nodes = [helper.make_node("Reshape", ["x", "to"], [f"y{i}"]) for i in range(20_000)]
+    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", FLOAT, [2])], [helper.make_tensor_value_info("y0", FLOAT, None)], [helper.make_tensor("to", 7, [4096], [2**60] * 4096)])
+    return helper.make_model(graph).SerializeToString()
+
+
+def a_constant_in_many_shapes(length=20_000):
+    nodes = [helper.make_node("Reshape", [f"t{i}", "to" if i % 2 else "one"], [f"t{i + 1}"]) for i in range(length)]
+    nodes += [helper.make_node("QuantizeLinear", ["x", f"t{length}"], ["q"]), helper.make_node("DequantizeLinear", ["q", f"t{length}"], ["y"])]
+    constants = [numpy_helper.from_array(np.float32(1), "t0"), helper.make_tensor("to", 7, [2], [1, 1]), helper.make_tensor("one", 7, [1], [1])]
+    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", FLOAT, [2])], [helper.make_tensor_value_info("y", FLOAT, None)], constants)
+    return helper.make_model(graph).SerializeToString()
+
+
+def one_scale_on_every_axis(count=20_000):
+    nodes = [helper.make_node("QuantizeLinear", ["x", "s"], [f"q{i}"], axis=i) for i in range(count)]
+    nodes += [helper.make_node("QLinearConv", ["q0", "one", "z", "w", "s", "z", "one", "z", "b"], [f"c{i}"]) for i in range(count // 4)]
+    constants = [numpy_helper.from_array(np.ones(4096, np.float32), "s"), numpy_helper.from_array(np.float32(1), "one"), numpy_helper.from_array(np.uint8(0), "z"),
+                 numpy_helper.from_array(np.ones((4096, 1, 1), np.uint8), "w"), numpy_helper.from_array(np.ones(4096, np.int32), "b")]  # fmt: skip
+    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", FLOAT, [2])], [helper.make_tensor_value_info("q0", 2, None)], constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]).SerializeToString()
+
+
+def a_node_of_many_inputs_and_outputs(count=100_000):
+    node = helper.make_node("Split", [f"i{i}" for i in range(count)], [f"o{i}" for i in range(count)])
+    return one_node_graph(node)
+
+
+def calls_of_one_name(count=20_000):
+    function = helper.make_function("l", "f", ["a"], ["b"], [helper.make_node("Relu", ["a"], ["t"]), helper.make_node("Neg", ["t"], ["b"])], [helper.make_opsetid("", 17)])
+    nodes = [helper.make_node("f", ["x"], [f"y{i}"], "same", domain="l") for i in range(count)]
+    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", FLOAT, [2])], [helper.make_tensor_value_info("y0", FLOAT, None)])
+    return helper.make_model(graph, functions=[function], opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("l", 1)]).SerializeToString()
+
+
 BOMBS = {  # the file, and a word of the sentence that refuses it; '' where it is only strange
     doubling_functions: "stand for more than", self_calling: "calls itself", self_calling_in_a_body: "calls itself", long_chain_of_functions: "nested more than",
     deep_bodies: "nested more than", huge_dims: "needs", huge_typed: "needs 4096 values", huge_sparse: "", huge_results: "", folding_without_end: "", cycle: "", self_reading: "",
     quantizer_cycle: "", backwards: "", empty_messages: "", nodes_of_nothing: "no operator", many_readers: "", quantizer_ladder: "",
+    a_million_dimensions: "has the shape", a_type_of_a_million_dimensions: "dimensions", shapes_of_thousands_of_dimensions: "", a_constant_in_many_shapes: "",
+    one_scale_on_every_axis: "", a_node_of_many_inputs_and_outputs: "", calls_of_one_name: "",
 }  # fmt: skip
 _MEASURE = """
 import resource, sys

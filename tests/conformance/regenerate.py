@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import sys
+from itertools import product
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -63,10 +64,11 @@ def main() -> None:
     parser.add_argument("--fresh", type=int, default=0, metavar="SEED", help="the seeded corpora, of another seed")
     parser.add_argument("--force", action="store_true", help="ask again even if the probe did not change")
     options = parser.parse_args()
-    for name in options.backend or BACKENDS:
+    seeds = [options.fresh] if options.fresh or options.corpus else [0, probes.FRESH]
+    for seed, name in product(seeds, options.backend or BACKENDS):
         backend, target = name.split("@")
-        for corpus in options.corpus or probes.corpora(seeded=options.fresh > 0):
-            total, asked = regenerate(corpus, backend, target, options.fresh, options.force)
+        for corpus in options.corpus or probes.corpora(seeded=seed > 0):
+            total, asked = regenerate(corpus, backend, target, seed, options.force)
             print(f"{name} {corpus}: {total} probes, {asked} asked", flush=True)
 
 

@@ -172,12 +172,15 @@ def main() -> None:
     chosen = [tuple(b.split("@")) for b in options.backend] if options.backend else backends()
     print(HEADER)
     print("|" + "---|" * (HEADER.count("|") - 1))
-    for name, corpus, result in rows(options.corpus or probes.corpora(seeded=options.seed > 0), chosen, options.seed):  # type: ignore[arg-type]
-        print(line(name, corpus, result), flush=True)
-        if result.stale:
-            print(f"    {result.stale} probes without an answer to them: run `make oracles`")
-        for wrong in result.wrong[: options.wrong]:
-            print("   ", wrong)
+    seeds = [options.seed] if options.seed or options.corpus else [0, probes.FRESH]
+    for seed in seeds:
+        corpora = options.corpus or probes.corpora(seeded=seed > 0)
+        for name, corpus, result in rows(corpora, chosen, seed):  # type: ignore[arg-type]
+            print(line(name, f"{corpus}, seed {seed}" if seed else corpus, result), flush=True)
+            if result.stale:
+                print(f"    {result.stale} probes without an answer to them: run `make oracles`")
+            for wrong in result.wrong[: options.wrong]:
+                print("   ", wrong)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def ways_to_miss(kind, role, name, requirement, spaces):
             looks += [("one", q, 1 + number % 2) for number, q in enumerate(QUANTIZERS)]
             for state, q, writers in looks:
                 port = judged.Port(name, role, op, None if state == "absent" else tensor, q, state, (), None, writers)
-                for miss in spaces.misses(requirement, port):
+                for miss in spaces.misses(spaces.resolve(requirement), port):
                     where = miss.role or miss.port
                     yield Mismatch("k", op, op, where, miss.tensor, miss.dimension, miss.found, miss.wanted, "float", chain=(op,))
 

@@ -14,7 +14,8 @@ from qlint.graph import Dim, Model, Op, Shape, Tensor
 from qlint.graph.kinds import QUANTIZER_KINDS
 from qlint.graph.order import data_flow
 from qlint.passes.constants import EVALUATED, MAX_ELEMENTS, RANDOM, SAME_VALUES, Reshaped, Values, evaluate, small
-from qlint.passes.shape_rules import MAX_RANK, RULES
+from qlint.passes.dims import MAX_RANK
+from qlint.passes.shape_rules import RULES
 from qlint.readers.data import Literal
 
 MAX_EVALUATED = 500_000  # elements that are worked out for one model

@@ -65,6 +65,7 @@ class _Scope:
     outer: _Scope | None = None
     depth: int = 0
     prefix: str = ""  # of the names in a function
+    source: str = ""  # where the function call came from
     arguments: dict[str, tuple[proto.Attribute, _Scope]] = field(default_factory=dict)  # attributes of the function call, and where they stand
     tensors: dict[str, Tensor | None] = field(default_factory=dict)  # None: an input that the function call leaves out
     bodies: list[tuple[Op, str, Span, _Scope]] = field(default_factory=list)  # to be filled when the graph is complete
@@ -191,7 +192,7 @@ class _Reader:
         model.ops = model.nodes
         for op, label, body, inside in scope.bodies:
             inner = op.bodies[label] = Model(name=f"{op.label}/{label}", format="onnx", opsets=inside.opsets, notes=self.notes)
-            self._graph(body, _Scope(inner, inside.opsets, inside, inside.depth + 1, inside.prefix, inside.arguments))
+            self._graph(body, _Scope(inner, inside.opsets, inside, inside.depth + 1, inside.prefix, inside.source, inside.arguments))
 
     def _typed(self, span: Span, scope: _Scope) -> Tensor:
         """The tensor of a ValueInfoProto of this graph."""
@@ -222,7 +223,7 @@ class _Reader:
         known = onnx_ops.operator(node.op_type, domain, opset)
         op = Op(
             len(model.nodes), scope.prefix + node.name if node.name else "", known.kind, known.native, domain=domain, opset=opset,
-            since=known.since, source=node.source,
+            since=known.since, source=node.source or scope.source,
         )  # fmt: skip
         model.nodes.append(op)
         for slot, (role, name) in enumerate(zip(onnx_ops.roles(known.native, known.kind, known.inputs, len(node.inputs)), node.inputs, strict=True)):
@@ -280,7 +281,7 @@ class _Reader:
                 raise ReadError(f"has function calls that stand for more than {MAX_UNROLLED} nodes", hint="it is no sensible model")
         inner = _Scope(
             scope.model, {**scope.opsets, **function.opsets}, None, scope.depth + 1,
-            f"{scope.prefix}{call.name or next(filter(None, call.outputs), call.op_type)}/", bodies=scope.bodies,
+            f"{scope.prefix}{call.name or next(filter(None, call.outputs), call.op_type)}/", call.source or scope.source, bodies=scope.bodies,
         )  # fmt: skip
         for span in (*function.defaults, *call.attributes):
             one, outside = self._referenced(proto.attribute(self.file, span), scope)

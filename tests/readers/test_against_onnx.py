@@ -353,6 +353,16 @@ def test_an_attribute_reference_that_the_call_leaves_open_is_absent(tmp_path):
     assert read(save(tmp_path, model)).nodes[0].attrs["alpha"] == helper.get_attribute_value(onnx.defs.get_schema("LeakyRelu").attributes["alpha"].default_value)
 
 
+def test_ops_know_their_name_in_the_format_and_where_they_came_from(tmp_path):
+    leaf = function("Leaf", ["a"], ["b"], [helper.make_node("Relu", ["a"], ["b"])])
+    inside, direct = call("Leaf", ["x"], ["h"]), helper.make_node("Gelu", ["h"], ["y"], domain="com.microsoft")
+    for node, line in ((inside, "net.py:12 in forward"), (direct, "net.py:13 in forward")):
+        node.metadata_props.add(key="pkg.torch.onnx.stack_trace", value=line)
+    model = model_of([inside, direct], ["x"], functions=[leaf], domains=["local", "com.microsoft"], ir_version=10)
+    found = [(op.native, op.kind, op.source) for op in read(save(tmp_path, model)).nodes]
+    assert found == [("Relu", "relu", "net.py:12 in forward"), ("com.microsoft::Gelu", "gelu", "net.py:13 in forward")]
+
+
 def test_overloads_of_functions(tmp_path):
     functions = [function("F", ["a"], ["b"], [helper.make_node(op, ["a"], ["b"], op)], overload=overload) for op, overload in (("Relu", ""), ("Neg", "n"), ("Abs", "a"))]
     nodes = [call("F", ["x"], ["h"], overload="n"), call("F", ["h"], ["i"], overload="a"), call("F", ["i"], ["y"])]

@@ -94,6 +94,9 @@ def plan(net: Net, style: Style) -> Plan:
                 values = net.consts[tensor]
                 result.series[tensor] = _series(style, of_range(style.act, float(values.min()), float(values.max())), style.folded)
     for node in net.nodes:
+        if node.kind == "Clip":  # no tool quantizes a bound, also where it shares its constant with an operand
+            result.uses |= {(node.name, slot): Series() for slot in range(1, len(node.inputs))}
+    for node in net.nodes:
         for slot in range(len(node.inputs)):
             if role(net, node, slot) == "b" and style.bias == "s32":
                 result.series[node.inputs[slot]] = bias(net, result, node)

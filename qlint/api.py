@@ -9,6 +9,7 @@ from pathlib import Path
 
 from qlint.errors import QlintError, ReadError, RuleError
 from qlint.graph import Model
+from qlint.graph.building import building
 from qlint.lint import registry
 from qlint.lint.rule import Rule
 from qlint.lint.run import lint
@@ -74,11 +75,12 @@ def check(
         name = one.name if isinstance(one, Model) else _shown(one)
         progress(name)
         try:
-            loaded = one if isinstance(one, Model) else load(one, input_shapes)
-            for profile in (*profiles,) or (None,):
-                result, crashes = _judge(name, loaded, profile, rules, known.rules, fallback)
-                report.results.append(result)
-                report.errors += [_failure(name, crash) for crash in crashes]
+            with building():
+                loaded = one if isinstance(one, Model) else load(one, input_shapes)
+                for profile in (*profiles,) or (None,):
+                    result, crashes = _judge(name, loaded, profile, rules, known.rules, fallback)
+                    report.results.append(result)
+                    report.errors += [_failure(name, crash) for crash in crashes]
         except QlintError as error:
             report.errors.append(_failure(name, error))
         except Exception as error:  # a defect of qlint: the other models are checked all the same

@@ -112,6 +112,8 @@ def _bias_scale(tolerance: float, chain: Chain, prepared: Prepared) -> Iterator[
         return
     (_, x), (_, w), (port, b) = found["x"], found["w"], found["b"]
     if x.scale is None or w.scale is None or b.scale is None:
+        if b.quantize is not None or b.dequantize is not None:
+            yield _miss(port, "bias_scale", "not constant", "constant", VALUE)
         return
     wanted = [x.scale[0] * s for s in w.scale]
     if len(b.scale) not in (1, len(wanted)) and len(wanted) != 1:

@@ -44,7 +44,7 @@ class Port:
 
     @property
     def constant(self) -> bool:
-        return self.tensor is not None and (
+        return self.tensor is not None and not self.tensor.overridable and (
             self.tensor.constant or (self.tensor.producer is not None and self.tensor.producer.role == "constant")
         )
 

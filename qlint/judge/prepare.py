@@ -183,7 +183,7 @@ def _look_forward(prepared: Prepared, step: Prepare, op: Op) -> None:
             continue
         for use in uses:
             if use.kind != "dead":
-                prepared.set(use, (inherited,), step)
+                prepared.set(use, (_pair(inherited),), step)
                 prepared.forward.add(id(use))
 
 
@@ -195,7 +195,13 @@ def _look_back(prepared: Prepared, step: Prepare, op: Op) -> None:
     if len(firsts) != 1 or not (first := firsts.pop()):
         return
     if first[0].granularity == "tensor":
-        prepared.set(use, first, step)
+        prepared.set(use, (_pair(first[0]),), step)
+
+
+def _pair(quantizer: Quantizer) -> Quantizer:
+    """What is inserted is a QuantizeLinear and a DequantizeLinear, even where the file has only one of them."""
+    node = quantizer.quantize or quantizer.dequantize
+    return replace(quantizer, quantize=node, dequantize=quantizer.dequantize or node)
 
 
 def _through(op: Op, quantizer: Quantizer) -> Quantizer | None:

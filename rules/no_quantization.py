@@ -81,6 +81,7 @@ def _has_quantizers(model: Model) -> bool:
 
 
 rule.explains("quantizer", where=missing, model=unquantized, about=lambda _: WHOLE)
+rule.explains("constant|presence", model=unquantized, about=lambda _: WHOLE)
 
 
 @rule.check

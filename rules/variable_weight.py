@@ -7,7 +7,9 @@ Finds inputs that are not constant where the integer kernel was compiled for con
 ## Why it matters on hardware
 
 Constant weights are packed, transposed and summed up ahead of time. A weight that is an input of the model,
-or the result of operators (a weight that is normalized or transformed in the graph), cannot be.
+or the result of operators (a weight that is normalized or transformed in the graph), cannot be. From IR
+version 4 of ONNX on, an initializer that is also listed as an input of the model is only its default: callers
+may replace it, and a runtime does not count on it.
 
 ## Example
 
@@ -19,7 +21,8 @@ or the result of operators (a weight that is normalized or transformed in the gr
 
 ## Fix and its safety
 
-Fold the computation of the weight into a constant. Safe: exact up to float rounding.
+Fold the computation of the weight into a constant, or take the initializer off the list of inputs. Safe: exact up
+to float rounding.
 
 ## References
 

@@ -163,7 +163,7 @@ class Spaces:
 
     def _nearest(self, spaces: tuple[Space, ...], port: Port) -> list[Miss]:
         best: list[Miss] | None = None
-        for space in spaces:
+        for space in sorted(spaces, key=lambda space: space.absent):  # of equals, not the one without the input
             found = list(_misses(space, port, self._wanted(space)))
             if not found:
                 return []

@@ -15,7 +15,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 lint: $(STAMP)
-	$(BIN)/ruff check qlint rules tools tests examples
+	$(BIN)/ruff check qlint rules tools tests examples benchmarks
 	$(BIN)/lint-imports
 
 type: $(STAMP)

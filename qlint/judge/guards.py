@@ -37,8 +37,9 @@ def misses(tests: Compiled, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
         yield from check(wanted, chain, prepared)
 
 
-def _miss(port: Port, dimension: str, found: Any, wanted: Any, weight: int) -> Miss:
-    return Miss(port.name, dimension, found, wanted, weight, port.role, port.op, port.tensor, port.readers)
+def _miss(port: Port, dimension: str, found: Any, wanted: Any, weight: int, beside: Port | None = None) -> Miss:
+    other = beside.tensor if beside is not None else None
+    return Miss(port.name, dimension, found, wanted, weight, port.role, port.op, port.tensor, port.readers, other)
 
 
 def _about(op: Op, dimension: str, found: Any, wanted: Any, weight: int) -> Miss:
@@ -134,7 +135,7 @@ def _same(names: tuple[str, ...], chain: Chain, prepared: Prepared) -> Iterator[
     found = _quantized(names, chain, prepared)
     for port, q in found[1:]:
         if _grid(q) != _grid(found[0][1]):
-            yield _miss(port, "same", str(q), str(found[0][1]), RELATION)
+            yield _miss(port, "same", str(q), str(found[0][1]), RELATION, found[0][0])
 
 
 def _grid(quantizer: Quantizer) -> Quantizer:
@@ -146,21 +147,21 @@ def _same_scale(names: tuple[str, ...], chain: Chain, prepared: Prepared) -> Ite
     found = _quantized(names, chain, prepared)
     for port, q in found[1:]:
         if q.scale != found[0][1].scale:
-            yield _miss(port, "same", str(q), str(found[0][1]), RELATION)
+            yield _miss(port, "same", str(q), str(found[0][1]), RELATION, found[0][0])
 
 
 def _same_storage(names: tuple[str, ...], chain: Chain, prepared: Prepared) -> Iterator[Miss]:
     found = _quantized(names, chain, prepared)
     for port, q in found[1:]:
         if q.storage != found[0][1].storage:
-            yield _miss(port, "same_storage", q.storage, found[0][1].storage, SHAPE)
+            yield _miss(port, "same_storage", q.storage, found[0][1].storage, SHAPE, found[0][0])
 
 
 def _scale_shape_equal(names: tuple[str, ...], chain: Chain, prepared: Prepared) -> Iterator[Miss]:
     found = _quantized(names, chain, prepared)
     for port, q in found[1:]:
         if q.scale_shape != found[0][1].scale_shape:
-            yield _miss(port, "scale_shape", list(q.scale_shape), list(found[0][1].scale_shape), SHAPE)
+            yield _miss(port, "scale_shape", list(q.scale_shape), list(found[0][1].scale_shape), SHAPE, found[0][0])
 
 
 def _dtypes(wanted: Any, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
@@ -177,7 +178,7 @@ def _dtypes(wanted: Any, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
         if not rows:
             before = [r for r in allowed if all(s in one or one == ["*"] for s, one in zip(seen[:number], r, strict=False))]
             options = tuple(dict.fromkeys(s for row in before for s in row[number]))
-            yield _miss(port, "storage", seen[number], options, SHAPE)
+            yield _miss(port, "storage", seen[number], options, SHAPE, found[0][0])
             return
 
 

@@ -23,7 +23,7 @@ class Requirements:
     spaces: Spaces
 
     def misses(self, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
-        """What is not as wanted: ports first; a guard is silent on a tensor that already misses."""
+        """What is not as wanted: ports first; a guard is silent where a tensor that it is about already misses."""
         missed: set[int] = set()
         for name, alternatives in self.ports.items():
             for port in ports(chain, name, prepared):
@@ -31,7 +31,7 @@ class Requirements:
                     missed.add(id(miss.tensor))
                     yield miss
         for miss in guards.misses(self.tests, chain, prepared):
-            if miss.tensor is None or id(miss.tensor) not in missed:
+            if not missed & {id(tensor) for tensor in (miss.tensor, miss.beside) if tensor is not None}:
                 yield miss
 
     def hold(self, chain: Chain, prepared: Prepared) -> bool:

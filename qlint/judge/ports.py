@@ -88,12 +88,21 @@ _SEVERAL: dict[str, Callable[[Chain, str, Prepared], Iterator[Port]]] = {
 }  # fmt: skip
 
 
-def _input(name: str, op: Op, role: str, prepared: Prepared) -> Port:
-    key = (name, id(op), role)
+def _once(look: Callable[[str, Op, Any, Prepared], Port], name: str, op: Op, which: str | int, prepared: Prepared) -> Port:
+    """A port is looked at once, however many kernels ask for it."""
+    key = (name, id(op), which)
     port: Port | None = prepared.ports.get(key)
     if port is None:
-        port = prepared.ports[key] = _look_at_input(name, op, role, prepared)
+        port = prepared.ports[key] = look(name, op, which, prepared)
     return port
+
+
+def _input(name: str, op: Op, role: str, prepared: Prepared) -> Port:
+    return _once(_look_at_input, name, op, role, prepared)
+
+
+def _output(name: str, op: Op, number: int, prepared: Prepared) -> Port:
+    return _once(_look_at_output, name, op, number, prepared)
 
 
 def _look_at_input(name: str, op: Op, role: str, prepared: Prepared) -> Port:
@@ -106,14 +115,6 @@ def _look_at_input(name: str, op: Op, role: str, prepared: Prepared) -> Port:
     last = sequence[-1]
     sharers = prepared.scalars[last.scale[0]] if use.tensor.constant and last.scale and len(last.scale) == 1 else 1
     return Port(name, role, op, use.tensor, last.read_as or last, "one", use=use, rewritten=prepared.rewritten(use), sharers=sharers)
-
-
-def _output(name: str, op: Op, number: int, prepared: Prepared) -> Port:
-    key = (name, id(op), number)
-    port: Port | None = prepared.ports.get(key)
-    if port is None:
-        port = prepared.ports[key] = _look_at_output(name, op, number, prepared)
-    return port
 
 
 def _look_at_output(name: str, op: Op, number: int, prepared: Prepared) -> Port:

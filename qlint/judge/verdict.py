@@ -31,6 +31,7 @@ class Miss:
     op: Op | None = None  # the op of the chain it is about; the anchor if None
     tensor: Tensor | None = None
     readers: tuple[str, ...] = ()  # of a missing output quantizer: who reads the tensor without one
+    beside: Tensor | None = None  # of a relation: what the tensor was compared with
 
 
 @dataclass(frozen=True, slots=True)

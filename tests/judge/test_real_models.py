@@ -62,3 +62,11 @@ def test_selecting_rules_changes_no_placement():
     every, none = check(RESNET, "ort-cpu"), check(RESNET, "ort-cpu", select=["QL301"])
     assert every.ops == none.ops
     assert len(every.findings) > len(none.findings)
+
+
+def test_a_relation_is_silent_where_the_other_side_is_at_fault():
+    """resnet.onnx on x86: inputs with two readers stay int8; that outputs became uint8 is not another cause."""
+    (result,) = check(RESNET, "ort-cpu@x86").results
+    mixed = [site.op for finding in result.findings if finding.rule == "mixed-storage" for site in finding.sites]
+    assert mixed == ["model/add/add"]
+    assert any(finding.rule == "shared-readers" for finding in result.findings)

@@ -50,7 +50,7 @@ _MEMBERS: tuple[tuple[str, str, str], ...] = (
 
 
 def sniff(path: Path) -> str:
-    """The format of a model file: `onnx`.
+    """The format of a model file, a key of `qlint.readers.READERS`.
 
     Raises:
         ReadError: there is no such file, or it is nothing that qlint reads; the hint says what to do.

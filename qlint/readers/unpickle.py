@@ -94,11 +94,13 @@ def _quantized(args: tuple[Any, ...]) -> TensorRecord:
     scheme, *rest = args[4]
     per_tensor = isinstance(scheme, Global) and "per_tensor" in scheme.name
     grid = Affine(rest[0], rest[1], None if per_tensor else rest[2])
-    return _tensor(*args[:4], grid=grid)
+    storage, offset, shape, strides = args[:4]
+    return _tensor(storage, offset, shape, strides, grid=grid)
 
 
 def _typed(args: tuple[Any, ...]) -> TensorRecord:
-    return _tensor(*args[:4], dtype=dtype_of(args[6]))
+    storage, offset, shape, strides = args[:4]
+    return _tensor(storage, offset, shape, strides, dtype_of(args[6]))
 
 
 def dtype_of(value: Any) -> str:
@@ -140,21 +142,21 @@ def allowed(name: str) -> bool:
     return name.startswith("__torch__.") or name in _NAMES or name in _SCHEMES or bool(dtype_of(Global(name)) and name.startswith("torch."))
 
 
-def loads(raw: bytes, what: str) -> Any:
-    """The records of a pickle.
+def loads(raw: bytes, what: str, folder: str = "data") -> Any:
+    """The records of a pickle; the storages of its tensors lie in `folder`.
 
     Raises:
         ReadError: it is damaged, uses what PyTorch does not write, or refers to a name that no model needs.
     """
     try:
-        return _run(raw, what)
+        return _run(raw, what, folder)
     except ReadError:
         raise
     except (LookupError, TypeError, ValueError, struct.error, AttributeError) as error:
         raise ReadError(f"has a damaged pickle, {what}", hint=_AGAIN) from error
 
 
-def _run(raw: bytes, what: str) -> Any:
+def _run(raw: bytes, what: str, folder: str) -> Any:
     stack: list[Any] = []
     marks: list[int] = []
     memo: dict[int, Any] = {}
@@ -237,7 +239,7 @@ def _run(raw: bytes, what: str) -> Any:
             state = pop()
             _build(stack[-1], state)
         elif code == 0x51:  # BINPERSID
-            push(_storage(pop()))
+            push(_storage(pop(), folder))
         elif code in (0x8A, 0x8B):  # LONG1, LONG4
             width = 1 if code == 0x8A else 4
             size = int.from_bytes(raw[at : at + width], "little")
@@ -300,12 +302,12 @@ def _build(target: Any, state: Any) -> None:
         raise TypeError
 
 
-def _storage(pid: Any) -> Storage:
+def _storage(pid: Any, folder: str) -> Storage:
     """`("storage", class, key, device, elements)`."""
     kind, cls, key, _, size = pid[:5]
     if kind != "storage" or not isinstance(key, str) or not isinstance(size, int):
         raise ValueError
-    return Storage(dtype_of(cls) or "uint8", key, size)
+    return Storage(dtype_of(cls) or "uint8", f"{folder}/{key}", size)
 
 
 def names_in(raw: bytes) -> Iterator[str]:

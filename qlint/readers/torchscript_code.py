@@ -1,0 +1,116 @@
+"""The source code in a TorchScript archive: Python syntax, printed from the graph, and only ever parsed.
+
+A class may have many methods of which a network reaches few: text is split at `class` and `def` lines, and what is
+asked for is parsed, once for all classes that print the same.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import dataclass
+
+from qlint.errors import ReadError
+from qlint.readers.torch_archive import Archive
+
+MAX_SOURCE = 16 << 20  # bytes of one source file
+_BLOCK = re.compile(r"^(class|def) (\w+)(?:\((\w+)\))?", re.MULTILINE)
+_METHOD = re.compile(r"^  def (\w+)", re.MULTILINE)
+_FIELD = re.compile(r"^  (\w+) : (.+)$", re.MULTILINE)
+_SELF = re.compile(r"\((\w+): __torch__[\w.]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function or method: its syntax, and the file and line at which it starts."""
+
+    tree: ast.FunctionDef
+    file: str
+    line: int
+
+
+@dataclass(slots=True)
+class Class:
+    """A class of the archive: its methods as text, and its fields with their types."""
+
+    name: str
+    base: str
+    methods: dict[str, tuple[str, int]]
+    fields: dict[str, str]
+    file: str
+
+
+class Code:
+    """Classes and functions of the archive by their full names (`__torch__.a.b.C`)."""
+
+    def __init__(self, archive: Archive) -> None:
+        self.archive = archive
+        self._files: dict[str, dict[str, tuple[str, str, int]]] = {}
+        self._classes: dict[str, Class | None] = {}
+        self._parsed: dict[str, ast.FunctionDef] = {}
+
+    def has_code(self) -> bool:
+        return any(name.startswith("code/") for name in self.archive.members)
+
+    def class_of(self, full: str) -> Class | None:
+        """The class of this name; None if it is a function, or not there."""
+        if full not in self._classes:
+            self._classes[full] = self._class(full)
+        return self._classes[full]
+
+    def method(self, full: str, name: str) -> Function | None:
+        found = self.class_of(full)
+        if found is None or name not in found.methods:
+            return None
+        text, line = found.methods[name]
+        return Function(self._parse("class _:\n" + text, f"{full}.{name}"), found.file, line - 1)
+
+    def function(self, full: str) -> Function | None:
+        module, _, name = full.rpartition(".")
+        kind, text, line = self._file(module).get(name, ("", "", 0))
+        return Function(self._parse(text, full), _path(module), line) if kind == "def" else None
+
+    def _class(self, full: str) -> Class | None:
+        module, _, name = full.rpartition(".")
+        kind, text, line = self._file(module).get(name, ("", "", 0))
+        if not kind or kind == "def":
+            return None
+        starts = [(m.group(1), m.start()) for m in _METHOD.finditer(text)]
+        ends = [at for _, at in starts[1:]] + [len(text)] * bool(starts)
+        methods = {method: (text[at:end], line + text.count("\n", 0, at)) for (method, at), end in zip(starts, ends, strict=True)}
+        head = text[: starts[0][1]] if starts else text
+        return Class(full, kind, methods, dict(_FIELD.findall(head)), _path(module))
+
+    def _file(self, module: str) -> dict[str, tuple[str, str, int]]:
+        """What a file defines: `def`, or the base of a class, its text, and its line."""
+        if module not in self._files:
+            member = self.archive.members.get(_path(module))
+            if member is not None and member.size > MAX_SOURCE:
+                raise ReadError(f"has a source file of {member.size >> 20} MiB, {_path(module)!r}", hint="it is no sensible model")
+            text = self.archive.text(_path(module))
+            starts = list(_BLOCK.finditer(text))
+            ends = [m.start() for m in starts[1:]] + [len(text)] * bool(starts)
+            line, last, blocks = 1, 0, {}
+            for found, end in zip(starts, ends, strict=True):
+                line += text.count("\n", last, found.start())
+                last = found.start()
+                blocks[found.group(2)] = ("def" if found.group(1) == "def" else found.group(3) or "", text[last:end], line)
+            self._files[module] = blocks
+        return self._files[module]
+
+    def _parse(self, text: str, what: str) -> ast.FunctionDef:
+        text = _SELF.sub(r"(\1", text, count=1)
+        if text not in self._parsed:
+            try:
+                tree: ast.stmt = ast.parse(text).body[0]
+            except (SyntaxError, ValueError, RecursionError, MemoryError, IndexError) as error:
+                raise ReadError(f"has source code that cannot be parsed, of {what}: {error}", hint="export or download it again") from error
+            found = tree.body[0] if isinstance(tree, ast.ClassDef) else tree
+            if not isinstance(found, ast.FunctionDef):
+                raise ReadError(f"has source code that is no function, of {what}", hint="export or download it again")
+            self._parsed[text] = found
+        return self._parsed[text]
+
+
+def _path(module: str) -> str:
+    return f"code/{module.replace('.', '/')}.py"

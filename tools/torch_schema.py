@@ -19,9 +19,9 @@ import torch
 TARGET = Path(__file__).parents[1] / "qlint" / "readers" / "torch_schema.json"
 NAMESPACES = ("aten", "quantized", "prim", "prepacked", "mkldnn_prepacked", "quantized_decomposed")
 LEFT_OUT = re.compile(
-    r"backward|_foreach|_fused_(adam|sgd|adagrad)|cudnn|miopen|_mps|_nested|nested_|sparse|_copy$|_cuda|_thnn|_efficient|_flash|fft_|_fft|linalg_|special_"
+    r"backward|_foreach|_fused_(adam|sgd|adagrad)|cudnn|miopen|_mps|_nested|nested_|sparse|_copy$|_cuda|_thnn|_efficient|_flash|fft_|_fft|linalg_(?!vector_norm)|special_"
     r"|_test|autograd|record_stream|_amp_|_dirichlet|_segment|^aten::_c(ompute|slt)|_dist|^aten::_(validate|assert|async|unsafe_index|reshape_alias)|hspmm|sspaddmm"
-    r"|_values|crow|ccol|rename|names|random|_philox|retain|requires_grad|is_leaf|set_$|set_data|storage|_scatter_reduce|lu_|cholesky|ormqr|geqrf|qr$|symeig|svd|_csr|_foobar|_fill_mem|_sobol|_spdiags|_spsolve|_vmap|batch_dim|_xla|_triton|_scaled_grouped|_lazy_clone|_mkldnn_|_standard_gamma|_hist|_make_d|_fw_primal|_jagged|jagged_"
+    r"|_values|crow|ccol|rename|refine_names|align_|random|_philox|retain|requires_grad|is_leaf|set_$|set_data|storage|_scatter_reduce|::lu_|_lu_|cholesky|ormqr|geqrf|qr$|symeig|svd|_csr|_foobar|_fill_mem|_sobol|_spdiags|_spsolve|_vmap|batch_dim|_xla|_triton|_scaled_grouped|_lazy_clone|_mkldnn_|_standard_gamma|_hist|_make_d|_fw_primal|_jagged|jagged_"
 )
 UNUSED = ("complex", "Dict", "AnyEnumType", "Generator", "Future", "Storage")  # in an overload's types: not what networks compute with
 SHORT = {"Tensor": "T", "Optional[Tensor]": "T?", "List[Tensor]": "T[]", "number": "s", "Optional[number]": "s?", "int": "i", "float": "f", "bool": "b",

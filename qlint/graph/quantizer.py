@@ -34,6 +34,12 @@ FLOAT_GRIDS: dict[str, float] = {
 POT_TOLERANCE = 1e-6
 
 
+def container(low: float, high: float) -> str:
+    """The smallest integer type that holds all codes from `low` to `high`; '' if there is none."""
+    fits = (name for name, (least, most) in INTEGER_RANGES.items() if least <= low and high <= most and (least < 0) == (low < 0))
+    return next(fits, "") if low < high else ""
+
+
 @dataclass(frozen=True)
 class Quantizer:
     """One quantizer: `real = scale * (q - zero_point)`, `q` clamped to `[qmin, qmax]`.

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from qlint.readers.data import Literal
+
 Args = Mapping[str, Any]  # arguments by name: plain data, or whatever stands for a tensor
 Attributes = Callable[[Args], dict[str, Any]]
 
@@ -75,11 +77,15 @@ def _conv(args: Args) -> dict[str, Any]:
         found["auto_pad"] = {"same": "SAME_UPPER"}.get(padding, "VALID")
     else:
         found["pads"] = numbers({"p": padding}, "p", dims) * 2
-    if plain(args, "transposed", False) or "output_padding" in args:
+    if plain(args, "transposed", False):
         found["output_padding"] = numbers(args, "output_padding", dims)
     if weight:
         found["kernel_shape"] = list(args["weight"].shape[2:])
     return found
+
+
+def _conv_transpose(args: Args) -> dict[str, Any]:
+    return _conv({**args, "transposed": True})
 
 
 def _pool(args: Args) -> dict[str, Any]:
@@ -116,7 +122,9 @@ def _one_axis(args: Args) -> dict[str, Any]:
 
 
 def _flatten(args: Args) -> dict[str, Any]:
-    return {"start": plain(args, "start_dim", 0), "end": plain(args, "end_dim", -1)}
+    """ONNX's Flatten gives a matrix; that is what flattening from axis 1 to the last one does to a batch."""
+    start, end = plain(args, "start_dim", 0), plain(args, "end_dim", -1)
+    return {"axis": 1} if (start, end) == (1, -1) else {"flattened": [start, end]}
 
 
 def _slice(args: Args) -> dict[str, Any]:
@@ -192,6 +200,10 @@ def _alpha(args: Args) -> dict[str, Any]:
     return {} if alpha == 1 else {"alpha": alpha}
 
 
+def _filled(args: Args) -> dict[str, Any]:
+    return {"value": Literal("float32", (1,), (float(plain(args, "fill_value", 1)),))}
+
+
 def _recurrent(args: Args) -> dict[str, Any]:
     return {
         "direction": "bidirectional" if plain(args, "bidirectional", False) else "forward", "num_layers": plain(args, "num_layers", 1),
@@ -228,7 +240,7 @@ CASTS = frozenset("to type_as _to_copy float double half int long bool bfloat16 
 OPS: dict[str, Rule] = {
     # products
     **_rules("conv1d conv2d conv3d _convolution convolution _convolution_mode", "conv", _WEIGHTED, _conv),
-    **_rules("conv_transpose1d conv_transpose2d conv_transpose3d", "conv_transpose", _WEIGHTED, _both(_fixed(output_padding=[]), _conv)),
+    **_rules("conv_transpose1d conv_transpose2d conv_transpose3d", "conv_transpose", _WEIGHTED, _conv_transpose),
     **_rules("linear", "linear", _WEIGHTED, _fixed(transA=0, transB=1, alpha=1.0, beta=1.0)),
     **_rules("addmm", "linear", "mat1=x mat2=w self=b", _both(_fixed(transA=0, transB=0), _like(alpha="alpha", beta="beta"))),
     **_rules("matmul mm bmm mv dot _int_mm", "matmul", "self=x other=w mat2=w vec=w tensor=w"),
@@ -275,7 +287,7 @@ OPS: dict[str, Rule] = {
     **_rules("std", "std", "self=x", _axes), **_rules("var", "var", "self=x", _axes), **_rules("norm linalg_vector_norm", "norm", "self=x", _axes),
     **_rules("cumsum", "cum_sum", "self=x", _like(axis="dim")),
     # moving data
-    **_rules("reshape view _unsafe_view reshape_as view_as", "reshape", "self=x other=shape_of", _like(shape="shape", size="size")),
+    **_rules("reshape view _unsafe_view reshape_as view_as", "reshape", "self=x other=shape_of shape=shape? size=shape?", _like(shape="shape", size="size")),
     **_rules("flatten", "flatten", "self=x", _flatten), **_rules("unflatten", "unflatten", "self=x", _like(axis="dim", sizes="sizes")),
     **_rules("squeeze", "squeeze", "self=x", lambda args: {} if plain(args, "dim") is None else {"axes": numbers(args, "dim")}),
     **_rules("unsqueeze", "unsqueeze", "self=x", lambda args: {"axes": [plain(args, "dim", 0)]}),
@@ -288,7 +300,7 @@ OPS: dict[str, Rule] = {
     **_rules("gather", "gather_elements", "self=x index=indices", _like(axis="dim")), **_rules("embedding", "gather", "weight=x indices=indices", _fixed(axis=0)),
     **_rules("index", "index", "self=x indices=indices"), **_rules("index_put", "index_put", "self=x indices=indices values=updates"),
     **_rules("slice_scatter select_scatter scatter", "scatter", "self=x index=indices src=updates"), **_rules("copy", "scatter", "self=x src=updates"),
-    **_rules("expand broadcast_to expand_as", "expand", "self=x other=shape_of", _like(shape="size")), **_rules("repeat tile", "tile", "self=x", _like(repeats="repeats", dims="dims")),
+    **_rules("expand broadcast_to expand_as", "expand", "self=x other=shape_of size=shape?", _like(shape="size")), **_rules("repeat tile", "tile", "self=x repeats=repeats? dims=repeats?", _like(repeats="repeats", dims="dims")),
     **_rules("repeat_interleave", "repeat_interleave", "self=x", _like(axis="dim")),
     **_rules("pad constant_pad_nd", "pad", "self=x", _pad), **_rules("reflection_pad1d reflection_pad2d reflection_pad3d", "pad", "self=x", _pad_mode("reflect")),
     **_rules("replication_pad1d replication_pad2d replication_pad3d", "pad", "self=x", _pad_mode("edge")),
@@ -310,7 +322,8 @@ OPS: dict[str, Rule] = {
     **_rules("prim::NumToTensor Int IntImplicit ScalarImplicit", "cast", "a=x", _fixed(to=7), "int64"), **_rules("Float FloatImplicit", "cast", "a=x", _fixed(to=1), "float32"),
     **_rules("Bool", "cast", "a=x", _fixed(to=9), "bool"), **_rules("item", "identity"), **_rules("floordiv", "div", "a=lhs b=rhs"),
     **_rules("__getitem__", "gather", "list=x self=x idx=indices", _fixed(axis=0)), **_rules("arange", "range", "start=x end=limit step=delta", None, "!dtype"),
-    **_rules("zeros ones full empty new_zeros new_ones new_full new_empty", "constant_of_shape", "size=x", None, "!dtype"),
+    **_rules("zeros empty new_zeros new_empty", "constant_of_shape", "size=x", None, "!dtype"), **_rules("ones new_ones", "constant_of_shape", "size=x", _filled, "!dtype"),
+    **_rules("full new_full", "constant_of_shape", "size=x", _filled, "!dtype"),
     **_rules("zeros_like ones_like full_like empty_like rand_like randn_like", "fill_like", "self=x", None, "!dtype"),
     # grids
     **_rules("quantize_per_tensor", "quantize", "self=x scale=scale zero_point=zero_point", None, "!dtype"),
@@ -367,6 +380,15 @@ def rule_of(namespace: str, name: str) -> Rule | None:
     """What is known of an operator; one that writes into its argument (`relu_`) computes what the other does."""
     key = name if namespace == "aten" else f"{namespace}::{name}"
     return OPS.get(key) or (OPS.get(key.removesuffix("_")) if key.endswith("_") and not key.endswith("__") else None)
+
+
+def narrowed(kind: str, attrs: dict[str, Any]) -> str:
+    """The kind, where attributes make another one of it: pooling to one element is global, `_convolution` may be transposed."""
+    if kind == "conv" and "output_padding" in attrs:
+        return "conv_transpose"
+    if kind in ("adaptive_avg_pool", "adaptive_max_pool") and attrs.get("output_size") and set(attrs["output_size"]) == {1}:
+        return f"global_{kind.removeprefix('adaptive_')}"
+    return kind
 
 
 def packed_attributes(packed: Mapping[str, Any]) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def _fits(value: Any, kind: str) -> bool:
     """Whether a value may be of a type; of what is only known at run time everything is believed but what it is not."""
     base = kind.removesuffix("?")
     if value is None:
-        return base != kind or base in _ANYTHING
+        return base != kind or base in _ANYTHING or kind.startswith("Optional")
     if isinstance(value, bool):
         return base in ("b", "s", "i", "str?") or base in _ANYTHING
     if isinstance(value, int):
@@ -67,7 +67,7 @@ def _fits(value: Any, kind: str) -> bool:
     if isinstance(value, float):
         return base in ("f", "s", "f[]") or base in _ANYTHING
     if isinstance(value, str):
-        return base in ("str", "Device") or base in _ANYTHING
+        return base == "str" or "Device" in kind or base in _ANYTHING
     if isinstance(value, list):
         return base.endswith(("[]", "]")) and (base == "T[]" or base == "T?[]") == any(_is_tensor(item) for item in value) if value else base.endswith(("[]", "]")) or base in _ANYTHING
     own = getattr(value, "kind", "")

@@ -517,7 +517,7 @@ class Evaluator:
 
     def operator(self, native: str, args: list[Any], named: dict[str, Any], at: ast.AST) -> Any:
         """The result of a call of an operator: worked out if everything is known, else a node's."""
-        args = [latest(arg) for arg in args]
+        args = [_now(arg) for arg in args]
         if native == "prim::RaiseException":
             raise Raised
         special = OPERATORS.get(native)
@@ -532,7 +532,7 @@ class Evaluator:
                 pass
         if native == "aten::__getitem__" and isinstance(args[0], Value) and args[0].kind == "T[]" and isinstance(args[1], int):
             return self._item(args[0], args[1])
-        bound, results = bind(native, args, {name: latest(value) for name, value in named.items()})
+        bound, results = bind(native, args, {name: _now(value) for name, value in named.items()})
         if native.endswith("prepack") and not any(isinstance(value, Value) for value in bound.values()):
             return pack(native, bound)
         return self._emit(native, bound, results, at)
@@ -547,6 +547,8 @@ class Evaluator:
             for block in reversed(self.blocks):
                 if key in block.shared:
                     return block.shared[key]
+        if kinds == ["t"]:  # an element of a list
+            kinds = [ELEMENTS.get(kind_of(values[0]) if values else "", "T")]
         outputs = [Value(kind, size=sizes or native in _SIZES) for kind in kinds]
         self._node(native, bound, outputs, at)
         if key is None:
@@ -598,6 +600,12 @@ class Evaluator:
     def error(self, at: ast.AST, what: str) -> ReadError:
         return ReadError(f"{what} ({self._where(at)})", hint=_AGAIN)
 
+
+
+def _now(value: Any) -> Any:
+    """An argument as it is now; of a list, so its elements."""
+    value = latest(value)
+    return [latest(item) for item in value] if isinstance(value, list) and any(isinstance(item, Value) and item.now is not None for item in value) else value
 
 
 def _before(place: Place) -> Any:

@@ -1,0 +1,428 @@
+"""From the nodes of an evaluated network to a Model: canonical kinds, roles and attributes, by the table of torch operators.
+
+What computes nothing (dropout outside of training, detach, casts to the type that a tensor has) is left out. An activation
+that is fused into an operator is an op of its own behind it, as other formats spell it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+from qlint.graph import INTEGER_RANGES, Model, Op, Quantizer, Tensor, Use, container
+from qlint.graph.kinds import CLASSES
+from qlint.readers.data import Literal
+from qlint.readers.torch_archive import Archive
+from qlint.readers.torch_grids import FIXED, dynamic, grid, numbers_of
+from qlint.readers.torch_ops import CASTS, NotPlain, Rule, narrowed, packed_attributes, rule_of, same
+from qlint.readers.torchscript_builtins import SCALAR_TYPES, STORED
+from qlint.readers.torchscript_packed import Packed, unpack, view
+from qlint.readers.torchscript_values import Block, Node, Value
+from qlint.readers.unpickle import Affine, Instance, TensorRecord
+
+# Kinds whose result on a quantized tensor is on the same grid.
+_SAME_GRID = CLASSES["move"] | CLASSES["pool"] | {"relu", "clip", "leaky_relu", "adaptive_avg_pool", "adaptive_max_pool", "resize", "reduce_mean", "reduce_max",
+                                                  "unbind", "stack", "flip", "channel_shuffle", "fill_like", "max", "min"}  # fmt: skip
+_WEIGHTED = {"conv", "conv_transpose", "linear", "lstm", "gru", "lstm_cell", "gru_cell"}
+_QUIET = {"memory_format", "non_blocking", "copy", "layout", "pin_memory", "requires_grad", "cudnn_enabled", "benchmark", "deterministic", "allow_tf32", "sparse",
+          "scale_grad_by_freq", "padding_idx", "momentum", "train", "training", "implicit", "inplace"}  # fmt: skip
+
+
+def live(block: Block, wanted: Iterable[Any]) -> list[Node]:
+    """The nodes that reach what is wanted, in order; the others keep statistics, or check their inputs."""
+    kept: list[Node] = []
+    needed: set[int] = set()
+
+    def need(value: Any) -> None:
+        if isinstance(value, Value):
+            needed.add(id(value) if value.node is None else id(value.node))
+        elif isinstance(value, (list, tuple)):
+            for part in value:
+                need(part)
+        elif isinstance(value, dict):
+            need(list(value.values()))
+        elif isinstance(value, Packed):
+            need(value.args)
+        elif isinstance(value, Instance) and value.attrs:
+            need([v for v in value.attrs.values() if not isinstance(v, Instance)])
+
+    need(list(wanted))
+    for node in reversed(block.nodes):
+        if id(node) not in needed:
+            continue
+        kept.append(node)
+        need(node.args)
+        for body in node.blocks:
+            body.nodes = live(body, body.outputs)
+            for inner in _all(body):
+                need(inner.args)
+            need(body.outputs)
+    return kept[::-1]
+
+
+def _all(block: Block) -> Iterable[Node]:
+    for node in block.nodes:
+        yield node
+        for body in node.blocks:
+            yield from _all(body)
+
+
+class Builder:
+    """Fills a model with the nodes of a block. Tensors are shared with the blocks of control flow, which read outer ones."""
+
+    def __init__(self, archive: Archive, model: Model, outer: Builder | None = None) -> None:
+        self.archive, self.model, self.outer = archive, model, outer
+        self.tensors: dict[int, Tensor] = {}
+        self.kept: list[Any] = []  # what tensors are known by, so that its identity stays its own
+        self.names: Counter[str] = outer.names if outer is not None else Counter()
+        self.spelled: dict[str, set[str]] = outer.spelled if outer is not None else {}  # what a module calls
+
+    # -- tensors -------------------------------------------------------------------------------
+
+    def tensor(self, value: Any, like: str = "", hint: str = "constant") -> Tensor:
+        """The tensor that stands for an argument; of plain data a constant, of the type `like` where it is a number."""
+        if isinstance(value, list):
+            return self._listed(value, hint)
+        if not isinstance(value, (Value, TensorRecord)):
+            return self._literal(value, like, hint)
+        scope: Builder | None = self
+        while scope is not None:
+            if id(value) in scope.tensors:
+                return scope.tensors[id(value)]
+            scope = scope.outer
+        if isinstance(value, TensorRecord):
+            return self._root()._constant(value)
+        return self.declare(value, Tensor(self.unique(value.name or hint), _SCALARS.get(value.kind, "")))
+
+    def declare(self, value: Any, tensor: Tensor) -> Tensor:
+        self.tensors[id(value)] = tensor
+        self.kept.append(value)
+        if tensor.name:
+            self.model.tensors[tensor.name] = tensor
+        return tensor
+
+    def _root(self) -> Builder:
+        return self if self.outer is None else self.outer._root()
+
+    def _constant(self, record: TensorRecord) -> Tensor:
+        data = view(self.archive, record)
+        name = self.unique(record.path or record.storage.key.replace("/", "."))
+        tensor = Tensor(name, record.dtype, record.shape, data)
+        if record.grid is not None:
+            tensor.quantizer = self.grid_of(record.grid, record.dtype)
+        return self.declare(record, tensor)
+
+    def grid_of(self, affine: Affine, dtype: str) -> Quantizer:
+        return grid(dtype, self.plain(affine.scale), self.plain(affine.zero_point), affine.axis)
+
+    def plain(self, value: Any) -> Any:
+        """Constant data of a tensor of the archive; anything else as it is."""
+        return view(self.archive, value) if isinstance(value, TensorRecord) else value
+
+    def _literal(self, value: Any, like: str, hint: str) -> Tensor:
+        if isinstance(value, bool):
+            dtype = "bool"
+        elif isinstance(value, int):
+            dtype = like or "int64"
+        else:
+            dtype = like if like.startswith(("float", "bfloat")) else "float32"
+        number = value if isinstance(value, (bool, int, float)) else 0
+        if isinstance(number, int) and not isinstance(number, bool) and dtype.startswith(("float", "bfloat")):
+            number = float(number)
+        return self.declare(object(), Tensor(self.unique(hint), dtype, (), Literal(dtype, (), (number,))))
+
+    def _listed(self, values: list[Any], hint: str) -> Tensor:
+        """A list of numbers as a tensor: a constant, or what joins those that are known only when the network runs."""
+        if all(isinstance(value, (bool, int, float)) for value in values):
+            dtype = "int64" if all(isinstance(value, int) for value in values) else "float32"
+            return self.declare(object(), Tensor(self.unique(hint), dtype, (len(values),), Literal(dtype, (len(values),), tuple(values))))
+        parts = [value for value in values if isinstance(value, (Value, TensorRecord, int, float))]
+        op = self.op("prim::ListConstruct", "concat", "", "", {"axis": 0})
+        for number, part in enumerate(parts):
+            if isinstance(part, (bool, int, float)):
+                tensor = self.declare(object(), Tensor(self.unique(hint), "int64", (1,), Literal("int64", (1,), (part,))))
+            else:
+                tensor = self.tensor(part)
+            self.use(op, f"x{number}", tensor)
+        return self.output(op, "int64", (len(parts),) if len(parts) == len(values) else None)
+
+    def unique(self, name: str) -> str:
+        self.names[name] += 1
+        if self.names[name] == 1:
+            return name
+        return self.unique(f"{name}_{self.names[name] - 1}")
+
+    # -- ops -----------------------------------------------------------------------------------
+
+    def op(self, native: str, kind: str, path: str, source: str, attrs: dict[str, Any]) -> Op:
+        namespace, _, base = native.partition("::")
+        name = ".".join(filter(None, (path, base.strip("_")))) if not path or len(self.spelled[path]) > 1 else path
+        op = Op(len(self.model.nodes), self.unique(name), kind, native, attrs, domain=namespace, source=source)
+        self.model.nodes.append(op)
+        return op
+
+    def use(self, op: Op, role: str, tensor: Tensor) -> Use:
+        count = sum(1 for name in op.uses if name == role or name.startswith(f"{role}_"))
+        use = op.uses[role if role not in op.uses else f"{role}_{count}"] = Use(tensor, op, role, len(op.uses), "op", (), tensor.name)
+        use.role = role if count == 0 else f"{role}_{count}"
+        tensor.uses.append(use)
+        return use
+
+    def output(self, op: Op, dtype: str, shape: tuple[int, ...] | None = None, number: int = 0) -> Tensor:
+        name = op.name if not number else f"{op.name}:{number}"
+        tensor = Tensor(self.unique(name) if name in self.model.tensors else name, dtype, shape, producer=op)
+        op.outputs.append(tensor)
+        self.model.tensors[tensor.name] = tensor
+        return tensor
+
+    def block(self, nodes: list[Node]) -> None:
+        """Ops for nodes. An op is named after its module, and after itself where the module calls several operators."""
+        if self.outer is None:
+            for node in _all(Block(nodes)):
+                self.spelled.setdefault(node.path, set()).add(node.native)
+        for node in nodes:
+            self._node(node)
+
+    def _node(self, node: Node) -> None:
+        namespace, _, name = node.native.partition("::")
+        args = dict(node.args)
+        first = next(iter(args.values()), None)
+        if namespace == "aten" and (same(name, args) or name in CASTS) and isinstance(first, (Value, TensorRecord)) and self._handed_on(node, name, args, first):
+            return
+        if node.blocks:
+            self._control(node, args)
+            return
+        special = SPECIAL.get(node.native)
+        if special is not None and special(self, node, args):
+            return
+        if name in ("max", "min") and "other" in args:
+            name = f"{name}imum"
+        self._operator(node, rule_of(namespace, name), args)
+
+    def _handed_on(self, node: Node, name: str, args: dict[str, Any], first: Any) -> bool:
+        """Whether a node only hands on its input: then its result is that input."""
+        source = self.tensor(first)
+        if name in CASTS:
+            wanted = self._cast_to(name, args)
+            if wanted and wanted != source.dtype:
+                return False
+        self.tensors[id(node.outputs[0])] = source
+        self.kept.append(node.outputs[0])
+        return True
+
+    def _cast_to(self, name: str, args: dict[str, Any]) -> str:
+        """The type that a cast asks for; '' if it only moves to another device."""
+        if name in _CASTS:
+            return _CASTS[name]
+        other = args.get("other")
+        if other is not None:
+            return self.tensor(other).dtype or "?"
+        wanted = args.get("dtype")
+        if wanted is None:
+            wanted = next((v for k, v in args.items() if k.startswith("x") and isinstance(v, int) and not isinstance(v, bool)), None)
+        return self.dtype(wanted)
+
+    def dtype(self, wanted: Any) -> str:
+        """What a number of c10::ScalarType, or a question for the type of a tensor, means; '?' if it cannot be told."""
+        if isinstance(wanted, int) and not isinstance(wanted, bool) and 0 <= wanted < len(SCALAR_TYPES):
+            return STORED.get(SCALAR_TYPES[wanted], SCALAR_TYPES[wanted])
+        if isinstance(wanted, Value) and wanted.node is not None and wanted.node.native == "prim::dtype":
+            return self.tensor(next(iter(wanted.node.args.values()))).dtype or "?"
+        return "" if wanted is None else "?"
+
+    # -- operators -----------------------------------------------------------------------------
+
+    def _operator(self, node: Node, rule: Rule | None, args: dict[str, Any]) -> None:
+        namespace, _, name = node.native.partition("::")
+        attrs, left = self._attributes(rule, args)
+        kind = narrowed(rule.kind, attrs) if rule is not None else name.strip("_") if namespace in ("aten", "prim", "quantized") else "custom"
+        op = self.op(node.native, kind, node.path, node.source, attrs)
+        packed = self._packed(op, args)
+        roles = rule.roles if rule is not None else {}
+        for argument in sorted(left, key=lambda argument: list(roles).index(argument) if argument in roles else len(roles)):
+            value = args[argument]
+            role = roles.get(argument)
+            if role is not None and role.endswith("?") and _is_plain(value):
+                continue
+            if isinstance(value, (Packed, Instance)) or value is None or isinstance(value, str):
+                continue
+            if isinstance(value, (list, tuple)) and any(isinstance(v, (Value, TensorRecord)) for v in value) and kind_is_tensors(value):
+                for number, part in enumerate(value):
+                    if part is not None:
+                        self.use(op, f"{role or argument}{number}", self.tensor(part, hint=f"{op.name}.{argument}"))
+            elif role is not None or isinstance(value, (Value, TensorRecord)) or (isinstance(value, list) and value and not _is_plain(value)):
+                name = (role or argument).removesuffix("?")
+                self.use(op, name, self.tensor(value, self._like(op) if name in _LIKE_INPUT else "", f"{op.name}.{name}"))
+        self._outputs(node, op, rule, args, packed)
+
+    def _attributes(self, rule: Rule | None, args: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """The attributes of an operator, and the arguments that are its inputs: those that are no plain data, or have a role."""
+        symbols = [name for name, value in args.items() if not _is_plain(value)]
+        wanted = [name for name in args if rule is not None and name in rule.roles and args[name] is not None]
+        if rule is None:
+            return {name: value for name, value in args.items() if _is_plain(value) and value is not None and name not in _QUIET}, symbols
+        attrs: dict[str, Any] = {}
+        if rule.attributes is not None:
+            shaped = {name: self.tensor(value) if isinstance(value, TensorRecord) else value for name, value in args.items()}
+            try:
+                attrs = rule.attributes(shaped)
+            except (NotPlain, LookupError, TypeError, ValueError, AttributeError):
+                attrs = {}
+        if "size" in attrs and rule.kind == "reshape":
+            attrs["shape"] = attrs.pop("size")
+        return attrs, list(dict.fromkeys([*wanted, *symbols]))
+
+    @staticmethod
+    def _like(op: Op) -> str:
+        return next((use.tensor.dtype for use in op.uses.values()), "")
+
+    def _packed(self, op: Op, args: dict[str, Any]) -> Packed | None:
+        """Weight and bias out of packed parameters, onto the op."""
+        found = next((value for value in args.values() if isinstance(value, (Packed, Instance))), None)
+        packed = unpack(found, self.archive) if isinstance(found, Instance) else found
+        if packed is None or "weight" not in packed.args:
+            return packed
+        if "x" not in op.uses:
+            argument = next((name for name, value in args.items() if isinstance(value, (Value, TensorRecord))), "")
+            if argument:
+                self.use(op, "x", self.tensor(args.pop(argument)))
+                args[argument] = None
+        for role, name in (("w", "weight"), ("b", "bias")):
+            value = packed.args.get(name)
+            if isinstance(value, TensorRecord):
+                if not value.path or value.path.startswith("CONSTANTS"):
+                    value.path = f"{op.name.rpartition('.')[0] or op.name}.{name}"
+                self.use(op, role, self.tensor(value))
+        if op.kind in ("conv", "conv_transpose"):
+            shaped = {name: self.tensor(value) if isinstance(value, TensorRecord) else value for name, value in packed.args.items()}
+            op.attrs.update(packed_attributes(shaped))
+        if "dynamic" in op.native and "x" in op.uses and "w" in op.uses and op.uses["w"].tensor.quantizer is not None:
+            op.uses["x"].quantizers = (dynamic(bool(args.get("reduce_range"))),)
+        return packed
+
+    # -- results -------------------------------------------------------------------------------
+
+    def _outputs(self, node: Node, op: Op, rule: Rule | None, args: dict[str, Any], packed: Packed | None) -> None:
+        source = next((use.tensor for use in op.uses.values()), None)
+        dtype = self._result_type(op, rule, args, source)
+        quantizer = self._result_grid(op, args, source, dtype)
+        listed = node.outputs[0] if len(node.outputs) == 1 and node.outputs[0].kind == "T[]" else None
+        values = [listed.items[i] for i in sorted(listed.items)] if listed is not None and listed.items else node.outputs
+        if listed is not None and listed.items:
+            self.declare(listed, Tensor("", dtype))
+        fused = rule.fused if rule is not None else ""
+        if fused and values:
+            inner = self.output(op, "float32" if quantizer is not None else dtype)
+            op = Op(len(self.model.nodes), self.unique(f"{op.name}.{fused}"), fused, op.native, domain=op.domain, source=op.source, fused=True)
+            self.model.nodes.append(op)
+            self.use(op, "x", inner)
+        for number, value in enumerate(values):
+            kind = _SCALARS.get(value.kind, "")
+            tensor = self.output(op, kind or (dtype if number == 0 or op.kind in _SAME_GRID | {"split"} else _SECOND.get(op.kind, dtype)), _SHAPES.get(value.kind), number)
+            if value.kind == "i" and op.kind == "shape":
+                tensor.shape = (1,)
+            if quantizer is not None and (number == 0 or op.kind in _SAME_GRID):
+                tensor.quantizer = quantizer
+            self.tensors[id(value)] = tensor
+            self.kept.append(value)
+
+    def _result_type(self, op: Op, rule: Rule | None, args: dict[str, Any], source: Tensor | None) -> str:
+        told = rule.dtype if rule is not None else ""
+        if told.startswith("!"):
+            found = self.dtype(args.get(told[1:]))
+            return found if found not in ("", "?") else (source.dtype if source is not None and op.kind == "fill_like" else "float32")
+        if told:
+            return told
+        if op.kind in _WEIGHTED and op.domain != "quantized" and "w" in op.uses and op.uses["w"].tensor.dtype.startswith(("float", "bfloat")):
+            return op.uses["w"].tensor.dtype
+        if "dynamic" in op.native or op.domain == "prepacked":
+            return "float32"
+        if op.kind == "cast":
+            found = self._cast_to(op.native.partition("::")[2], args)
+            return found.strip("?") or (source.dtype if source is not None else "")
+        if source is None:
+            return ""
+        return next((use.tensor.dtype for use in op.uses.values() if use.role in ("x", "lhs", "x0") and use.tensor.dtype), source.dtype)
+
+    def _result_grid(self, op: Op, args: dict[str, Any], source: Tensor | None, dtype: str) -> Quantizer | None:
+        """The grid of the result; None if it is no quantized tensor."""
+        if op.kind == "fake_quantize":
+            return self._fake(op, args)
+        if op.kind == "quantize":
+            scale, zero_point = (self._number(args.get(name, args.get(f"{name}s"))) for name in ("scale", "zero_point"))
+            axis = op.attrs.get("axis") if "axis" in op.attrs else None
+            return grid(dtype, scale, zero_point, axis, origin="qdq")
+        if op.kind == "dequantize" or dtype not in INTEGER_RANGES:
+            return None
+        scale = args.get("output_scale", args.get("Y_scale_i", args.get("scale")))
+        zero_point = args.get("output_zero_point", args.get("Y_zero_point_i", args.get("zero_point")))
+        if op.domain == "quantized" and scale is not None:
+            return grid(dtype, self._number(scale), self._number(zero_point))
+        own = next((use.tensor.quantizer for use in op.uses.values() if use.role in ("x", "lhs", "x0") and use.tensor.quantizer is not None), None)
+        if own is None or op.kind not in _SAME_GRID | set(FIXED):
+            return None
+        return grid(dtype, *FIXED[op.kind]) if op.kind in FIXED and op.domain == "aten" else own
+
+    def _number(self, value: Any) -> Any:
+        """A scale or zero point: a number, or constant data; what only the running network knows is None."""
+        value = self.plain(value)
+        return None if isinstance(value, Value) else value
+
+    def _fake(self, op: Op, args: dict[str, Any]) -> Quantizer:
+        low, high = args.get("quant_min"), args.get("quant_max")
+        known = isinstance(low, int) and isinstance(high, int) and low < high
+        bounds = (low, high) if known else (0, 0)
+        found = grid(container(*bounds), self._number(args.get("scale")), self._number(args.get("zero_point")), op.attrs.get("axis"), bounds, "fake-quant")
+        return replace(found, algorithm="LSQ") if "learnable" in op.native else found
+
+    # -- control flow --------------------------------------------------------------------------
+
+    def _control(self, node: Node, args: dict[str, Any]) -> None:
+        kind = "if" if node.native == "prim::If" else "loop"
+        op = self.op(node.native, kind, node.path, node.source, {})
+        given = [args["cond"]] if kind == "if" else [args["max_trip_count"], args["cond"], *args["initial"]]
+        for number, value in enumerate(given):
+            role = ("cond" if kind == "if" else ("trip_count", "cond")[number]) if number < (1 if kind == "if" else 2) else f"x{number - 2}"
+            self.use(op, role, self.tensor(value if value is not None else [], hint=f"{op.name}.{role}"))
+        for label, block in zip(("then_branch", "else_branch") if kind == "if" else ("body",), node.blocks, strict=True):
+            body = op.bodies[label] = Model(name=f"{op.name}/{label}", format=self.model.format, opsets=self.model.opsets, notes=self.model.notes)
+            inner = Builder(self.archive, body, self)
+            for number, value in enumerate(block.inputs):
+                tensor = inner.declare(value, Tensor(inner.unique(value.name or f"{op.name}.{'i' if not number else number}"), _SCALARS.get(value.kind, ""), is_input=True))
+                body.inputs.append(tensor)
+            inner.block(block.nodes)
+            for number, value in enumerate(block.outputs):
+                inner.graph_output(value if value is not None else [], number)
+            body.ops = body.nodes
+        for number, value in enumerate(node.outputs):
+            bodies = [body.outputs[number + (kind == "loop")].tensor for body in op.bodies.values()]
+            tensor = self.output(op, next((t.dtype for t in bodies if t.dtype), ""), None, number)
+            tensor.quantizer = bodies[0].quantizer if all(t.quantizer is not None and t.quantizer == bodies[0].quantizer for t in bodies) else None
+            self.tensors[id(value)] = tensor
+            self.kept.append(value)
+
+    def graph_output(self, value: Any, number: int) -> None:
+        tensor = self.tensor(value, hint=f"output{number}")
+        use = Use(tensor, None, "output", number, "output", (), tensor.name)
+        tensor.uses.append(use)
+        self.model.outputs.append(use)
+
+
+def kind_is_tensors(values: Any) -> bool:
+    """Whether a list holds tensors, and not sizes."""
+    return all(isinstance(v, TensorRecord) or v is None or (isinstance(v, Value) and v.kind in ("T", "T[]", "?", "t")) for v in values)
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, (bool, int, float, str)) or (isinstance(value, (list, tuple)) and all(map(_is_plain, value)))
+
+
+_SCALARS = {"i": "int64", "f": "float32", "b": "bool", "i[]": "int64", "s": "float32"}
+_SHAPES: dict[str, tuple[int, ...]] = {"i": (), "f": (), "b": (), "s": ()}
+_SECOND = {"reduce_max": "int64", "reduce_min": "int64", "top_k": "int64", "max_pool": "int64", "sort": "int64"}
+_LIKE_INPUT = {"lhs", "rhs", "updates", "value"}  # operands that a number may stand for
+_CASTS = {"float": "float32", "double": "float64", "half": "float16", "int": "int32", "long": "int64", "bool": "bool", "bfloat16": "bfloat16",
+          "_cast_Float": "float32", "_cast_Half": "float16", "_cast_Int": "int32", "_cast_Long": "int64"}  # fmt: skip
+SPECIAL: dict[str, Callable[[Builder, Node, dict[str, Any]], bool]] = {}

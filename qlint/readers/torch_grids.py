@@ -1,0 +1,46 @@
+"""Quantizers of PyTorch: what quantized tensors, packed weights and the operators on them say of their grids."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from qlint.graph import INTEGER_RANGES, Data, Quantizer
+from qlint.graph.values import Numbers
+
+MAX_EAGER = 4096  # scales that are read at once
+# Grids that PyTorch's quantized kernels give their results whatever they are asked for (ATen/native/quantized/cpu/kernels).
+FIXED: dict[str, tuple[float, int]] = {"sigmoid": (1 / 256, 0), "hard_sigmoid": (1 / 256, 0), "tanh": (2 / 256, 128)}
+
+
+def numbers_of(value: Any) -> tuple[Sequence[float] | None, tuple[int, ...]]:
+    """(values, shape) of a scale or zero point: a number, or constant data; None if it is only known when the network runs."""
+    if isinstance(value, (int, float)):
+        return (value,), ()
+    if isinstance(value, (list, tuple)) and all(isinstance(v, (int, float)) for v in value):
+        return tuple(value), (len(value),)
+    if isinstance(value, Data):
+        length = math.prod(value.shape)
+        return (value.values() if length <= MAX_EAGER else Numbers(value, length)), value.shape
+    return None, ()
+
+
+def grid(storage: str, scale: Any, zero_point: Any, axis: int | None = None, bounds: tuple[int, int] | None = None, origin: Any = "qoperator") -> Quantizer:
+    """The quantizer with this scale and zero point. With `bounds` its codes lie between them, whatever holds them."""
+    scales, shape = numbers_of(scale)
+    zeros, zero_shape = numbers_of(zero_point)
+    low, high = bounds or INTEGER_RANGES.get(storage, (0, 0))
+    per_channel = axis is not None
+    if zeros is not None and all(z == int(z) for z in zeros[:MAX_EAGER]) and not isinstance(zeros, Numbers):
+        zeros = tuple(int(z) for z in zeros)
+    return Quantizer(
+        storage, scales, zeros, shape, zero_shape, granularity="channel" if per_channel else "tensor", axis=axis, qmin=low, qmax=high,
+        dynamic=scales is None, origin=origin,
+    )  # fmt: skip
+
+
+def dynamic(reduced: bool) -> Quantizer:
+    """What a dynamic kernel does to its input: its range is measured on each run (fbgemm leaves one bit out where asked to)."""
+    return replace(grid("uint8", None, None, bounds=(0, 127) if reduced else None, origin="dynamic"), dynamic=True)

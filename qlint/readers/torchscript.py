@@ -1,0 +1,143 @@
+"""TorchScript files (`.pt`, `.jit`, `.ptl`): from the archive to a Model, without torch and without running anything in it.
+
+The modules are unpickled as inert records, the code is parsed and evaluated abstractly, and what is left are the operators
+of the network with the modules that they came from. Shapes of inputs are those that the network was traced with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from qlint.errors import ReadError
+from qlint.graph import Model, Tensor
+from qlint.readers.torch_archive import Archive
+from qlint.readers.torch_graph import Builder, live
+from qlint.readers.torchscript_code import Code
+from qlint.readers.torchscript_eval import Evaluator
+from qlint.readers.torchscript_values import Value, latest, leaves
+from qlint.readers.unpickle import Instance, TensorRecord, loads
+
+_AGAIN = "export or download it again"
+_LOWERED = {
+    "mkldnn": "was lowered for x86 by torch.jit.optimize_for_inference",
+    "prepacked": "was prepacked for mobile CPUs by torch.utils.mobile_optimizer",
+    "vulkan_prepack": "was lowered for Vulkan by torch.utils.mobile_optimizer",
+    "metal_prepack": "was lowered for Metal by torch.utils.mobile_optimizer",
+    "tensorrt": "was compiled with Torch-TensorRT",
+    "neuron": "was compiled for AWS Neuron",
+    "ipex": "was lowered by Intel Extension for PyTorch",
+}
+
+
+def read_torchscript(path: Path) -> Model:
+    """The network of a TorchScript archive; every operator that reaches an output is a node. Weights are lazy.
+
+    Raises:
+        ReadError: the file is damaged, holds no code, or code that qlint cannot follow (at which place).
+    """
+    try:
+        return _read(Archive(path))
+    except ReadError as error:
+        error.subject = error.subject or str(path)
+        error.hint = error.hint or _AGAIN
+        raise
+
+
+def _read(archive: Archive) -> Model:
+    code = Code(archive)
+    if not code.has_code():
+        lite = "bytecode.pkl" in archive
+        raise ReadError(
+            "is a lite-interpreter file with bytecode only" if lite else "is a TorchScript archive without code",
+            hint="check the TorchScript file or the module that it was made from" if lite else _AGAIN,
+        )
+    if archive.text("byteorder").strip() == "big":
+        raise ReadError("was written on a big-endian machine", hint="load and save it again with PyTorch on a little-endian one")
+    module = loads(archive.read("data.pkl"), "data.pkl")
+    if not isinstance(module, Instance):
+        raise ReadError("holds no module", hint="save the module that holds the whole network, with torch.jit.save")
+    constants = loads(archive.read("constants.pkl"), "constants.pkl", "constants") if "constants.pkl" in archive else ()
+    evaluator = Evaluator(code, tuple(constants) if isinstance(constants, (tuple, list)) else ())
+    block = evaluator.run(module)
+    outputs = list(_flat(block.outputs, 0))
+    nodes = live(block, outputs)
+    version = next((text for name in ("version", ".data/version") if (text := archive.text(name).strip())), "")
+    model = Model(name=archive.path.name, format="torchscript", producer="PyTorch")
+    model.opsets["aten"] = int(version) if version.isdigit() and len(version) < 9 else 0
+    model.metadata = {"file_format_version": version, "class": module.cls.removeprefix("__torch__.")}
+    builder = Builder(archive, model)
+    traced = _traced(archive)
+    for number, value in enumerate(block.inputs):
+        dtype, shape = traced[number] if number < len(traced) else ("", None)
+        tensor = builder.declare(value, Tensor(builder.unique(value.name), _SCALARS.get(value.kind, dtype), () if value.kind in _SCALARS else shape, is_input=True))
+        model.inputs.append(tensor)
+    _guess_types(model, builder, nodes)
+    builder.block(nodes)
+    for number, value in enumerate(outputs):
+        builder.graph_output(value, number)
+    model.ops = model.nodes
+    model.notes += _notes(model, evaluator, module, len(block.nodes) - len(nodes))
+    return model
+
+
+_SCALARS = {"i": "int64", "f": "float32", "b": "bool", "i[]": "int64"}
+
+
+def _flat(value: Any, depth: int) -> Iterator[Any]:
+    """The tensors that a network returns, structures taken apart."""
+    value = latest(value)
+    if depth > 32:
+        raise ReadError("returns structures nested more than 32 deep", hint="it is no sensible model")
+    if isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _flat(part, depth + 1)
+    elif isinstance(value, dict):
+        yield from _flat(list(value.values()), depth)
+    elif isinstance(value, Instance):
+        yield from _flat(list(value.attrs.values()), depth + 1)
+    elif isinstance(value, Value) and value.kind == "T[]" and value.items:
+        yield from (value.items[i] for i in sorted(value.items))
+    elif isinstance(value, (Value, TensorRecord)):
+        yield value
+
+
+def _traced(archive: Archive) -> list[tuple[str, tuple[int, ...]]]:
+    """(dtype, shape) of the inputs that `torch.jit.trace` was called with; none of a scripted network."""
+    if "traced_inputs.pkl" not in archive:
+        return []
+    saved = loads(archive.read("traced_inputs.pkl"), "traced_inputs.pkl", "traced_inputs")
+    given = next((args for name, args in saved.items() if name == "forward"), next(iter(saved.values()), ())) if isinstance(saved, dict) else saved
+    return [(tensor.dtype, tensor.shape) for tensor in leaves(tuple(given) if isinstance(given, list) else given) if isinstance(tensor, TensorRecord)]
+
+
+def _guess_types(model: Model, builder: Builder, nodes: list[Any]) -> None:
+    """The type of an input that no trace tells: that of the weights that it meets."""
+    untold = {id(tensor): tensor for tensor in model.inputs if not tensor.dtype}
+    for node in nodes:
+        if not untold:
+            return
+        args = list(node.args.values())
+        weights = [value.dtype for value in args if isinstance(value, TensorRecord) and value.dtype.startswith(("float", "bfloat"))]
+        for value in args:
+            tensor = builder.tensors.get(id(value))
+            if tensor is not None and id(tensor) in untold and (weights or node.native in _FLOAT_INPUT):
+                tensor.dtype = "int64" if node.native == "aten::embedding" else weights[0] if weights else "float32"
+                del untold[id(tensor)]
+
+
+_FLOAT_INPUT = {"aten::quantize_per_tensor", "aten::fused_moving_avg_obs_fake_quant", "aten::fake_quantize_per_tensor_affine", "quantized::linear_dynamic"}
+
+
+def _notes(model: Model, evaluator: Evaluator, module: Instance, dropped: int) -> Iterator[str]:
+    domains = {op.domain for op in model.walk()} | {op.native.partition("::")[2].partition("_")[0] for op in model.walk()}
+    yield from (f"the network {what}: its operators are not those that it was trained with" for name, what in _LOWERED.items() if name in domains)
+    if module.attrs.get("training") is True:
+        yield "the module was saved in training mode: batch normalization and dropout are those of training"
+    if dropped:
+        yield f"{dropped} operators reach no output and are left out: observers, checks of inputs, and the like"
+    if evaluator.updated:
+        names = sorted(name or "a constant" for name in evaluator.updated.values())
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        yield f"running the network changes its buffers {', '.join(names[:3])}{more}; their present values are taken"

@@ -48,6 +48,11 @@ class Found(NamedTuple):
     ops: list[Op]
 
 
+def _arithmetic(tensor: Tensor) -> bool:
+    """Whether somebody scales or shifts the numbers: then they are not the integers of a requantization in steps."""
+    return any(use.op is not None and use.op.kind in ("mul", "div", "add", "sub") for use in tensor.uses)
+
+
 def find(model: Model) -> Iterator[Found]:
     """Each one in a graph, in file order."""
     for op in model.ops:
@@ -66,13 +71,11 @@ def _around(rounding: Op, estimator: list[Op]) -> Found | None:
             tail = after[:count]
             if tail[-1].clamps or not _identity([*head, *tail]):
                 continue
-            scale, offset = _composed(tail)
-            zero = tuple(_whole(-o / s) for o, s in _pairs(offset, scale))
-            quantizer = _quantizer(rounding, head, tail, scale, zero)
+            quantizer = _quantizer(rounding, head, tail)
             if quantizer is not None:
                 return Found(tail[-1].op.outputs[0], quantizer, [*(s.op for s in head), rounding, *estimator, *(s.op for s in tail)])
-    if after and (after[0].low, after[0].high) in INTEGER_RANGES.values():  # integers that nothing turns back: requantization in steps
-        quantizer = _quantizer(rounding, [], after[:1], (1.0,), (0.0,))
+    if len(after) == 1 and (after[0].low, after[0].high) in INTEGER_RANGES.values() and not _arithmetic(after[0].op.outputs[0]):
+        quantizer = _quantizer(rounding, [], after)
         if quantizer is not None:
             return Found(after[0].op.outputs[0], quantizer, [rounding, *estimator, after[0].op])
     return None
@@ -91,15 +94,16 @@ def _heads(before: list[Step]) -> Iterator[list[Step]]:
             yield head
 
 
-def _quantizer(rounding: Op, head: list[Step], tail: list[Step], scale: Values, zero: Values) -> Quantizer | None:
-    """The quantizer with the bounds that its steps clamp to, in codes; None if they do not make a grid."""
-    low, high = _bounds(head)
-    for step in tail:
-        if step.clamps:
-            low, high = max(low, step.low), min(high, step.high)
-        elif step.factor != (1.0,):
-            break
+def _quantizer(rounding: Op, head: list[Step], tail: list[Step]) -> Quantizer | None:
+    """The quantizer with the bounds that its steps clamp to; None if they do not make a grid.
+
+    Its codes are the integers where they are clamped last, or where they are rounded.
+    """
+    clamped = max((i + 1 for i, step in enumerate(tail) if step.clamps), default=0)
+    low, high = _bounds([*head, *tail[:clamped]])
     factor, _ = _composed(head)
+    scale, offset = _composed(tail[clamped:])
+    zero = tuple(_whole(-o / s) for o, s in _pairs(offset, scale))
     if math.isinf(low) and math.isinf(high) and factor[0] in (1, 3, 7, 15, 31, 63, 127, 255):  # DoReFa: what comes in lies in [0, 1]
         low, high = 0.0, factor[0]
     low, high = _whole(low), _whole(high)
@@ -200,10 +204,10 @@ def _identity(steps: Sequence[Step]) -> bool:
     return all(abs(f - 1) <= TOLERANCE for f in factor) and all(abs(o) <= WHOLE * s for o, s in _pairs(offset, scale))
 
 
-def _bounds(head: Sequence[Step]) -> tuple[float, float]:
-    """The codes that the steps in front clamp to: what is clamped before it is scaled is scaled with it."""
+def _bounds(steps: Sequence[Step]) -> tuple[float, float]:
+    """The bounds that steps clamp to: what is clamped before it is scaled is scaled with it."""
     low, high = -math.inf, math.inf
-    for step in head:
+    for step in steps:
         low, high = max(low, step.low), min(high, step.high)
         if len(step.factor) > 1 and math.isfinite(high - low):
             return -math.inf, math.inf  # other codes in each channel

@@ -12,8 +12,14 @@ if TYPE_CHECKING:
     from qlint.graph.model import Op
 
 Granularity = Literal["tensor", "channel", "block"]
-Grid = Literal["affine", "float", "log", "codebook"]
-Origin = Literal["qdq", "fake-quant", "qoperator", "requantize", "dynamic", "encodings"]
+# Of `affine` grids the levels are evenly spaced and hold an exact zero (or could); `bipolar` has the two levels -scale
+# and +scale; `codebook` has levels, or steps between them, that follow no formula.
+Grid = Literal["affine", "float", "log", "codebook", "bipolar"]
+# `decomposed` is spelled out in ordinary arithmetic, an `annotation` stands beside the nodes: runtimes take neither for a quantizer.
+Origin = Literal["qdq", "fake-quant", "qoperator", "requantize", "dynamic", "encodings", "decomposed", "annotation"]
+UNSEEN: frozenset[str] = frozenset({"decomposed", "annotation"})
+# How a number between two levels is rounded: to the nearest level (ties: `half_...`), or always to one side. `up` is away from zero.
+Rounding = Literal["half_even", "half_up", "half_down", "floor", "ceil", "up", "down"]
 
 # Inclusive bounds of every integer container, in units of the grid.
 INTEGER_RANGES: dict[str, tuple[int, int]] = {
@@ -62,6 +68,7 @@ class Quantizer:
     qmax: float = 255
     grid: Grid = "affine"
     dynamic: bool = False
+    rounding: Rounding = "half_even"
     origin: Origin = field(default="qdq", compare=False)
     quantize: Op | None = field(default=None, compare=False, repr=False)
     dequantize: Op | None = field(default=None, compare=False, repr=False)
@@ -95,15 +102,15 @@ class Quantizer:
 
     @property
     def levels(self) -> int:
-        """Number of integers on the grid (of a float grid: of its codes)."""
+        """Number of integers on the grid (of a float grid: of its codes); 0 if it is not known."""
         if self.grid == "float":
             return 1 << int("".join(c for c in self.storage.split("e")[0] if c.isdigit()) or 8)
-        return int(self.qmax - self.qmin) + 1
+        return 2 if self.grid == "bipolar" else int(self.qmax - self.qmin) + 1 if self.qmin < self.qmax else 0
 
     @property
     def bits(self) -> int:
-        """Bits that hold all levels, whatever the container."""
-        return max(1, math.ceil(math.log2(self.levels)))
+        """Bits that hold all levels, whatever the container; 0 if it is not known."""
+        return max(1, math.ceil(math.log2(self.levels))) if self.levels else 0
 
     @cached_property
     def zero_point_class(self) -> frozenset[str]:
@@ -156,15 +163,16 @@ class Quantizer:
             yield from ((s, zps[0] if zps else 0) for s in self.scale)
 
     def __str__(self) -> str:
+        storage = self.storage or "of an unknown type"
         if self.scale is None:
-            return f"{self.storage}, scale not constant"
+            return f"{storage}, scale not constant"
         scale = f"scale {self.scale[0]:.6g}" if len(self.scale) == 1 else f"{len(self.scale)} scales"
         zp = ""
         if self.zero_point and self.grid == "affine":
             distinct = sorted(set(self.zero_point))
             zp = f", zero point {distinct[0]:g}" if len(distinct) == 1 else f", zero points {distinct[0]:g}..{distinct[-1]:g}"
         where = {"tensor": "", "channel": f" per channel (axis {self.axis})", "block": f" per block of {self.block_size}"}
-        return f"{self.storage}{where[self.granularity]}, {scale}{zp}"
+        return f"{storage}{where[self.granularity]}, {scale}{zp}"
 
 
 def _is_power_of_two(value: float) -> bool:

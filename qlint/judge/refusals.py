@@ -76,7 +76,7 @@ def _unknown_attrs(op: Op, wanted: bool, _: Quantizer | None) -> str | None:
 
 
 def _unknown_op(op: Op, wanted: bool, _: Quantizer | None) -> str | None:
-    return op.native if (op.kind == "custom") == wanted else None
+    return op.native if (op.kind == "custom" or bool(op.dialect)) == wanted else None
 
 
 def _opset(op: Op, wanted: Bounds, _: Quantizer | None) -> str | None:

@@ -15,6 +15,9 @@ Key = tuple[Any, ...]
 D = TypeVar("D", int, None)
 
 
+LOGARITHM = Quantizer("int8", None, (0,), qmin=-128, qmax=127, grid="log")
+
+
 class Parameters:
     """Builds quantizers; nodes that share scale and zero point share what is derived from them."""
 
@@ -26,9 +29,12 @@ class Parameters:
         """What a QuantizeLinear or DequantizeLinear node describes; `storage` is the type of its integers.
 
         ONNX: without a zero point it is 0; a scale of one element is per tensor; `block_size` > 0 makes `axis` a
-        blocked one. MQBench writes the integers that it uses of the type as `quant_min` and `quant_max`.
+        blocked one. MQBench writes the integers that it uses of the type as `quant_min` and `quant_max`, and for NNIE,
+        whose 8-bit codes are those of a logarithm, only where they end: `data_max`.
         """
         uses, attrs = op.uses, op.attrs
+        if "data_max" in attrs and "scale" not in uses:
+            return LOGARITHM
         scale = uses["scale"].tensor if "scale" in uses else None
         zero_point = uses["zero_point"].tensor if "zero_point" in uses else None
         return self.build(

@@ -8,6 +8,7 @@ from qlint.graph import Dim, Op, Shape
 from qlint.graph.kinds import CLASSES
 from qlint.passes.constants import slice_of
 from qlint.passes.dims import Rule, Shapes, Values, axes_of, axis_of, broadcast, shape_of, times, unknown_of
+from qlint.passes.torch_shapes import flattened, swapped
 
 
 def _reshape(op: Op, values: Values) -> Shapes:
@@ -41,6 +42,8 @@ def _rest(x: Shape | None, others: list[Dim]) -> Dim:
 
 
 def _flatten(op: Op, _: Values) -> Shapes:
+    if "flattened" in op.attrs:
+        return flattened(op)
     x = op.uses["x"].tensor.shape
     if x is None:
         return [(None, None)]
@@ -69,6 +72,8 @@ def _unsqueeze(op: Op, values: Values) -> Shapes:
 
 
 def _transpose(op: Op, _: Values) -> Shapes:
+    if "swap" in op.attrs:
+        return swapped(op)
     x = shape_of(op, "x")
     perm = op.attrs.get("perm") or (() if "perm" in op.uses else range(len(x))[::-1])
     if sorted(perm) != list(range(len(x))):
@@ -94,7 +99,7 @@ def _split(op: Op, values: Values) -> Shapes:
     parts = op.attrs.get("split") or values(op, "split")
     size = x[axis]
     if parts is None and "split" not in op.uses and isinstance(size, int):
-        each = -(-size // count)
+        each = op.attrs.get("split_size") or -(-size // op.attrs.get("chunks", count))
         parts = [min(each, max(0, size - i * each)) for i in range(count)]
     return [(*x[:axis], parts[i] if parts is not None else None, *x[axis + 1 :]) for i in range(count)]
 
@@ -136,7 +141,7 @@ def _pad(op: Op, values: Values) -> Shapes:
     pads = op.attrs.get("pads") or op.attrs.get("paddings") or values(op, "pads")
     if pads is None:
         return [(None,) * len(x)]
-    axes = axes_of(op, values, len(x)) if "axes" in op.uses else list(range(len(x)))
+    axes = axes_of(op, values, len(x)) if "axes" in op.uses or "axes" in op.attrs else list(range(len(x)))
     out: list[Dim] = list(x)
     for i, axis in enumerate(axes or ()):
         out[axis] = _plus(x[axis], pads[i], pads[i + len(axes or ())])
@@ -153,7 +158,7 @@ def _plus(*dims: Dim) -> Dim:
 def _resize(op: Op, values: Values) -> Shapes:
     x = shape_of(op, "x")
     axes = [axis % len(x) for axis in op.attrs.get("axes") or range(len(x))]
-    sizes, scales = values(op, "sizes"), values(op, "scales") or op.attrs.get("scales")
+    sizes, scales = values(op, "sizes") or op.attrs.get("sizes"), values(op, "scales") or op.attrs.get("scales")
     if not (sizes or scales) or (op.attrs.get("keep_aspect_ratio_policy", "stretch") != "stretch" and sizes):
         return [(None,) * len(x)]
     out: list[Dim] = list(x)
@@ -185,12 +190,15 @@ def _arg(op: Op, _: Values) -> Shapes:
 
 
 def _expand(op: Op, values: Values) -> Shapes:
-    return [broadcast(shape_of(op, "x"), tuple(values(op, "shape") or unknown_of(op, "shape")))]
+    x = shape_of(op, "x")
+    wanted = op.attrs.get("shape") or values(op, "shape") or unknown_of(op, "shape")
+    kept = len(wanted) - len(x)  # PyTorch's -1 keeps the size that is there
+    return [broadcast(x, tuple(x[i - kept] if d == -1 and i >= kept else d for i, d in enumerate(wanted)))]
 
 
 def _tile(op: Op, values: Values) -> Shapes:
-    x, repeats = shape_of(op, "x"), values(op, "repeats")
-    return [(None,) * len(x) if repeats is None else tuple(times(d, r) for d, r in zip(x, repeats, strict=True))]
+    x, repeats = shape_of(op, "x"), op.attrs.get("repeats") or op.attrs.get("dims") or values(op, "repeats")
+    return [(None,) * len(x) if repeats is None else tuple(times(d, r) for d, r in zip((*[1] * (len(repeats) - len(x)), *x), repeats, strict=True))]
 
 
 def _depth_to_space(op: Op, _: Values) -> Shapes:

@@ -15,6 +15,7 @@ from qlint.graph.axes import channel_axes
 from qlint.graph.kinds import CLASSES
 from qlint.passes.dims import Rule, Shapes, Values, axis_of, broadcast, ranked, shape_of, times, unknown_of
 from qlint.passes.layouts import LAYOUT_RULES
+from qlint.passes.torch_shapes import TORCH_RULES, recurrent
 
 
 def _same(op: Op, _: Values) -> Shapes:
@@ -146,6 +147,8 @@ def _einsum(op: Op, _: Values) -> Shapes:
 
 
 def _recurrent(op: Op, _: Values) -> Shapes:
+    if "batch_first" in op.attrs:
+        return recurrent(op)
     x, hidden = shape_of(op, "x"), op.attrs.get("hidden_size")
     if "fused_activation_function" in op.attrs:
         return []  # TFLite's have other results
@@ -251,7 +254,7 @@ RULES: dict[str, Rule] = {
     "batch_norm": _batch_norm, "layer_norm": _layer_norm, "rms_norm": _layer_norm,
     "conv": _conv, "conv_transpose": _conv_transpose, "linear": _linear, "matmul": _matmul, "einsum": _einsum,
     "max_pool": _pool, "avg_pool": _pool, "lp_pool": _pool, **dict.fromkeys(("global_avg_pool", "global_max_pool", "global_lp_pool"), _global_pool),
-    **LAYOUT_RULES,
+    **LAYOUT_RULES, **TORCH_RULES,
     "lstm": _recurrent, "gru": _recurrent, "rnn": _recurrent,
     "top_k": _top_k, "one_hot": _one_hot, "constant_of_shape": _constant_of_shape, "shape": _shape, "size": lambda op, _: [()], "range": _range,
     "grid_sample": _grid_sample, "roi_align": _roi, "max_roi_pool": _roi, "attention": _attention, "if": _bodies, "loop": _bodies, "scan": _bodies,

@@ -7,7 +7,7 @@ that is fused into an operator is an op of its own behind it, as other formats s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -15,8 +15,9 @@ from qlint.graph import INTEGER_RANGES, Model, Op, Quantizer, Tensor, Use, conta
 from qlint.graph.kinds import CLASSES
 from qlint.readers.data import Literal
 from qlint.readers.torch_archive import Archive
-from qlint.readers.torch_grids import FIXED, dynamic, grid, numbers_of
+from qlint.readers.torch_grids import FIXED, dynamic, grid
 from qlint.readers.torch_ops import CASTS, NotPlain, Rule, narrowed, packed_attributes, rule_of, same
+from qlint.readers.torch_special import SPECIAL
 from qlint.readers.torchscript_builtins import SCALAR_TYPES, STORED
 from qlint.readers.torchscript_packed import Packed, unpack, view
 from qlint.readers.torchscript_values import Block, Node, Value
@@ -102,6 +103,11 @@ class Builder:
         if tensor.name:
             self.model.tensors[tensor.name] = tensor
         return tensor
+
+    def result(self, value: Value, tensor: Tensor) -> None:
+        """The tensor that a value of the network is."""
+        self.tensors[id(value)] = tensor
+        self.kept.append(value)
 
     def _root(self) -> Builder:
         return self if self.outer is None else self.outer._root()
@@ -208,8 +214,7 @@ class Builder:
             wanted = self._cast_to(name, args)
             if wanted and wanted != source.dtype:
                 return False
-        self.tensors[id(node.outputs[0])] = source
-        self.kept.append(node.outputs[0])
+        self.result(node.outputs[0], source)
         return True
 
     def _cast_to(self, name: str, args: dict[str, Any]) -> str:
@@ -239,7 +244,7 @@ class Builder:
         attrs, left = self._attributes(rule, args)
         kind = narrowed(rule.kind, attrs) if rule is not None else name.strip("_") if namespace in ("aten", "prim", "quantized") else "custom"
         op = self.op(node.native, kind, node.path, node.source, attrs)
-        packed = self._packed(op, args)
+        packed = self._packed(op, args, node.path)
         roles = rule.roles if rule is not None else {}
         for argument in sorted(left, key=lambda argument: list(roles).index(argument) if argument in roles else len(roles)):
             value = args[argument]
@@ -278,7 +283,7 @@ class Builder:
     def _like(op: Op) -> str:
         return next((use.tensor.dtype for use in op.uses.values()), "")
 
-    def _packed(self, op: Op, args: dict[str, Any]) -> Packed | None:
+    def _packed(self, op: Op, args: dict[str, Any], path: str) -> Packed | None:
         """Weight and bias out of packed parameters, onto the op."""
         found = next((value for value in args.values() if isinstance(value, (Packed, Instance))), None)
         packed = unpack(found, self.archive) if isinstance(found, Instance) else found
@@ -293,7 +298,7 @@ class Builder:
             value = packed.args.get(name)
             if isinstance(value, TensorRecord):
                 if not value.path or value.path.startswith("CONSTANTS"):
-                    value.path = f"{op.name.rpartition('.')[0] or op.name}.{name}"
+                    value.path = f"{path or op.name}.{name}"
                 self.use(op, role, self.tensor(value))
         if op.kind in ("conv", "conv_transpose"):
             shaped = {name: self.tensor(value) if isinstance(value, TensorRecord) else value for name, value in packed.args.items()}
@@ -325,8 +330,7 @@ class Builder:
                 tensor.shape = (1,)
             if quantizer is not None and (number == 0 or op.kind in _SAME_GRID):
                 tensor.quantizer = quantizer
-            self.tensors[id(value)] = tensor
-            self.kept.append(value)
+            self.result(value, tensor)
 
     def _result_type(self, op: Op, rule: Rule | None, args: dict[str, Any], source: Tensor | None) -> str:
         told = rule.dtype if rule is not None else ""
@@ -372,8 +376,7 @@ class Builder:
 
     def _fake(self, op: Op, args: dict[str, Any]) -> Quantizer:
         low, high = args.get("quant_min"), args.get("quant_max")
-        known = isinstance(low, int) and isinstance(high, int) and low < high
-        bounds = (low, high) if known else (0, 0)
+        bounds = (low, high) if isinstance(low, int) and isinstance(high, int) and low < high else (0, 0)
         found = grid(container(*bounds), self._number(args.get("scale")), self._number(args.get("zero_point")), op.attrs.get("axis"), bounds, "fake-quant")
         return replace(found, algorithm="LSQ") if "learnable" in op.native else found
 
@@ -395,13 +398,12 @@ class Builder:
             inner.block(block.nodes)
             for number, value in enumerate(block.outputs):
                 inner.graph_output(value if value is not None else [], number)
-            body.ops = body.nodes
+            body.ops, body.nodes = body.nodes, [inner_op for inner_op in body.nodes if not inner_op.fused]
         for number, value in enumerate(node.outputs):
             bodies = [body.outputs[number + (kind == "loop")].tensor for body in op.bodies.values()]
             tensor = self.output(op, next((t.dtype for t in bodies if t.dtype), ""), None, number)
             tensor.quantizer = bodies[0].quantizer if all(t.quantizer is not None and t.quantizer == bodies[0].quantizer for t in bodies) else None
-            self.tensors[id(value)] = tensor
-            self.kept.append(value)
+            self.result(value, tensor)
 
     def graph_output(self, value: Any, number: int) -> None:
         tensor = self.tensor(value, hint=f"output{number}")
@@ -425,4 +427,3 @@ _SECOND = {"reduce_max": "int64", "reduce_min": "int64", "top_k": "int64", "max_
 _LIKE_INPUT = {"lhs", "rhs", "updates", "value"}  # operands that a number may stand for
 _CASTS = {"float": "float32", "double": "float64", "half": "float16", "int": "int32", "long": "int64", "bool": "bool", "bfloat16": "bfloat16",
           "_cast_Float": "float32", "_cast_Half": "float16", "_cast_Int": "int32", "_cast_Long": "int64"}  # fmt: skip
-SPECIAL: dict[str, Callable[[Builder, Node, dict[str, Any]], bool]] = {}

@@ -17,7 +17,7 @@ Args = Mapping[str, Any]  # arguments by name: plain data, or whatever stands fo
 Attributes = Callable[[Args], dict[str, Any]]
 
 
-class NotPlain(Exception):  # noqa: N818
+class NotPlain(Exception):
     """An argument that has to be known is only known when the network runs."""
 
 

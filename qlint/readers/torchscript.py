@@ -16,7 +16,7 @@ from qlint.readers.torch_archive import Archive
 from qlint.readers.torch_graph import Builder, live
 from qlint.readers.torchscript_code import Code
 from qlint.readers.torchscript_eval import Evaluator
-from qlint.readers.torchscript_values import Value, latest, leaves
+from qlint.readers.torchscript_values import Node, Value, latest, leaves
 from qlint.readers.unpickle import Instance, TensorRecord, loads
 
 _AGAIN = "export or download it again"
@@ -77,7 +77,7 @@ def _read(archive: Archive) -> Model:
     builder.block(nodes)
     for number, value in enumerate(outputs):
         builder.graph_output(value, number)
-    model.ops = model.nodes
+    model.ops, model.nodes = model.nodes, [op for op in model.nodes if not op.fused]
     model.notes += _notes(model, evaluator, module, len(block.nodes) - len(nodes))
     return model
 
@@ -112,22 +112,24 @@ def _traced(archive: Archive) -> list[tuple[str, tuple[int, ...]]]:
     return [(tensor.dtype, tensor.shape) for tensor in leaves(tuple(given) if isinstance(given, list) else given) if isinstance(tensor, TensorRecord)]
 
 
-def _guess_types(model: Model, builder: Builder, nodes: list[Any]) -> None:
-    """The type of an input that no trace tells: that of the weights that it meets."""
+def _guess_types(model: Model, builder: Builder, nodes: list[Node]) -> None:
+    """The type of an input that no trace tells: float, unless it is an index, or is converted before anything else.
+
+    A network that is asked about quantization gets numbers; PyTorch itself does not tell.
+    """
     untold = {id(tensor): tensor for tensor in model.inputs if not tensor.dtype}
-    for node in nodes:
-        if not untold:
-            return
-        args = list(node.args.values())
-        weights = [value.dtype for value in args if isinstance(value, TensorRecord) and value.dtype.startswith(("float", "bfloat"))]
-        for value in args:
+    weights = [value.dtype for node in nodes for value in node.args.values() if isinstance(value, TensorRecord) and value.dtype in ("float16", "bfloat16", "float64") and len(value.shape) > 1]
+    for node in nodes if untold else ():
+        for name, value in node.args.items():
             tensor = builder.tensors.get(id(value))
-            if tensor is not None and id(tensor) in untold and (weights or node.native in _FLOAT_INPUT):
-                tensor.dtype = "int64" if node.native == "aten::embedding" else weights[0] if weights else "float32"
+            if tensor is not None and id(tensor) in untold:
+                index = node.native in _INDEXED and name in ("indices", "index")
+                tensor.dtype = "int64" if index else "" if node.native in _CONVERTING else weights[0] if weights else "float32"
                 del untold[id(tensor)]
 
 
-_FLOAT_INPUT = {"aten::quantize_per_tensor", "aten::fused_moving_avg_obs_fake_quant", "aten::fake_quantize_per_tensor_affine", "quantized::linear_dynamic"}
+_INDEXED = {"aten::embedding", "aten::embedding_bag", "aten::index_select", "aten::gather", "quantized::embedding_byte", "quantized::embedding_4bit"}
+_CONVERTING = {"aten::to", "aten::type_as", "aten::float", "aten::half"}
 
 
 def _notes(model: Model, evaluator: Evaluator, module: Instance, dropped: int) -> Iterator[str]:

@@ -18,7 +18,24 @@ from qlint.readers.torchscript_code import Code, Function
 from qlint.readers.torchscript_fold import Unknown, fold
 from qlint.readers.torchscript_packed import Packed, number, pack, unpack
 from qlint.readers.torchscript_values import (
-    ELEMENTS, KINDS, NOTHING, Block, Node, Place, Raised, Value, dotted, held, identity, is_open, key_of, kind_of, latest, leaves, put, rebuilt,
+    ELEMENTS,
+    KINDS,
+    NOTHING,
+    Block,
+    Node,
+    Place,
+    Raised,
+    Value,
+    dotted,
+    held,
+    identity,
+    is_open,
+    key_of,
+    kind_of,
+    latest,
+    leaves,
+    put,
+    rebuilt,
 )  # fmt: skip
 from qlint.readers.unpickle import Global, Instance, TensorRecord
 

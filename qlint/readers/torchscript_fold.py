@@ -11,7 +11,7 @@ MAX_ITEMS = 100_000  # of a list or text that code builds
 MAX_INTEGER = 1 << 63
 
 
-class Unknown(Exception):  # noqa: N818
+class Unknown(Exception):
     """It cannot be told, or would be too large."""
 
 

@@ -74,6 +74,7 @@ def _conv(state: Any, archive: Archive | None, name: str) -> dict[str, Any]:
         weight, bias, stride, padding, dilation, groups = state[:6]
         numbers = [[number(archive, t) for t in part] for part in (stride, padding, dilation)]
         return {"weight": weight, "bias": bias, **dict(zip(("stride", "padding", "dilation"), numbers, strict=True)), "groups": number(archive, groups)}
+    config: Any
     if version == 2:
         config = _values(archive, tensors.pop(0))
     else:

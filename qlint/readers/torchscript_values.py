@@ -45,7 +45,7 @@ class Block:
     shared: dict[Any, Any] = field(default_factory=dict)  # results of shape arithmetic, by operator and arguments
 
 
-class Raised(Exception):  # noqa: N818
+class Raised(Exception):
     """The code that is followed always ends in an error."""
 
 

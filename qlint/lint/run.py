@@ -102,6 +102,9 @@ class _Run:
         for reason in verdict.refusals:
             if reason not in folded.get(id(reason.op), ()):
                 self._refuse(reason)
+        read = verdict.profile.ingests
+        if self.model.format and read and self.model.format not in read:
+            self._convert(self.model.format, " or ".join(read))
 
     def _key(self, selector: Explains, m: Mismatch) -> Key:
         if selector.about is not None:
@@ -125,6 +128,13 @@ class _Run:
             selector.rule, selector, reason.op, "", None, "refusal", reason.found, reason.because, "refused", reason.evidence
         )
         self._add((selector.rule.name, reason.claim, id(reason.op)), cause)
+
+    def _convert(self, found: str, wanted: str) -> None:
+        """A model that the backend takes in another format only, claimed as the dimension `format`: it was judged as if it were converted."""
+        nobody = Op(-1, "", "", "")
+        selector = self.claims.claim(Mismatch("", nobody, nobody, "", None, "format", found, wanted, "note"), self.model)
+        if selector is not None:
+            self._add((selector.rule.name, found), Cause(selector.rule, selector, None, "", None, "format", found, wanted, "note"))
 
     def _check(self, rule: Rule) -> None:
         for check in rule.checks:

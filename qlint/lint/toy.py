@@ -9,6 +9,7 @@ from qlint.profile.schema import Profile
 TOML = """
 id = "toy"
 title = "a backend that does not exist"
+ingests = ["onnx"]
 fallback = "float"
 fallback_evidence = "toy"
 mixed_precision = "refused"

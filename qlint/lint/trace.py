@@ -9,7 +9,7 @@ from qlint.graph import Quantizer
 from qlint.judge.verdict import Mismatch
 
 # Dimensions in which no prepare step can be the reason, or in which it is the dimension itself.
-_NEVER = frozenset({"quantizer", "kernel", "presence", "constant", "dtype", "native", "refusal"})
+_NEVER = frozenset({"quantizer", "kernel", "presence", "constant", "dtype", "native", "refusal", "format"})
 _VALUES: dict[str, Callable[[Quantizer], Any]] = {
     "storage": lambda q: q.storage,
     "same_storage": lambda q: q.storage,

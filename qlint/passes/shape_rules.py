@@ -112,7 +112,10 @@ def _global_pool(op: Op, _: Values) -> Shapes:
 
 
 def _linear(op: Op, _: Values) -> Shapes:
-    x, w = ranked(op, "x", 2), ranked(op, "w", 2)
+    w = ranked(op, "w", 2)
+    if op.domain in ("aten", "quantized", "prepacked"):  # PyTorch's, over the last axis of whatever rank
+        return [(*shape_of(op, "x")[:-1], w[0 if op.attrs.get("transB") else 1])]
+    x = ranked(op, "x", 2)
     return [(x[1 if op.attrs.get("transA") else 0], w[0 if op.attrs.get("transB") else 1])]
 
 

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import stat
+from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qlint.errors import ReadError
 
+if TYPE_CHECKING:
+    from qlint.readers.torch_archive import Archive
+
 HEAD = 512
-_LATER = "this version of qlint reads ONNX and TFLite"
+_LATER = "this version of qlint reads ONNX, TFLite and TorchScript"
 _EXPORT = "export the network to ONNX, for example with torch.onnx.export"
+_TRACE = "load it where it was made and save the network with torch.onnx.export, torch.export.save or torch.jit.trace(...).save"
+MAX_NAMES = 10_000  # of a pickle that are looked at
 
 # (offset, magic bytes, the format)
 _READ: tuple[tuple[int, bytes, str], ...] = ((4, b"TFL3", "tflite"),)
@@ -20,8 +27,8 @@ _MAGIC: tuple[tuple[int, bytes, str, str], ...] = (
     (4, b"ORTM", "is an ONNX Runtime format (.ort) model", "check the .onnx file that it was made from"),
     (0, b"GGUF", "is a GGUF file: weights for llama.cpp, without a graph", _EXPORT),
     (0, b"\x89HDF\r\n", "is an HDF5 file: Keras weights or a Keras model", "export it to ONNX, for example with tf2onnx"),
-    (0, b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.", "is a PyTorch checkpoint of the format before 1.6: weights, no graph", _EXPORT),
-    *((0, bytes((0x80, protocol)), "is a Python pickle, which qlint never executes", _EXPORT) for protocol in (2, 3, 4, 5)),
+    (0, b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.", "is a PyTorch checkpoint of the format before 1.6: weights, no graph", _TRACE),
+    *((0, bytes((0x80, protocol)), "is a Python pickle, which qlint never executes", _TRACE) for protocol in (2, 3, 4, 5)),
     (0, b"\x93NUMPY", "is a numpy array, not a model", ""),
     (0, b"ptrt", "is a TensorRT engine, already compiled", "check the ONNX file that it was built from"),
     (0, b"ftrt", "is a TensorRT engine, already compiled", "check the ONNX file that it was built from"),
@@ -37,12 +44,13 @@ _TEXTS: tuple[tuple[bytes, str, str], ...] = (
     (b"{", "is JSON, not a model", _LATER),
     (b"", "is text, not a model", _LATER),
 )
-# Members of zip archives, tried in order: (name ends with, what it is, what to do)
+# Members of zip archives that make a format, tried in order: (name ends with, format)
+_FORMATS: tuple[tuple[str, str], ...] = (("constants.pkl", "torchscript"),)
+# Other members of zip archives, tried in order: (name ends with, what it is, what to do)
 _MEMBERS: tuple[tuple[str, str, str], ...] = (
     ("archive_format", f"is a torch.export archive (.pt2); {_LATER}", _EXPORT),
     ("serialized_exported_program.json", f"is a torch.export archive; {_LATER}", _EXPORT),
-    ("constants.pkl", f"is a TorchScript archive; {_LATER}", _EXPORT),
-    ("data.pkl", "is a PyTorch checkpoint: weights without a graph", _EXPORT),
+    ("model.json", "is a TorchScript archive of PyTorch 1.0", "load and save it again with PyTorch 1.4 to 1.13"),
     ("model.dlc", "is a Qualcomm DLC, already converted", "check the model that it was converted from"),
     ("keras_metadata.pb", "is a Keras model", "export it to ONNX, for example with tf2onnx"),
     ("config.json", "is a Keras archive", "export it to ONNX, for example with tf2onnx"),
@@ -78,7 +86,7 @@ def sniff(path: Path) -> str:
         if head[offset : offset + len(magic)] == magic:
             raise ReadError(what, subject=subject, hint=hint)
     if head.startswith(b"PK\x03\x04"):
-        raise _zip(path)
+        return _zip(path)
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 32:
         raise ReadError("is a safetensors file: weights without a graph", subject=subject, hint=_EXPORT)
     if _is_text(head):
@@ -93,18 +101,39 @@ def sniff(path: Path) -> str:
     return "onnx"
 
 
-def _zip(path: Path) -> ReadError:
-    import zipfile  # slow to import, and seldom needed
+def _zip(path: Path) -> str:
+    from qlint.readers.torch_archive import Archive
 
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, OSError):
-        return ReadError("is a damaged or truncated zip archive", subject=str(path), hint="export or download it again")
+        archive = Archive(path)
+    except ReadError as error:
+        error.subject = str(path)
+        raise
+    members = archive.members
+    for ending, form in _FORMATS:
+        if any(name == ending or name.endswith(f"/{ending}") for name in members):
+            return form
+    if "data.pkl" in members:
+        raise _checkpoint(archive)
     for ending, what, hint in _MEMBERS:
-        if any(name.endswith(ending) for name in names):
-            return ReadError(what, subject=str(path), hint=hint)
-    return ReadError("is a zip archive without a model that qlint knows", subject=str(path), hint=_LATER)
+        if any(name.endswith(ending) for name in members):
+            raise ReadError(what, subject=str(path), hint=hint)
+    raise ReadError("is a zip archive without a model that qlint knows", subject=str(path), hint=_LATER)
+
+
+def _checkpoint(archive: Archive) -> ReadError:
+    """What `torch.save` wrote, told from the names that its pickle refers to; nothing is unpickled."""
+    from qlint.readers.unpickle import allowed, names_in
+
+    subject = str(archive.path)
+    names = list(islice(names_in(archive.read("data.pkl")), MAX_NAMES))
+    foreign = [name for name in names if not allowed(name) and not name.startswith("_codecs.")]
+    if any("fx.graph_module" in name for name in foreign):
+        return ReadError("is a pickled FX GraphModule: Python code, which qlint never executes", subject=subject, hint=_TRACE)
+    if foreign:
+        module = next((name for name in foreign if not name.startswith(("torch.", "collections.", "builtins.", "numpy."))), foreign[0])
+        return ReadError(f"is a pickled Python object, of the class {module}: its network is code that is not in the file", subject=subject, hint=_TRACE)
+    return ReadError("is a PyTorch checkpoint: weights without a graph", subject=subject, hint=_TRACE)
 
 
 def _is_text(head: bytes) -> bool:

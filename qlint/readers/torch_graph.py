@@ -78,6 +78,7 @@ class Builder:
         self.tensors: dict[int, Tensor] = {}
         self.kept: list[Any] = []  # what tensors are known by, so that its identity stays its own
         self.names: Counter[str] = outer.names if outer is not None else Counter()
+        self.path = self.source = ""  # of the node that is being built
         self.spelled: dict[str, set[str]] = outer.spelled if outer is not None else {}  # what a module calls
 
     # -- tensors -------------------------------------------------------------------------------
@@ -145,7 +146,7 @@ class Builder:
             dtype = "int64" if all(isinstance(value, int) for value in values) else "float32"
             return self.declare(object(), Tensor(self.unique(hint), dtype, (len(values),), Literal(dtype, (len(values),), tuple(values))))
         parts = [value for value in values if isinstance(value, (Value, TensorRecord, int, float))]
-        op = self.op("prim::ListConstruct", "concat", "", "", {"axis": 0})
+        op = self.op("prim::ListConstruct", "concat", self.path, self.source, {"axis": 0})
         for number, part in enumerate(parts):
             if isinstance(part, (bool, int, float)):
                 tensor = self.declare(object(), Tensor(self.unique(hint), "int64", (1,), Literal("int64", (1,), (part,))))
@@ -192,6 +193,7 @@ class Builder:
             self._node(node)
 
     def _node(self, node: Node) -> None:
+        self.path, self.source = node.path, node.source
         namespace, _, name = node.native.partition("::")
         args = dict(node.args)
         first = next(iter(args.values()), None)
@@ -393,7 +395,7 @@ class Builder:
             body = op.bodies[label] = Model(name=f"{op.name}/{label}", format=self.model.format, opsets=self.model.opsets, notes=self.model.notes)
             inner = Builder(self.archive, body, self)
             for number, value in enumerate(block.inputs):
-                tensor = inner.declare(value, Tensor(inner.unique(value.name or f"{op.name}.{'i' if not number else number}"), _SCALARS.get(value.kind, ""), is_input=True))
+                tensor = inner.declare(value, Tensor(inner.unique(value.name or f"{op.name}.{number if number else 'i'}"), _SCALARS.get(value.kind, ""), is_input=True))
                 body.inputs.append(tensor)
             inner.block(block.nodes)
             for number, value in enumerate(block.outputs):

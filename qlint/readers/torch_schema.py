@@ -67,7 +67,7 @@ def _fits(value: Any, kind: str) -> bool:
     if isinstance(value, float):
         return base in ("f", "s", "f[]") or base in _ANYTHING
     if isinstance(value, str):
-        return base == "str" or "Device" in kind or base in _ANYTHING
+        return "str" in kind or "Device" in kind or base in _ANYTHING
     if isinstance(value, list):
         return base.endswith(("[]", "]")) and (base == "T[]" or base == "T?[]") == any(_is_tensor(item) for item in value) if value else base.endswith(("[]", "]")) or base in _ANYTHING
     own = getattr(value, "kind", "")

@@ -77,8 +77,8 @@ class Evaluator:
         block = self.blocks[0]
         parameters, defaults = function.tree.args.args[1:], function.tree.args.defaults
         args: list[Any] = []
-        for number, parameter in enumerate(parameters):
-            at = number - len(parameters) + len(defaults)
+        for position, parameter in enumerate(parameters):
+            at = position - len(parameters) + len(defaults)
             default = self.eval(defaults[at], {}) if at >= 0 else ...
             absent = default is None or isinstance(default, (bool, str))
             args.append(default if absent else self._input(parameter.arg, parameter.annotation))
@@ -110,14 +110,11 @@ class Evaluator:
         if len(self.files) > MAX_DEPTH:
             raise ReadError(f"has calls nested more than {MAX_DEPTH} deep", hint="it is no sensible model")
         tree = function.tree
-        env: dict[str, Any] = {}
         parameters = [parameter.arg for parameter in tree.args.args]
         defaults = dict(zip(reversed(parameters), reversed(tree.args.defaults), strict=False))
         self.files.append((function.file, function.line))
         self.paths.append(owner.path if owner is not None and owner.cls.startswith("__torch__") and self._is_module(owner) else self.paths[-1])
-        for name, value in zip(parameters, args, strict=False):
-            env[name] = value
-        env.update(named)
+        env: dict[str, Any] = {**dict(zip(parameters, args, strict=False)), **named}
         for name in parameters:
             if name not in env:
                 if name not in defaults:

@@ -314,14 +314,16 @@ class Builder:
     def _outputs(self, node: Node, op: Op, rule: Rule | None, args: dict[str, Any], packed: Packed | None) -> None:
         source = next((use.tensor for use in op.uses.values()), None)
         dtype = self._result_type(op, rule, args, source)
-        quantizer = self._result_grid(op, args, source, dtype)
+        quantizer = self._result_grid(op, args, dtype)
+        if quantizer is not None or op.kind == "dequantize":
+            dtype = "float32"  # what a quantized tensor stands for; its integers are the quantizer's business
         listed = node.outputs[0] if len(node.outputs) == 1 and node.outputs[0].kind == "T[]" else None
         values = [listed.items[i] for i in sorted(listed.items)] if listed is not None and listed.items else node.outputs
         if listed is not None and listed.items:
             self.declare(listed, Tensor("", dtype))
         fused = rule.fused if rule is not None else ""
         if fused and values:
-            inner = self.output(op, "float32" if quantizer is not None else dtype)
+            inner = self.output(op, dtype)
             op = Op(len(self.model.nodes), self.unique(f"{op.name}.{fused}"), fused, op.native, domain=op.domain, source=op.source, fused=True)
             self.model.nodes.append(op)
             self.use(op, "x", inner)
@@ -352,24 +354,23 @@ class Builder:
             return ""
         return next((use.tensor.dtype for use in op.uses.values() if use.role in ("x", "lhs", "x0") and use.tensor.dtype), source.dtype)
 
-    def _result_grid(self, op: Op, args: dict[str, Any], source: Tensor | None, dtype: str) -> Quantizer | None:
+    def _result_grid(self, op: Op, args: dict[str, Any], dtype: str) -> Quantizer | None:
         """The grid of the result; None if it is no quantized tensor."""
         if op.kind == "fake_quantize":
             return self._fake(op, args)
         if op.kind == "quantize":
             scale, zero_point = (self._number(args.get(name, args.get(f"{name}s"))) for name in ("scale", "zero_point"))
-            axis = op.attrs.get("axis") if "axis" in op.attrs else None
-            return grid(dtype, scale, zero_point, axis, origin="qdq")
-        if op.kind == "dequantize" or dtype not in INTEGER_RANGES:
+            return grid(dtype, scale, zero_point, op.attrs.get("axis"), origin="qdq")
+        own = next((use.tensor.quantizer for use in op.uses.values() if use.role in ("x", "lhs", "x0") and use.tensor.quantizer is not None), None)
+        if op.kind == "dequantize":
             return None
         scale = args.get("output_scale", args.get("Y_scale_i", args.get("scale")))
         zero_point = args.get("output_zero_point", args.get("Y_zero_point_i", args.get("zero_point")))
         if op.domain == "quantized" and scale is not None:
-            return grid(dtype, self._number(scale), self._number(zero_point))
-        own = next((use.tensor.quantizer for use in op.uses.values() if use.role in ("x", "lhs", "x0") and use.tensor.quantizer is not None), None)
-        if own is None or op.kind not in _SAME_GRID | set(FIXED):
+            return grid("uint8" if own is None else own.storage, self._number(scale), self._number(zero_point))
+        if own is None or own.origin == "fake-quant" or op.kind not in _SAME_GRID | set(FIXED):
             return None
-        return grid(dtype, *FIXED[op.kind]) if op.kind in FIXED and op.domain == "aten" else own
+        return grid(own.storage, *FIXED[op.kind]) if op.kind in FIXED and op.domain == "aten" else own
 
     def _number(self, value: Any) -> Any:
         """A scale or zero point: a number, or constant data; what only the running network knows is None."""

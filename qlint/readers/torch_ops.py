@@ -228,6 +228,7 @@ def _same_name(names: str, roles: str = "self=x", dtype: str = "") -> dict[str, 
     return {name: Rule(name, _roles(roles), None, dtype) for name in names.split()}
 
 
+_GEMM = _fixed(transA=0, transB=1, alpha=1.0, beta=1.0)
 _WEIGHTED = "input=x weight=w bias=b"
 _BINARY = "self=lhs other=rhs"
 # Operators that hand on their first argument as it is. Dropout is one outside of training.
@@ -241,7 +242,7 @@ OPS: dict[str, Rule] = {
     # products
     **_rules("conv1d conv2d conv3d _convolution convolution _convolution_mode", "conv", _WEIGHTED, _conv),
     **_rules("conv_transpose1d conv_transpose2d conv_transpose3d", "conv_transpose", _WEIGHTED, _conv_transpose),
-    **_rules("linear", "linear", _WEIGHTED, _fixed(transA=0, transB=1, alpha=1.0, beta=1.0)),
+    **_rules("linear", "linear", _WEIGHTED, _GEMM),
     **_rules("addmm", "linear", "mat1=x mat2=w self=b", _both(_fixed(transA=0, transB=0), _like(alpha="alpha", beta="beta"))),
     **_rules("matmul mm bmm mv dot _int_mm", "matmul", "self=x other=w mat2=w vec=w tensor=w"),
     **_rules("einsum", "einsum", "tensors=x", _like(equation="equation")),
@@ -352,10 +353,10 @@ for _dims in ("1d", "2d", "3d"):
     )
     OPS[f"quantized::batch_norm{_dims}_relu"] = Rule("batch_norm", _roles("qx=x weight=gamma bias=beta mean=mean var=var"), _batch_norm, fused="relu")
 OPS |= {
-    **{f"quantized::linear{suffix}": Rule("linear", _roles(_PACKED), _fixed(transA=0, transB=1), fused="relu" if "relu" in suffix else "")
+    **{f"quantized::linear{suffix}": Rule("linear", _roles(_PACKED), _GEMM, fused="relu" if "relu" in suffix else "")
        for suffix in ("", "_relu", "_dynamic", "_relu_dynamic", "_dynamic_fp16", "_relu_dynamic_fp16")},
-    "quantized::linear_leaky_relu": Rule("linear", _roles(_PACKED), _fixed(transA=0, transB=1), fused="leaky_relu"),
-    "quantized::linear_tanh": Rule("linear", _roles(_PACKED), _fixed(transA=0, transB=1), fused="tanh"),
+    "quantized::linear_leaky_relu": Rule("linear", _roles(_PACKED), _GEMM, fused="leaky_relu"),
+    "quantized::linear_tanh": Rule("linear", _roles(_PACKED), _GEMM, fused="tanh"),
     **{f"quantized::{name}": Rule(name, _roles(_ON_GRID)) for name in ("add", "mul")}, "quantized::matmul": Rule("matmul", _roles("qa=x qb=w")),
     **{f"quantized::{name}_relu": Rule(name, _roles(_ON_GRID), None, fused="relu") for name in ("add", "mul")},
     **{f"quantized::{name}_scalar{suffix}": Rule(name, _roles("qa=lhs b=rhs"), None, fused="relu" if suffix else "") for name in ("add", "mul") for suffix in ("", "_relu")},
@@ -371,7 +372,7 @@ OPS |= {
     **{f"quantized::embedding_{bits}": Rule("gather", _roles("indices=indices"), _fixed(axis=0)) for bits in ("byte", "4bit")},
     "quantized::quantized_lstm_cell_dynamic": Rule("lstm_cell", _roles("input=x")), "quantized::quantized_gru_cell_dynamic": Rule("gru_cell", _roles("input=x")),
     # mobile-optimised models
-    "prepacked::conv2d_clamp_run": Rule("conv", _roles("X=x")), "prepacked::linear_clamp_run": Rule("linear", _roles("X=x"), _fixed(transA=0, transB=1)),
+    "prepacked::conv2d_clamp_run": Rule("conv", _roles("X=x")), "prepacked::linear_clamp_run": Rule("linear", _roles("X=x"), _GEMM),
     "prepacked::conv2d_transpose_clamp_run": Rule("conv_transpose", _roles("X=x")),
 }  # fmt: skip
 

@@ -86,7 +86,7 @@ HYBRID: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 # Custom operators that hold a network which another compiler has already lowered, and for what.
 COMPILED = {
-    "ethos-u": "Arm Ethos-U, by Vela", "edgetpu-custom-op": "Google Edge TPU", "NeutronGraph": "NXP eIQ Neutron", "DISPATCH_OP": "an NPU, by a LiteRT compiler plugin",
+    "ethos-u": "Arm Ethos-U", "edgetpu-custom-op": "Google Edge TPU", "NeutronGraph": "NXP eIQ Neutron", "DISPATCH_OP": "an NPU",
 }  # fmt: skip
 
 Values = Callable[[str], Sequence[Any] | None]  # the elements of a small constant input, by role

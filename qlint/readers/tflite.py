@@ -113,11 +113,9 @@ class _Reader:
             yield f"signature:{one['signature_key'] or ''}", f"subgraph {one['subgraph_index']}"
 
     def _remarks(self, model: Model) -> None:
-        compiled = Counter(tflite_ops.COMPILED[op.native] for op in model.walk() if op.native in tflite_ops.COMPILED)
+        compiled = Counter(op.attrs["compiled_for"] for op in model.walk() if "compiled_for" in op.attrs)
         if compiled:
             model.metadata["compiled_for"] = ", ".join(compiled)
-        for target, count in compiled.items():
-            self.notes.append(f"{count} of {len(model.nodes)} operators hold a network that was already compiled for {target}; what is in it cannot be seen")
         others = {i: len(graph["operators"] or ()) for i, graph in enumerate(self.subgraphs) if i not in self.called}
         if any(others.values()):
             named = ", ".join(self.subgraphs[i]["name"] or str(i) for i in [*others][:8])
@@ -277,6 +275,8 @@ class _Reader:
         outputs = [scope.tensor(index, f"an output of {name}") if index != -1 else Tensor("") for index in self._listed(table["outputs"])]
         op.source = next((tensor.name for tensor in outputs), "")
         self._make(op, outputs, scope)
+        if kind == "custom" and native in tflite_ops.COMPILED:
+            op.attrs["compiled_for"] = tflite_ops.COMPILED[native]
         if kind == "dequantize" and "x" in op.uses and op.uses["x"].tensor.dtype == "float16":
             op.kind = "cast"  # of weights that are stored as float16
         dynamic = hybrid(op)

@@ -86,7 +86,7 @@ HYBRID: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 # Custom operators that hold a network which another compiler has already lowered, and for what.
 COMPILED = {
-    "ethos-u": "Arm Ethos-U, by Vela", "edgetpu-custom-op": "Google Edge TPU", "NeutronGraph": "NXP eIQ Neutron", "DISPATCH_OP": "an NPU, by a LiteRT compiler plugin",
+    "ethos-u": "Arm Ethos-U", "edgetpu-custom-op": "Google Edge TPU", "NeutronGraph": "NXP eIQ Neutron", "DISPATCH_OP": "an NPU",
 }  # fmt: skip
 
 Values = Callable[[str], Sequence[Any] | None]  # the elements of a small constant input, by role
@@ -161,13 +161,14 @@ def _weighted(native: str) -> Callable[[Attrs, dict[str, Shape | None], Values],
 def _pool(options: Attrs, shapes: dict[str, Shape | None], values: Values) -> Attrs:
     x = shapes.get("x")
     spatial = x[1:3] if x is not None and len(x) == 4 else (None, None)
-    return {**_window(options, spatial, (options.get("filter_height", 0), options.get("filter_width", 0))), "count_include_pad": 0, "p": 2}
+    return {**_window(options, spatial, (options.get("filter_height", 0), options.get("filter_width", 0))), "count_include_pad": 0, "ceil_mode": 0, "p": 2}
 
 
 def _resize(mode: str) -> Callable[[Attrs, dict[str, Shape | None], Values], Attrs]:
     def rule(options: Attrs, shapes: dict[str, Shape | None], values: Values) -> Attrs:
         how = "align_corners" if options.get("align_corners") else "half_pixel" if options.get("half_pixel_centers") else "asymmetric"
-        return {"mode": mode, "axes": [1, 2], "coordinate_transformation_mode": how}
+        rounding = "floor" if how == "asymmetric" else "round_prefer_ceil"
+        return {"mode": mode, "axes": [1, 2], "coordinate_transformation_mode": how, "nearest_mode": rounding}
 
     return rule
 
@@ -239,7 +240,7 @@ def _reshape(options: Attrs, shapes: dict[str, Shape | None], values: Values) ->
 
 _RULES: dict[str, Callable[[Attrs, dict[str, Shape | None], Values], Attrs]] = {
     **{native: _weighted(native) for native in WEIGHT_LAYOUTS}, **dict.fromkeys(("AVERAGE_POOL_2D", "MAX_POOL_2D", "L2_POOL_2D"), _pool),
-    "FULLY_CONNECTED": lambda options, *_: {"transB": 1},
+    "FULLY_CONNECTED": lambda *_: {"transA": 0, "transB": 1, "alpha": 1.0, "beta": 1.0},
     "BATCH_MATMUL": lambda options, *_: {"transA": int(bool(options.get("adj_x"))), "transB": int(bool(options.get("adj_y")))},
     "RESIZE_BILINEAR": _resize("linear"), "RESIZE_NEAREST_NEIGHBOR": _resize("nearest"), "PAD": _pad, "PADV2": _pad, "MIRROR_PAD": _pad,
     "SLICE": _slice, "STRIDED_SLICE": _strided_slice, "SPLIT": _axis, "SPLIT_V": _axis, "CUMSUM": _axis,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from qlint.graph import INTEGER_RANGES, Model, Op, Quantizer, Tensor, Use
 from qlint.graph.kinds import CLASSES, QUANTIZER_KINDS
 from qlint.graph.order import data_flow
-from qlint.passes.decomposed import NAME, find
+from qlint.passes.decomposed import NAME, ROUNDINGS, find
 from qlint.passes.dialects import Dialects, annotated
 from qlint.passes.parameters import Parameters
 
@@ -56,6 +56,7 @@ class _Attacher:
         )  # fmt: skip
         self.tensors: dict[str, Tensor] = model.tensors
         self.spelled: dict[int, Quantizer] = {}  # by tensor behind the ops that spell a quantizer out
+        self.rounding: dict[int, Op] = {}  # the canonical op by the raw one, of those that round in such a group
         for number, found in enumerate(find(raw), 1):
             self.spelled[id(found.tensor)] = found.quantizer
             for op in found.ops:
@@ -134,6 +135,8 @@ class _Attacher:
                 tensor = use.tensor
                 own = use.quantizers[0] if use.quantizers else self.parameters.of_port(raw, role, tensor.dtype)
                 op.uses[role] = self._connect(tensor, Use(tensor, op, role, use.slot, "op", (), tensor.name), own)
+        if raw.kind in ROUNDINGS:
+            self.rounding[id(raw)] = op
         if raw.kind == "clip":
             op.attrs = {**op.attrs, **_bounds(op)}
         carried = self._carried(raw)
@@ -148,7 +151,8 @@ class _Attacher:
             if opened is None and tensor.quantizer is None and tensor.dtype not in _OFF_GRID:
                 opened = carried
             if raw.kind == "multi_threshold" or id(tensor) in self.spelled:
-                behind = self.spelled.get(id(tensor)) or self.dialects.read(raw).placed(quantize=raw, dequantize=raw)
+                spelled = self.spelled.get(id(tensor))
+                behind = self.dialects.read(raw).placed(quantize=raw, dequantize=raw) if spelled is None else spelled.placed(quantize=self.rounding[id(spelled.quantize)])
                 self.states[id(tensor)] = _State(root, (behind.placed(readers=len(tensor.uses)),))
             elif opened is not None:
                 self.states[id(tensor)] = _State(root, (), opened.placed(readers=len(tensor.uses), quantize=None, dequantize=None))

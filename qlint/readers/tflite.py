@@ -68,7 +68,7 @@ class _Scope:
 
     def tensor(self, index: int, what: str) -> Tensor:
         if not 0 <= index < len(self.tensors):
-            raise ReadError(f"{what} is the tensor {index} of {len(self.tensors)}")
+            raise ReadError(f"{what} would be the tensor {index} of {len(self.tensors)}")
         return self.tensors[index]
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from qlint.errors import ReadError
 from qlint.graph import Data, Model, Op, Quantizer, Shape, Tensor, Use
 from qlint.readers import tflite_ops
-from qlint.readers.data import External, File, Literal, Stored, bits
+from qlint.readers.data import External, File, Literal, Stored, bits, size_of
 from qlint.readers.flatbuffer import Flatbuffer, Span, Table, tflite_schema
 from qlint.readers.protobuf import Buffer
 from qlint.readers.tflite_data import Dense, Strings
@@ -68,7 +68,7 @@ class _Scope:
 
     def tensor(self, index: int, what: str) -> Tensor:
         if not 0 <= index < len(self.tensors):
-            raise ReadError(f"{what} is the tensor {index} of {len(self.tensors)}")
+            raise ReadError(f"{what} would be the tensor {index} of {len(self.tensors)}")
         return self.tensors[index]
 
 
@@ -222,6 +222,8 @@ class _Reader:
             return None
         if tensor.dtype == "string":
             return Strings(dims, self.file, span, where)
+        if table["sparsity"] is None and size_of(tensor.dtype, dims) > span.size:
+            raise ReadError(f"{where} of shape {list(dims)} and type {tensor.dtype} needs {size_of(tensor.dtype, dims)} bytes and has {span.size}")
         if table["sparsity"] is not None:
             count = span.size * 8 // max(bits(tensor.dtype), 1)
             return Dense(dims, Stored(tensor.dtype, (count,), self.file, span.start, span.end, where), table["sparsity"])

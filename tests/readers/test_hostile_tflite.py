@@ -266,7 +266,7 @@ def cycle(length=5_000):
 BOMBS = {  # the file, and a word of the sentence that refuses it; '' where it is only strange
     one_operator_many_times: "many times the size", one_tensor_many_times: "many times the size", overlapping_vectors: "overlap", doubling_calls: "many times the size",
     self_calling: "calls itself", deep_calls: "nested more than", a_shape_of_a_million_dimensions: "1000000 dimensions", a_million_scales: "",
-    huge_constant: "", constant_that_is_too_short: "needs 400 bytes and has 4", cycle: "",
+    huge_constant: "needs", constant_that_is_too_short: "needs 400 bytes and has 4", cycle: "",
 }  # fmt: skip
 
 

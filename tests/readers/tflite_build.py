@@ -104,7 +104,7 @@ def conv_network():
     x = g.tensor("x", [1, 8, 8, 4], scale=0.5, zero_point=-3)
     w = g.tensor("w", [6, 3, 3, 4], data=rng.integers(-127, 128, (6, 3, 3, 4)), scale=[0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
     b = g.tensor("b", [6], "INT32", data=range(6), scale=[0.05, 0.1, 0.15, 0.2, 0.25, 0.3])
-    c = g.tensor("c", [1, 4, 4, 6], scale=0.25, zero_point=-128)
+    c = g.tensor("c", [1, 4, 4, 6], scale=6 / 256, zero_point=-128)
     g.op("CONV_2D", [x, w, b], [c], options("Conv2DOptions", padding=0, strideW=2, strideH=2, fusedActivationFunction=3, dilationWFactor=1, dilationHFactor=1), version=3)
     dw = g.tensor("dw", [1, 3, 3, 6], data=rng.integers(-127, 128, (1, 3, 3, 6)), scale=[0.1] * 6, axis=3)
     d = g.tensor("d", [1, 4, 4, 6], scale=0.125, zero_point=4)

@@ -135,7 +135,7 @@ def test_float_quant(tmp_path, exponent, mantissa, bias, largest, storage):
 
 
 def test_bipolar_quant(tmp_path):
-    model, q = single(tmp_path / "m.onnx", "BipolarQuant", {"scale": F32(0.25)}, "finn.custom_op.general")
+    _, q = single(tmp_path / "m.onnx", "BipolarQuant", {"scale": F32(0.25)}, "finn.custom_op.general")
     assert (q.grid, q.levels, q.bits, q.range) == ("bipolar", 2, 1, (-0.25, 0.25))
     x = np.array([-3.0, -0.01, 0.0, 2.0])
     np.testing.assert_array_equal(on_grid(q, x), [-0.25, -0.25, 0.25, 0.25])

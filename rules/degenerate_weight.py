@@ -32,7 +32,7 @@ box filter or a sum may be meant to have one value everywhere: ignore the rule t
 - Nagel et al., arXiv 1906.04721, section 3: dead channels in MobileNets
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from qlint.graph import Model
 from qlint.graph.values import part
@@ -111,10 +111,10 @@ def _is_zero(value: float, stored: bool, zero_point: float, scale: float) -> boo
     return value == zero_point if stored else abs(value) <= scale / 2
 
 
-def _net(values: list[float], dtype: str = "float32", **fields: object) -> Model:
+def _net(values: Sequence[float], dtype: str = "float32", zp: float = 0) -> Model:
     g = Graph()
     w = g.constant(4, 2, 3, 3, values=values, dtype=dtype)
-    return g.model(g.op("conv", g.input() | u8(), w | s8(0.01, **fields)) | u8())
+    return g.model(g.op("conv", g.input() | u8(), w | s8(0.01, zp)) | u8())
 
 
 @rule.bad(says="the weight is the same number everywhere; it multiplies everything with the same number")

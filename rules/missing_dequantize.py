@@ -59,9 +59,9 @@ def integers_into_float_operators(model: Model) -> Iterator[Issue]:
                 yield Issue.at(use, q.storage)
 
 
-def _half(**more: str) -> Model:
+def _half(native: str = "") -> Model:
     g = Graph()
-    model = g.model(g.op("conv", g.input() | s8(), g.constant(8, 8, 3, 3) | s8(), **more) | u8())
+    model = g.model(g.op("conv", g.input() | s8(), g.constant(8, 8, 3, 3) | s8(), native=native) | u8())
     for use in (use for tensor in model.tensors.values() for use in tensor.uses if use.role == "x"):
         use.quantizers = tuple(q.placed(dequantize=None) for q in use.quantizers)
     return model

@@ -70,7 +70,7 @@ def opsets(model: Model) -> Iterator[Issue]:
             yield Issue.at(grid.use, found, needed, found, opset=node.opset)
 
 
-def _old(g: Graph, model: Model, opset: int) -> Model:
+def _old(model: Model, opset: int) -> Model:
     for node in model.nodes:
         node.opset = opset
     return model
@@ -79,31 +79,31 @@ def _old(g: Graph, model: Model, opset: int) -> Model:
 @rule.bad(says="the weight (the constant c2) is int4, and the model has opset 19; ONNX has this from opset 21 on")
 def int4_weight() -> Model:
     g = Graph()
-    return _old(g, g.model(g.conv(g.input() | u8(), w=quantizer("int4")) | u8()), 19)
+    return _old(g.model(g.conv(g.input() | u8(), w=quantizer("int4")) | u8()), 19)
 
 
 @rule.bad(says="is quantized per channel, and the model has opset 11; ONNX has this from opset 13 on")
 def channels() -> Model:
     g = Graph()
-    return _old(g, g.model(g.conv(g.input() | u8(), w=s8([0.1] * 8)) | u8()), 11)
+    return _old(g.model(g.conv(g.input() | u8(), w=s8([0.1] * 8)) | u8()), 11)
 
 
 @rule.bad(sites=2, says="is int16, and the model has opset 20")
 def wide_activations() -> Model:
     g = Graph()
-    return _old(g, g.model(g.op("add", g.input("a") | quantizer("int16"), g.input("b") | quantizer("int16"))), 20)
+    return _old(g.model(g.op("add", g.input("a") | quantizer("int16"), g.input("b") | quantizer("int16"))), 20)
 
 
 @rule.good
 def new_enough() -> Model:
     g = Graph()
-    return _old(g, g.model(g.conv(g.input() | u8(), w=quantizer("int4", [0.1] * 8)) | u8()), 21)
+    return _old(g.model(g.conv(g.input() | u8(), w=quantizer("int4", [0.1] * 8)) | u8()), 21)
 
 
 @rule.good
 def near_miss_operators_of_onnx_runtime() -> Model:
     g = Graph()
-    model = _old(g, g.model(g.conv(g.input() | u8(), w=quantizer("int4")) | u8()), 17)
+    model = _old(g.model(g.conv(g.input() | u8(), w=quantizer("int4")) | u8()), 17)
     for node in model.nodes:
         node.domain = "com.microsoft"
     return model

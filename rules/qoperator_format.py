@@ -2,9 +2,9 @@
 
 ## What it does
 
-Notes that a model is in QOperator format: QLinearConv, QLinearMatMul, ConvInteger, and com.microsoft's QLinearAdd,
-QGemm and others compute on integers, with their scales as inputs. Operators that are quantized on the fly
-(DynamicQuantizeLinear with MatMulInteger) belong to `dynamic-quantization`.
+Notes that a model is in QOperator format: QLinearConv, QLinearMatMul, and com.microsoft's QLinearAdd, QGemm and
+others compute on integers, with their scales as inputs. What is quantized on the fly (DynamicQuantizeLinear
+with MatMulInteger) belongs to `dynamic-quantization`.
 
 ## Why it matters on hardware
 

@@ -33,7 +33,7 @@ activations.
 
 from collections.abc import Iterator
 
-from qlint.graph import Model, Op
+from qlint.graph import Model, Op, Use
 from qlint.graph.kinds import CLASSES
 from qlint.lint.rule import Issue, Rule
 from qlint.lint.testing import Graph, s8, u8
@@ -57,8 +57,13 @@ def in_front_of_clamps(model: Model) -> Iterator[Issue]:
     for op in model.walk():
         use = op.uses.get("x") if op.kind in CLASSES["clamp"] else None
         made = use.tensor.producer if use is not None else None
-        if use is not None and made is not None and made.kind in FUSES and use.quantizers and len(use.tensor.uses) == 1 and _quantized(op):
+        if use is not None and made is not None and made.kind in FUSES and _removable(use) and len(use.tensor.uses) == 1 and _quantized(op):
             yield Issue.at(use)
+
+
+def _removable(use: Use) -> bool:
+    """There is a quantizer, and it is a node and not what an integer operator writes."""
+    return bool(use.quantizers) and use.quantizers[-1].quantize is not None
 
 
 def _quantized(op: Op) -> bool:

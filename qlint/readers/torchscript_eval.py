@@ -46,6 +46,7 @@ MAX_DEPTH = 60  # of calls
 _AGAIN = "export the network in another way, for example with torch.onnx.export"
 # Operators on sizes, which the printer repeats wherever they are used.
 _SIZES = {"aten::size", "aten::dim", "aten::len", "aten::numel", "prim::NumToTensor", "aten::Int", "aten::IntImplicit", "aten::ScalarImplicit"}
+_ARITHMETIC = {f"aten::{name}{suffix}" for name in "add sub mul div floor_divide floordiv remainder neg eq ne lt gt le ge".split() for suffix in ("", "_")}
 _INTEGERS = ("i", "b", "f", "i[]")
 # Operators whose result shares its elements with their first argument.
 _VIEWS = {f"aten::{name}" for name in "select slice view reshape narrow transpose permute unsqueeze squeeze expand t flatten detach alias chunk split unbind".split()}
@@ -554,7 +555,7 @@ class Evaluator:
     def _emit(self, native: str, bound: dict[str, Any], results: list[str] | None, at: ast.AST | None) -> Any:
         kinds = ["?"] if results is None else results
         values = [part for value in bound.values() for part in (value if isinstance(value, list) else (value,)) if isinstance(part, Value)]
-        sizes = bool(values) and all(value.size for value in values) and native.startswith("aten::")
+        sizes = bool(values) and native in _ARITHMETIC and all(value.size for value in values)
         key = None
         if native in _SIZES or sizes or (kinds and all(kind in _INTEGERS for kind in kinds)):
             key = (native, *((name, identity(value)) for name, value in bound.items()))

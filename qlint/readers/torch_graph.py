@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from qlint.graph import INTEGER_RANGES, Model, Op, Quantizer, Tensor, Use, container
+from qlint.graph import Model, Op, Quantizer, Tensor, Use, container
 from qlint.graph.kinds import CLASSES
 from qlint.readers.data import Literal
 from qlint.readers.torch_archive import Archive

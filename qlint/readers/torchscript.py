@@ -140,6 +140,8 @@ _CONVERTING = {"aten::to", "aten::type_as", "aten::float", "aten::half"}
 def _notes(model: Model, evaluator: Evaluator, module: Instance, dropped: int) -> Iterator[str]:
     domains = {op.domain for op in model.walk()} | {op.native.partition("::")[2].partition("_")[0] for op in model.walk()}
     yield from (f"the network {what}: its operators are not those that it was trained with" for name, what in _LOWERED.items() if name in domains)
+    if module.attrs.get("mobile_optimized") is True:
+        yield "the network was optimized for mobile CPUs by torch.utils.mobile_optimizer: batch normalization is folded, operators may be fused"
     if module.attrs.get("training") is True:
         yield "the module was saved in training mode: batch normalization and dropout are those of training"
     if dropped:

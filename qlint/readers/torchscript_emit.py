@@ -10,7 +10,7 @@ from qlint.readers.torch_schema import bind
 from qlint.readers.torchscript_builtins import OPERATORS
 from qlint.readers.torchscript_code import Code
 from qlint.readers.torchscript_fold import Unknown, fold
-from qlint.readers.torchscript_packed import number, pack
+from qlint.readers.torchscript_packed import number_in, pack
 from qlint.readers.torchscript_values import ELEMENTS, Block, Node, Place, Raised, Value, held, identity, kind_of, latest, put
 from qlint.readers.unpickle import TensorRecord
 
@@ -152,7 +152,7 @@ class Emitter:
         """The number in a constant tensor of one element; anything else as it is."""
         if not isinstance(value, TensorRecord):
             return value
-        found = number(self.code.archive, value)
+        found = number_in(self.code.archive, value)
         return value if found is None else found
 
     def _where(self, at: ast.AST | None = None) -> str:

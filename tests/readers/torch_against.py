@@ -13,6 +13,8 @@ STRUCTURE = {"prim::Constant", "prim::GetAttr", "prim::ListConstruct", "prim::Tu
 SIZES = {"aten::size", "prim::NumToTensor", "aten::Int", "aten::ScalarImplicit", "aten::IntImplicit", "aten::FloatImplicit", "aten::dim", "aten::len",
          "aten::__getitem__", "aten::floordiv", "aten::floor_divide", "prim::dtype", "prim::device", "aten::Bool", "aten::Float", "aten::__not__",
          "aten::__contains__", "prim::min", "prim::max", "aten::numel", "aten::__is__", "aten::__isnot__"}  # fmt: skip
+# What only hands on its input, and is left out of models.
+QUIET = {f"aten::{name}" for name in ("dropout", "detach", "contiguous", "to", "alias", "clone")}
 
 
 class Theirs:

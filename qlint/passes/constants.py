@@ -205,7 +205,7 @@ def _reduce(function: Callable[[Values], Any]) -> Callable[[Op, dict[str, Values
 
 
 _ELEMENTS: dict[str, Callable[..., Any]] = {
-    "add": operator.add, "sub": operator.sub, "div": _divide, "equal": operator.eq, "less": operator.lt, "greater": operator.gt,
+    "add": operator.add, "sub": operator.sub, "div": _divide, "floor_div": operator.floordiv, "equal": operator.eq, "less": operator.lt, "greater": operator.gt,
     "less_or_equal": operator.le, "greater_or_equal": operator.ge, "where": lambda c, a, b: a if c else b, "not": operator.not_,
     "and": lambda a, b: a and b, "or": lambda a, b: a or b, "max": max, "min": min, "sqrt": math.sqrt, "neg": operator.neg, "abs": abs,
     "floor": lambda v: float(math.floor(v)), "ceil": lambda v: float(math.ceil(v)), "reciprocal": lambda v: 1 / v,

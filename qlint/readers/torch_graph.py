@@ -15,11 +15,11 @@ from qlint.graph import Model, Op, Quantizer, Tensor, Use, container
 from qlint.graph.kinds import CLASSES
 from qlint.readers.data import Literal
 from qlint.readers.torch_archive import Archive
-from qlint.readers.torch_grids import FIXED, dynamic, grid
+from qlint.readers.torch_grids import FIXED, dynamic, grid, shifted
 from qlint.readers.torch_ops import CASTS, NotPlain, Rule, narrowed, packed_attributes, rule_of, same
 from qlint.readers.torch_special import SPECIAL
 from qlint.readers.torchscript_builtins import SCALAR_TYPES, STORED
-from qlint.readers.torchscript_packed import Packed, unpack, view
+from qlint.readers.torchscript_packed import Packed, number_in, unpack, view
 from qlint.readers.torchscript_values import Block, Node, Value
 from qlint.readers.unpickle import Affine, Instance, TensorRecord
 
@@ -261,6 +261,8 @@ class Builder:
                         self.use(op, f"{role or argument}{number}", self.tensor(part, hint=f"{op.name}.{argument}"))
             elif role is not None or isinstance(value, (Value, TensorRecord)) or (isinstance(value, list) and value and not _is_plain(value)):
                 name = (role or argument).removesuffix("?")
+                if name in _LIKE_INPUT and op.uses and isinstance(value, TensorRecord) and not value.shape:
+                    value = number_in(self.archive, value)  # it has no say in the type of the result
                 self.use(op, name, self.tensor(value, self._like(op) if name in _LIKE_INPUT else "", f"{op.name}.{name}"))
         self._outputs(node, op, rule, args, packed)
 
@@ -330,8 +332,6 @@ class Builder:
         for number, value in enumerate(values):
             kind = _SCALARS.get(value.kind, "")
             tensor = self.output(op, kind or (dtype if number == 0 or op.kind in _SAME_GRID | {"split"} else _SECOND.get(op.kind, dtype)), _SHAPES.get(value.kind), number)
-            if value.kind == "i" and op.kind == "shape":
-                tensor.shape = (1,)
             if quantizer is not None and (number == 0 or op.kind in _SAME_GRID):
                 tensor.quantizer = quantizer
             self.result(value, tensor)
@@ -368,6 +368,8 @@ class Builder:
         zero_point = args.get("output_zero_point", args.get("Y_zero_point_i", args.get("zero_point")))
         if op.domain == "quantized" and scale is not None:
             return grid("uint8" if own is None else own.storage, self._number(scale), self._number(zero_point))
+        if op.domain == "quantized" and own is not None and op.kind in ("add", "mul") and "b" in args:
+            return shifted(own, op.kind, args["b"])
         if own is None or own.origin == "fake-quant" or op.kind not in _SAME_GRID | set(FIXED):
             return None
         return grid(own.storage, *FIXED[op.kind]) if op.kind in FIXED and op.domain == "aten" else own
@@ -425,7 +427,7 @@ def _is_plain(value: Any) -> bool:
 
 
 _SCALARS = {"i": "int64", "f": "float32", "b": "bool", "i[]": "int64", "s": "float32"}
-_SHAPES: dict[str, tuple[int, ...]] = {"i": (), "f": (), "b": (), "s": ()}
+_SHAPES: dict[str, tuple[int, ...]] = {"i": (1,), "f": (1,), "b": (1,), "s": (1,)}  # numbers are vectors of one, as ONNX's shapes are joined from
 _SECOND = {"reduce_max": "int64", "reduce_min": "int64", "top_k": "int64", "max_pool": "int64", "sort": "int64"}
 _LIKE_INPUT = {"lhs", "rhs", "updates", "value"}  # operands that a number may stand for
 _CASTS = {"float": "float32", "double": "float64", "half": "float16", "int": "int32", "long": "int64", "bool": "bool", "bfloat16": "bfloat16",

@@ -44,3 +44,19 @@ def grid(storage: str, scale: Any, zero_point: Any, axis: int | None = None, bou
 def dynamic(reduced: bool) -> Quantizer:
     """What a dynamic kernel does to its input: its range is measured on each run (fbgemm leaves one bit out where asked to)."""
     return replace(grid("uint8", None, None, bounds=(0, 127) if reduced else None, origin="dynamic"), dynamic=True)
+
+
+def shifted(own: Quantizer, kind: str, number: Any) -> Quantizer:
+    """The grid after a number is added or multiplied, which changes the grid and not the codes (ATen/native/quantized/cpu/qmul.cpp, qadd.cpp).
+
+    Where that does not fit into the codes, they are computed anew on a grid that is not followed here.
+    """
+    pair = next(own.pairs(), None)
+    if pair is None or not isinstance(number, (int, float)) or isinstance(number, bool):
+        return grid(own.storage, None, None)
+    scale, zero_point = pair
+    if kind == "mul" and number != 0:
+        flipped = own.qmin + own.qmax - zero_point
+        return grid(own.storage, abs(number) * scale, zero_point if number > 0 else flipped)
+    moved = zero_point - round(number / scale) if kind == "add" and scale else own.qmax + 1
+    return grid(own.storage, scale, moved) if own.qmin <= moved <= own.qmax else grid(own.storage, None, None)

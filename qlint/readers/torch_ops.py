@@ -344,7 +344,7 @@ OPS: dict[str, Rule] = {
 
 # Operators on quantized tensors (ATen/native/quantized/library.cpp): packed weights, and the grid of the result as arguments.
 _PACKED = "qx=x X=x"
-_ON_GRID = "qa=lhs qb=rhs"
+_ON_GRID = "qa=lhs qb=rhs b=rhs"
 for _dims in ("1d", "2d", "3d"):
     OPS |= {f"quantized::conv{_dims}{suffix}": Rule("conv", _roles(_PACKED), None, fused=fused) for suffix, fused in (("", ""), ("_relu", "relu"))}
     OPS |= {f"quantized::conv{_dims}_dynamic": Rule("conv", _roles(_PACKED)), f"quantized::conv_transpose{_dims}": Rule("conv_transpose", _roles(_PACKED))}
@@ -400,6 +400,9 @@ def packed_attributes(packed: Mapping[str, Any]) -> dict[str, Any]:
 def same(name: str, args: Args) -> bool:
     """Whether an operator hands on its first argument."""
     base = name.removesuffix("_")
+    if base == "slice":  # `x[:]`
+        start, end = args.get("start"), args.get("end")
+        return start in (None, 0) and (end is None or (isinstance(end, int) and end >= 1 << 62)) and args.get("step") == 1
     if base not in SAME and name not in SAME:
         return False
     return "dropout" not in base or not (args.get("train") or args.get("training"))

@@ -16,7 +16,7 @@ from qlint.readers.torch_archive import Archive
 from qlint.readers.torch_graph import Builder, live
 from qlint.readers.torchscript_code import Code
 from qlint.readers.torchscript_eval import Evaluator
-from qlint.readers.torchscript_values import Node, Value, latest, leaves
+from qlint.readers.torchscript_values import Block, Node, Value, latest, leaves
 from qlint.readers.unpickle import Instance, TensorRecord, loads
 
 _AGAIN = "export or download it again"
@@ -45,7 +45,8 @@ def read_torchscript(path: Path) -> Model:
         raise
 
 
-def _read(archive: Archive) -> Model:
+def evaluate(archive: Archive) -> tuple[Evaluator, Instance, Block]:
+    """The module of an archive and the graph of its `forward`, before anything is left out of it."""
     code = Code(archive)
     if not code.has_code():
         lite = "bytecode.pkl" in archive
@@ -60,7 +61,11 @@ def _read(archive: Archive) -> Model:
         raise ReadError("holds no module", hint="save the module that holds the whole network, with torch.jit.save")
     constants = loads(archive.read("constants.pkl"), "constants.pkl", "constants") if "constants.pkl" in archive else ()
     evaluator = Evaluator(code, tuple(constants) if isinstance(constants, (tuple, list)) else ())
-    block = evaluator.run(module)
+    return evaluator, module, evaluator.run(module)
+
+
+def _read(archive: Archive) -> Model:
+    evaluator, module, block = evaluate(archive)
     outputs = list(_flat(block.outputs, 0))
     nodes = live(block, outputs)
     version = next((text for name in ("version", ".data/version") if (text := archive.text(name).strip())), "")
@@ -135,6 +140,8 @@ _CONVERTING = {"aten::to", "aten::type_as", "aten::float", "aten::half"}
 def _notes(model: Model, evaluator: Evaluator, module: Instance, dropped: int) -> Iterator[str]:
     domains = {op.domain for op in model.walk()} | {op.native.partition("::")[2].partition("_")[0] for op in model.walk()}
     yield from (f"the network {what}: its operators are not those that it was trained with" for name, what in _LOWERED.items() if name in domains)
+    if module.attrs.get("mobile_optimized") is True:
+        yield "the network was optimized for mobile CPUs by torch.utils.mobile_optimizer: batch normalization is folded, operators may be fused"
     if module.attrs.get("training") is True:
         yield "the module was saved in training mode: batch normalization and dropout are those of training"
     if dropped:

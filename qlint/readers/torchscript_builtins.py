@@ -12,7 +12,7 @@ from qlint.readers.torchscript_values import NOTHING, Value, is_open, latest
 from qlint.readers.unpickle import Instance, TensorRecord
 
 if TYPE_CHECKING:
-    from qlint.readers.torchscript_eval import Evaluator
+    from qlint.readers.torchscript_emit import Emitter
 
 # c10::ScalarType, as TorchScript writes it.
 SCALAR_TYPES = ("uint8 int8 int16 int32 int64 float16 float32 float64 complex32 complex64 complex128 bool qint8 quint8 qint32 bfloat16 quint4x2 quint2x4 "
@@ -25,25 +25,25 @@ Env = dict[str, Any]
 # -- calls by name --------------------------------------------------------------------------------------
 
 
-def _second(run: Evaluator, tree: ast.Call, env: Env) -> Any:
+def _second(run: Emitter, tree: ast.Call, env: Env) -> Any:
     """`annotate(T, value)` and the like."""
     return run.eval(tree.args[1], env)
 
 
-def _cast(native: str) -> Callable[[Evaluator, ast.Call, Env], Any]:
-    def call(run: Evaluator, tree: ast.Call, env: Env) -> Any:
+def _cast(native: str) -> Callable[[Emitter, ast.Call, Env], Any]:
+    def call(run: Emitter, tree: ast.Call, env: Env) -> Any:
         return run.operator(native, [run.eval(tree.args[0], env)], {}, tree)
 
     return call
 
 
-def _get_attribute(run: Evaluator, tree: ast.Call, env: Env) -> Any:
+def _get_attribute(run: Emitter, tree: ast.Call, env: Env) -> Any:
     target = run.eval(tree.args[0], env)
     name = run.eval(tree.args[1], env)
     return run.attribute(target, name, tree)
 
 
-def _is_instance(run: Evaluator, tree: ast.Call, env: Env) -> Any:
+def _is_instance(run: Emitter, tree: ast.Call, env: Env) -> Any:
     value = latest(run.eval(tree.args[0], env))
     names = ast.unparse(tree.args[1])
     checks: tuple[tuple[str, bool], ...] = (
@@ -55,13 +55,13 @@ def _is_instance(run: Evaluator, tree: ast.Call, env: Env) -> Any:
     return any(holds for name, holds in checks if names.strip("()[], ").startswith(name) or f" {name}" in names)
 
 
-def _counter(run: Evaluator, tree: ast.Call, env: Env) -> Any:
+def _counter(run: Emitter, tree: ast.Call, env: Env) -> Any:
     """The number of a round: the first input of a loop's body."""
     inputs = run.blocks[-1].inputs
     return inputs[0] if inputs else Value("i")
 
 
-CALLS: dict[str, Callable[[Evaluator, ast.Call, Env], Any]] = {
+CALLS: dict[str, Callable[[Emitter, ast.Call, Env], Any]] = {
     "annotate": _second, "unchecked_cast": _second, "uninitialized": lambda run, tree, env: NOTHING, "int": _cast("aten::Int"), "float": _cast("aten::Float"),
     "bool": _cast("aten::Bool"), "str": _cast("aten::str"), "getattr": _get_attribute, "isinstance": _is_instance, "__counter__": _counter,
 }  # fmt: skip
@@ -71,16 +71,16 @@ CALLS: dict[str, Callable[[Evaluator, ast.Call, Env], Any]] = {
 # Each gives a result, or NotImplemented: then it is an operator like any other.
 
 
-def _same(run: Evaluator, args: list[Any]) -> Any:
+def _same(run: Emitter, args: list[Any]) -> Any:
     return args[0]
 
 
-def _constant(value: Any) -> Callable[[Evaluator, list[Any]], Any]:
+def _constant(value: Any) -> Callable[[Emitter, list[Any]], Any]:
     return lambda run, args: value
 
 
-def _identical(negated: bool) -> Callable[[Evaluator, list[Any]], Any]:
-    def compare(run: Evaluator, args: list[Any]) -> Any:
+def _identical(negated: bool) -> Callable[[Emitter, list[Any]], Any]:
+    def compare(run: Emitter, args: list[Any]) -> Any:
         a, b = args
         same = a is b if a is None or b is None or isinstance(a, (Value, TensorRecord, Instance)) else a == b
         return same != negated
@@ -88,18 +88,18 @@ def _identical(negated: bool) -> Callable[[Evaluator, list[Any]], Any]:
     return compare
 
 
-def _device(run: Evaluator, args: list[Any]) -> Any:
+def _device(run: Emitter, args: list[Any]) -> Any:
     return "cpu"
 
 
-def _append(run: Evaluator, args: list[Any]) -> Any:
+def _append(run: Emitter, args: list[Any]) -> Any:
     if not isinstance(args[0], list):
         return NotImplemented
     run.put_items(args[0], [*args[0], args[1]] if len(args[0]) < 100_000 else [Value("T[]")])
     return args[0]
 
 
-def _extend(run: Evaluator, args: list[Any]) -> Any:
+def _extend(run: Emitter, args: list[Any]) -> Any:
     if not isinstance(args[0], list):
         return NotImplemented
     more = args[1] if isinstance(args[1], list) else [args[1]]
@@ -107,7 +107,7 @@ def _extend(run: Evaluator, args: list[Any]) -> Any:
     return None
 
 
-def _insert(run: Evaluator, args: list[Any]) -> Any:
+def _insert(run: Emitter, args: list[Any]) -> Any:
     if not isinstance(args[0], list) or not isinstance(args[1], int):
         return NotImplemented
     changed = list(args[0])
@@ -116,7 +116,7 @@ def _insert(run: Evaluator, args: list[Any]) -> Any:
     return None
 
 
-def _pop(run: Evaluator, args: list[Any]) -> Any:
+def _pop(run: Emitter, args: list[Any]) -> Any:
     items, at = args[0], args[1] if len(args) > 1 else -1
     if not isinstance(items, list) or not isinstance(at, int) or not -len(items) <= at < len(items) or any(map(is_open, items)):
         return NotImplemented
@@ -126,59 +126,59 @@ def _pop(run: Evaluator, args: list[Any]) -> Any:
     return found
 
 
-def _clear(run: Evaluator, args: list[Any]) -> Any:
+def _clear(run: Emitter, args: list[Any]) -> Any:
     if not isinstance(args[0], list):
         return NotImplemented
     run.put_items(args[0], [])
     return None
 
 
-def _reverse(run: Evaluator, args: list[Any]) -> Any:
+def _reverse(run: Emitter, args: list[Any]) -> Any:
     if not isinstance(args[0], list):
         return NotImplemented
     run.put_items(args[0], args[0][::-1])
     return None
 
 
-def _set_item(run: Evaluator, args: list[Any]) -> Any:
+def _set_item(run: Emitter, args: list[Any]) -> Any:
     if not isinstance(args[0], (list, dict)):
         return NotImplemented
     run.put_item(*args)
     return args[0]
 
 
-def _joined(run: Evaluator, args: list[Any]) -> Any:
+def _joined(run: Emitter, args: list[Any]) -> Any:
     """Lists one behind the other."""
     if len(args) == 2 and all(isinstance(arg, list) for arg in args) and len(args[0]) + len(args[1]) < 100_000:
         return args[0] + args[1]
     return NotImplemented
 
 
-def _repeated(run: Evaluator, args: list[Any]) -> Any:
+def _repeated(run: Emitter, args: list[Any]) -> Any:
     if len(args) == 2 and isinstance(args[0], list) and isinstance(args[1], int) and len(args[0]) * max(0, args[1]) < 100_000:
         return args[0] * args[1]
     return NotImplemented
 
 
-def _contains(run: Evaluator, args: list[Any]) -> Any:
+def _contains(run: Emitter, args: list[Any]) -> Any:
     if isinstance(args[0], dict) and isinstance(args[1], (str, int, float)):
         return args[1] in args[0]
     return NotImplemented
 
 
-def _getitem(run: Evaluator, args: list[Any]) -> Any:
+def _getitem(run: Emitter, args: list[Any]) -> Any:
     items, key = args
     if isinstance(items, dict) and isinstance(key, (str, int, float)) and key in items:
         return items[key]
     return NotImplemented
 
 
-def _of_constant(function: Callable[[TensorRecord], Any]) -> Callable[[Evaluator, list[Any]], Any]:
+def _of_constant(function: Callable[[TensorRecord], Any]) -> Callable[[Emitter, list[Any]], Any]:
     """A question about a tensor that the file holds."""
     return lambda run, args: function(args[0]) if len(args) == 1 and isinstance(args[0], TensorRecord) else NotImplemented
 
 
-def _size(run: Evaluator, args: list[Any]) -> Any:
+def _size(run: Emitter, args: list[Any]) -> Any:
     if not isinstance(args[0], TensorRecord):
         return NotImplemented
     shape = args[0].shape
@@ -187,7 +187,7 @@ def _size(run: Evaluator, args: list[Any]) -> Any:
     return shape[args[1]] if isinstance(args[1], int) and -len(shape) <= args[1] < len(shape) else NotImplemented
 
 
-def _select(run: Evaluator, args: list[Any]) -> Any:
+def _select(run: Emitter, args: list[Any]) -> Any:
     """`enabled[0]` of a buffer of one element."""
     if isinstance(args[0], TensorRecord) and math.prod(args[0].shape) == 1 and len(args[0].shape) == 1:
         one = args[0]
@@ -195,10 +195,10 @@ def _select(run: Evaluator, args: list[Any]) -> Any:
     return NotImplemented
 
 
-def _compared(function: Callable[[Any, Any], bool]) -> Callable[[Evaluator, list[Any]], Any]:
+def _compared(function: Callable[[Any, Any], bool]) -> Callable[[Emitter, list[Any]], Any]:
     """A buffer of one element (`fake_quant_enabled`) against a number."""
 
-    def compare(run: Evaluator, args: list[Any]) -> Any:
+    def compare(run: Emitter, args: list[Any]) -> Any:
         if len(args) == 2 and any(isinstance(arg, TensorRecord) for arg in args):
             a, b = map(run.number, args)
             if isinstance(a, (int, float)) and isinstance(b, (int, float)):
@@ -208,30 +208,30 @@ def _compared(function: Callable[[Any, Any], bool]) -> Callable[[Evaluator, list
     return compare
 
 
-def _scalar(cast: Callable[[Any], Any]) -> Callable[[Evaluator, list[Any]], Any]:
+def _scalar(cast: Callable[[Any], Any]) -> Callable[[Emitter, list[Any]], Any]:
     """The number in a buffer of one element."""
 
-    def convert(run: Evaluator, args: list[Any]) -> Any:
+    def convert(run: Emitter, args: list[Any]) -> Any:
         value = run.number(args[0])
         return cast(value) if isinstance(args[0], TensorRecord) and isinstance(value, (int, float)) else NotImplemented
 
     return convert
 
 
-def _dtype(run: Evaluator, args: list[Any]) -> Any:
+def _dtype(run: Emitter, args: list[Any]) -> Any:
     if isinstance(args[0], TensorRecord) and args[0].grid is None and args[0].dtype in SCALAR_TYPES:
         return SCALAR_TYPES.index(args[0].dtype)
     return NotImplemented
 
 
-def _unpack(run: Evaluator, args: list[Any]) -> Any:
+def _unpack(run: Emitter, args: list[Any]) -> Any:
     packed = args[0]
     if isinstance(packed, Instance):
         packed = unpack(packed, run.code.archive)
     return (packed.args.get("weight"), packed.args.get("bias")) if isinstance(packed, Packed) else NotImplemented
 
 
-OPERATORS: dict[str, Callable[[Evaluator, list[Any]], Any]] = {
+OPERATORS: dict[str, Callable[[Emitter, list[Any]], Any]] = {
     "aten::__is__": _identical(False), "aten::__isnot__": _identical(True),
     **dict.fromkeys(("prim::data", "prim::unchecked_unwrap_optional", "aten::_unwrap_optional", "prim::unchecked_cast", "aten::FloatImplicit",
                      "aten::IntImplicit", "aten::ScalarImplicit", "prim::dictcopy"), _same),

@@ -48,6 +48,7 @@ class Code:
         self._files: dict[str, dict[str, tuple[str, str, int]]] = {}
         self._classes: dict[str, Class | None] = {}
         self._parsed: dict[str, ast.FunctionDef] = {}
+        self._functions: dict[tuple[str, str], Function | None] = {}
 
     def has_code(self) -> bool:
         return any(name.startswith("code/") for name in self.archive.members)
@@ -59,16 +60,22 @@ class Code:
         return self._classes[full]
 
     def method(self, full: str, name: str) -> Function | None:
-        found = self.class_of(full)
-        if found is None or name not in found.methods:
-            return None
-        text, line = found.methods[name]
-        return Function(self._parse("class _:\n" + text, f"{full}.{name}"), found.file, line - 1)
+        """A method of the class of this name; None if it has none of that name."""
+        key = (full, name)
+        if key not in self._functions:
+            found = self.class_of(full)
+            text, line = found.methods.get(name, ("", 0)) if found is not None else ("", 0)
+            self._functions[key] = Function(self._parse("class _:\n" + text, f"{full}.{name}"), found.file, line - 1) if text and found is not None else None
+        return self._functions[key]
 
     def function(self, full: str) -> Function | None:
-        module, _, name = full.rpartition(".")
-        kind, text, line = self._file(module).get(name, ("", "", 0))
-        return Function(self._parse(text, full), _path(module), line) if kind == "def" else None
+        """The function of this name; None if it is a class, or not there."""
+        key = (full, "")
+        if key not in self._functions:
+            module, _, name = full.rpartition(".")
+            kind, text, line = self._file(module).get(name, ("", "", 0))
+            self._functions[key] = Function(self._parse(text, full), _path(module), line) if kind == "def" else None
+        return self._functions[key]
 
     def _class(self, full: str) -> Class | None:
         module, _, name = full.rpartition(".")

@@ -12,62 +12,27 @@ from collections.abc import Callable
 from typing import Any
 
 from qlint.errors import ReadError
-from qlint.readers.torch_schema import bind
-from qlint.readers.torchscript_builtins import CALLS, OPERATORS
+from qlint.readers.torchscript_builtins import CALLS
 from qlint.readers.torchscript_code import Code, Function
-from qlint.readers.torchscript_fold import Unknown, fold
-from qlint.readers.torchscript_packed import Packed, number, pack, unpack
-from qlint.readers.torchscript_values import (
-    ELEMENTS,
-    KINDS,
-    NOTHING,
-    Block,
-    Node,
-    Place,
-    Raised,
-    Value,
-    dotted,
-    held,
-    identity,
-    is_open,
-    key_of,
-    kind_of,
-    latest,
-    leaves,
-    put,
-    rebuilt,
-)  # fmt: skip
+from qlint.readers.torchscript_emit import AGAIN
+from qlint.readers.torchscript_flow import Flow
+from qlint.readers.torchscript_packed import Packed, unpack
+from qlint.readers.torchscript_values import KINDS, Block, Raised, Value, dotted, is_open, latest
 from qlint.readers.unpickle import Global, Instance, TensorRecord
 
-MAX_NODES = 500_000
-MAX_STEPS = 5_000_000  # statements and expressions
-MAX_UNROLLED = 256  # rounds of one loop
+MAX_STEPS = 1_000_000  # statements and expressions
 MAX_DEPTH = 60  # of calls
-_AGAIN = "export the network in another way, for example with torch.onnx.export"
-# Operators on sizes, which the printer repeats wherever they are used.
-_SIZES = {"aten::size", "aten::dim", "aten::len", "aten::numel", "prim::NumToTensor", "aten::Int", "aten::IntImplicit", "aten::ScalarImplicit"}
-_INTEGERS = ("i", "b", "f", "i[]")
-# Operators whose result shares its elements with their first argument.
-_VIEWS = {f"aten::{name}" for name in "select slice view reshape narrow transpose permute unsqueeze squeeze expand t flatten detach alias chunk split unbind".split()}
 _NUMBERS = {"inf": float("inf"), "nan": float("nan"), "infinity": float("inf")}
-_COUNTER = ast.Call(ast.Name("__counter__", ast.Load()), [], [])
-_Side = tuple[Block, dict[str, Any], dict[Any, tuple[Place, Any]]]  # a branch: its nodes, its variables, what it wrote
 
 
-class Evaluator:
+class Evaluator(Flow):
     """One walk over a network. `constants` are those that the code names `CONSTANTS.c0`, `c1` …"""
 
     def __init__(self, code: Code, constants: tuple[Any, ...]) -> None:
-        self.code, self.constants = code, constants
-        self.blocks = [Block()]
-        self.paths = [""]
-        self.files: list[tuple[str, int]] = [("", 0)]
-        self.trail: list[tuple[Place, Any]] = []  # what was written, so that a branch can be taken back
-        self.steps = self.count = 0
-        self.updated: dict[int, str] = {}  # buffers of statistics that running the network would change
+        super().__init__(code)
+        self.constants = constants
+        self.steps = 0
         self.restored: set[int] = set()
-
-    # -- the network ---------------------------------------------------------------------------
 
     def run(self, module: Instance) -> Block:
         """The graph of `module.forward`; its inputs are those of the method, structures taken apart."""
@@ -99,12 +64,10 @@ class Evaluator:
             if outer == "Optional":
                 return self._input(name, inner)
             if outer == "Dict":
-                raise ReadError(f"takes a dictionary as input, {name!r}, and its keys are not known", hint=_AGAIN)
+                raise ReadError(f"takes a dictionary as input, {name!r}, and its keys are not known", hint=AGAIN)
         value = Value(KINDS.get(kind, "T"), name=name)
         self.blocks[0].inputs.append(value)
         return value
-
-    # -- calls ---------------------------------------------------------------------------------
 
     def _call(self, function: Function, args: list[Any], named: dict[str, Any], owner: Instance | None = None) -> Any:
         if len(self.files) > MAX_DEPTH:
@@ -175,8 +138,6 @@ class Evaluator:
             value.path = f"{target.path}.{name}" if target.path else name
         return value
 
-    # -- statements ----------------------------------------------------------------------------
-
     def _body(self, statements: list[ast.stmt], env: dict[str, Any]) -> Any:
         """What a list of statements returns; None if it returns nothing."""
         for statement in statements:
@@ -236,193 +197,9 @@ class Evaluator:
             return [self._item(value, i) for i in range(count)]
         raise self.error(at, f"takes apart {count} values of something that has not as many")
 
-    def _item(self, value: Value, at: int) -> Value:
-        """An element of a list that is known only when the network runs."""
-        made = value.kind == "T[]" and value.node is not None and not value.node.blocks and at >= 0
-        if made and at not in value.items:
-            value.items[at] = Value("T", value.node)
-        return value.items[at] if made else self._emit("aten::__getitem__", {"list": value, "idx": at}, [ELEMENTS.get(value.kind, "T")], None)
-
     def _with(self, statement: Any, env: dict[str, Any]) -> None:
         if self._body(statement.body, env) is not None:
             raise self.error(statement, "returns out of a `with`")
-
-    # -- branches and loops --------------------------------------------------------------------
-
-    def _if(self, statement: Any, env: dict[str, Any]) -> None:
-        condition = self._condition(self.eval(statement.test, env))
-        if not isinstance(condition, Value):
-            self._body(statement.body if condition else statement.orelse, env)
-            return
-        sides = [self._side(body, env) for body in (statement.body, statement.orelse)]
-        alive = [side for side in sides if side is not None]
-        if not alive:
-            raise Raised
-        if len(alive) == 1:  # the other one raises an error: a check of the input
-            block, after, writes = alive[0]
-            self.blocks[-1].nodes += block.nodes
-            self.blocks[-1].shared.update(block.shared)
-            env.update(after)
-            for place, value in writes.values():
-                self._write(place, value)
-            return
-        self._join(condition, alive, env)
-
-    def _condition(self, value: Any) -> Any:
-        return self.number(latest(value))
-
-    def _side(self, body: list[ast.stmt], env: dict[str, Any]) -> _Side | None:
-        """What a branch does, taken back again; None if it raises an error."""
-        mark, depth, block, inner = len(self.trail), len(self.files), Block(), dict(env)
-        self.blocks.append(block)
-        raised = False
-        try:
-            self._body(body, inner)
-        except Raised:
-            raised = True
-            del self.files[depth:], self.paths[depth:]
-        self.blocks.remove(block)
-        writes = self._take_back(mark)
-        return None if raised else (block, inner, writes)
-
-    def _take_back(self, mark: int) -> dict[Any, tuple[Place, Any]]:
-        """Undo what was written since; what each place held until now."""
-        places = {key_of(place): place for place, _ in self.trail[mark:]}
-        writes = {key: (place, held(place)) for key, place in places.items()}
-        for place, old in reversed(self.trail[mark:]):
-            put(place, old)
-        del self.trail[mark:]
-        return writes
-
-    def _join(self, condition: Value, sides: list[_Side], env: dict[str, Any]) -> None:
-        (one, env_one, writes_one), (two, env_two, writes_two) = sides
-        node = Node("prim::If", {"cond": condition}, [], self.paths[-1], self._where(), (one, two))
-        for name in env_one:
-            if name in env_two:
-                env[name] = self._either(env_one[name], env_two[name], node)
-        for key, (place, _) in {**writes_one, **writes_two}.items():
-            before = held(place)
-            values = [side[key][1] if key in side else before for side in (writes_one, writes_two)]
-            if place[0] == "now":
-                values = [place[1] if value is None else value for value in values]
-            self._write(place, self._either(values[0], values[1], node))
-        if node.outputs or one.nodes or two.nodes:
-            self.blocks[-1].nodes.append(node)
-
-    def _either(self, a: Any, b: Any, node: Node) -> Any:
-        """What is one of two values, depending on a condition."""
-        a, b = latest(a), latest(b)
-        if a is b or (type(a) is type(b) and isinstance(a, (int, float, str, bool)) and a == b):
-            return a
-        if a is NOTHING or b is NOTHING:
-            return b if a is NOTHING else a
-        if type(a) is type(b) and isinstance(a, (tuple, list)):
-            if len(a) == len(b):
-                return type(a)(self._either(x, y, node) for x, y in zip(a, b, strict=True))
-            return [self._output(node, "T[]", (a, b))]
-        kinds = [kind_of(x) for x in (a, b) if x is not None]
-        return self._output(node, kinds[0] if kinds else "T", (a, b))
-
-    @staticmethod
-    def _output(node: Node, kind: str, sides: tuple[Any, Any]) -> Value:
-        out = Value(kind, node)
-        node.outputs.append(out)
-        for block, value in zip(node.blocks, sides, strict=True):
-            block.outputs.append(value)
-        return out
-
-    def _for(self, statement: Any, env: dict[str, Any]) -> None:
-        call = statement.iter
-        items = self.eval(call.args[0] if isinstance(call, ast.Call) and call.args else call, env)
-        count: Any = len(items) if isinstance(items, (list, tuple)) else latest(items)
-        if isinstance(count, int) and count <= MAX_UNROLLED:
-            for number in range(count):
-                self._bind(statement.target, items[number] if isinstance(items, (list, tuple)) else number, env)
-                self._body(statement.body, env)
-            return
-        self._loop({"max_trip_count": count, "cond": True}, None, statement, env)
-
-    def _while(self, statement: Any, env: dict[str, Any]) -> None:
-        for _ in range(MAX_UNROLLED):
-            condition = self._condition(self.eval(statement.test, env))
-            if isinstance(condition, Value):
-                break
-            if not condition:
-                return
-            self._body(statement.body, env)
-        self._loop({"max_trip_count": MAX_STEPS, "cond": self.eval(statement.test, env)}, statement.test, statement, env)
-
-    def _loop(self, args: dict[str, Any], test: ast.expr | None, statement: Any, env: dict[str, Any]) -> None:
-        """`prim::Loop`: its body once, over what one round hands to the next."""
-        body = statement.body if test is not None else [*self._counter(statement), *statement.body]
-        trial = self._side(body, env)
-        if trial is None:
-            raise Raised
-        _, after, written = trial
-        names = [name for name in env if name in after and after[name] is not env[name]]
-        places = [place for place, _ in written.values()]
-        before = [env[name] for name in names] + [_before(place) for place in places]
-        initial = [list(leaves(value)) for value in before]
-        block = Block(inputs=[Value("i")] if test is None else [])
-        inside = [[Value(kind_of(leaf)) for leaf in part] for part in initial]
-        block.inputs += [value for part in inside for value in part]
-        mark, inner = len(self.trail), dict(env)
-        for name, value, part in zip(names, before, inside, strict=False):
-            inner[name] = rebuilt(value, iter(part))
-        for place, value, part in zip(places, before[len(names) :], inside[len(names) :], strict=True):
-            self._write(place, _listed(place, rebuilt(value, iter(part))))
-        self.blocks.append(block)
-        self._body(body, inner)
-        block.outputs.append(True if test is None else self.eval(test, inner))
-        self.blocks.pop()
-        wrote = self._take_back(mark)
-        final = [inner[name] for name in names] + [_after(place, wrote[key_of(place)][1]) for place in places]
-        node = Node("prim::Loop", {**args, "initial": [leaf for part in initial for leaf in part]}, [], self.paths[-1], self._where(statement), (block,))
-        results = [[Value(value.kind, node) for value in part] for part in inside]
-        node.outputs = [value for part in results for value in part]
-        for value, part in zip(final, results, strict=True):
-            handed = list(leaves(value))
-            if len(handed) != len(part):
-                raise self.error(statement, "changes the structure of a value from one round of a loop to the next")
-            block.outputs += handed
-        self.blocks[-1].nodes.append(node)
-        for name, value, part in zip(names, before, results, strict=False):
-            env[name] = rebuilt(value, iter(part))
-        for place, value, part in zip(places, before[len(names) :], results[len(names) :], strict=True):
-            self._write(place, _listed(place, rebuilt(value, iter(part))))
-
-    @staticmethod
-    def _counter(statement: Any) -> list[ast.stmt]:
-        """The loop variable, which is nobody's value yet."""
-        if not isinstance(statement, ast.For):
-            return []
-        assign = ast.Assign([statement.target], _COUNTER)
-        return [ast.copy_location(assign, statement)]
-
-    # -- writing -------------------------------------------------------------------------------
-
-    def _write(self, place: Place, value: Any) -> None:
-        self.trail.append((place, held(place)))
-        put(place, value)
-
-    def put_item(self, items: Any, key: Any, value: Any) -> None:
-        """`items[key] = value`."""
-        items, key = latest(items), latest(key)
-        if isinstance(items, dict) and isinstance(key, (str, int, float)):
-            self._write(("entries", items, None), {**items, key: value})
-        elif isinstance(items, list):
-            changed = list(items)
-            if isinstance(key, int) and -len(items) <= key < len(items):
-                changed[key] = value
-            else:
-                changed = [Value("T[]")]
-            self.put_items(items, changed)
-
-    def put_items(self, items: list[Any], changed: list[Any]) -> None:
-        """New contents of a list, wherever it is known."""
-        self._write(("items", items, None), changed)
-
-    # -- expressions ---------------------------------------------------------------------------
 
     def eval(self, tree: ast.expr, env: dict[str, Any]) -> Any:
         self.steps += 1
@@ -526,115 +303,6 @@ class Evaluator:
         if known is not None:
             return Instance(name, attrs=dict(zip(known.fields, args, strict=False)))
         raise self.error(at, f"calls {name!r}, which the archive does not have")
-
-    # -- operators -----------------------------------------------------------------------------
-
-    def operator(self, native: str, args: list[Any], named: dict[str, Any], at: ast.AST) -> Any:
-        """The result of a call of an operator: worked out if everything is known, else a node's."""
-        args = [_now(arg) for arg in args]
-        if native == "prim::RaiseException":
-            raise Raised
-        special = OPERATORS.get(native)
-        if special is not None:
-            found = special(self, args)
-            if found is not NotImplemented:
-                return found
-        if not named:
-            try:
-                return fold(native, args)
-            except Unknown:
-                pass
-        if native == "aten::__getitem__" and isinstance(args[0], Value) and args[0].kind == "T[]" and isinstance(args[1], int):
-            return self._item(args[0], args[1])
-        bound, results = bind(native, args, {name: _now(value) for name, value in named.items()})
-        if native.endswith("prepack") and not any(isinstance(value, Value) for value in bound.values()):
-            return pack(native, bound)
-        return self._emit(native, bound, results, at)
-
-    def _emit(self, native: str, bound: dict[str, Any], results: list[str] | None, at: ast.AST | None) -> Any:
-        kinds = ["?"] if results is None else results
-        values = [part for value in bound.values() for part in (value if isinstance(value, list) else (value,)) if isinstance(part, Value)]
-        sizes = bool(values) and all(value.size for value in values) and native.startswith("aten::")
-        key = None
-        if native in _SIZES or sizes or (kinds and all(kind in _INTEGERS for kind in kinds)):
-            key = (native, *((name, identity(value)) for name, value in bound.items()))
-            for block in reversed(self.blocks):
-                if key in block.shared:
-                    return block.shared[key]
-        if kinds == ["t"]:  # an element of a list
-            kinds = [ELEMENTS.get(kind_of(values[0]) if values else "", "T")]
-        outputs = [Value(kind, size=sizes or native in _SIZES) for kind in kinds]
-        self._node(native, bound, outputs, at)
-        if key is None:
-            self._in_place(native, bound, outputs)
-        found: Any = None if not outputs else outputs[0] if len(outputs) == 1 else tuple(outputs)
-        if key is not None:
-            self.blocks[-1].shared[key] = found
-        return found
-
-    def _node(self, native: str, args: dict[str, Any], outputs: list[Value], at: ast.AST | None = None) -> Node:
-        self.count += 1
-        if self.count > MAX_NODES:
-            raise ReadError(f"has more than {MAX_NODES} operators", hint="it is no sensible model")
-        node = Node(native, args, outputs, self.paths[-1], self._where(at))
-        for value in outputs:
-            value.node = node
-        self.blocks[-1].nodes.append(node)
-        return node
-
-    def _in_place(self, native: str, bound: dict[str, Any], outputs: list[Value]) -> None:
-        """An operator that writes into its first argument: from now on, that is the result."""
-        if not native.endswith("_") or native.endswith("__") or not outputs or not bound:
-            return
-        target: Any = next(iter(bound.values()))
-        if isinstance(target, TensorRecord):  # statistics of training and calibration, and state: their present values are taken
-            self.updated[id(target)] = target.path
-            return
-        result = outputs[0]
-        while isinstance(target, Value):
-            self._write(("now", target, None), result)
-            node = target.node
-            base = latest(next(iter(node.args.values()), None)) if node is not None and node.native in _VIEWS else None
-            if not isinstance(base, Value) or base is result:
-                return
-            part, result, target = result, Value("T"), base  # a view: what it is a view of has changed too
-            self._node("aten::slice_scatter", {"self": base, "src": part}, [result])
-
-    def number(self, value: Any) -> Any:
-        """The number in a constant tensor of one element; anything else as it is."""
-        if not isinstance(value, TensorRecord):
-            return value
-        found = number(self.code.archive, value)
-        return value if found is None else found
-
-    def _where(self, at: ast.AST | None = None) -> str:
-        file, line = self.files[-1]
-        return f"{file}:{line + getattr(at, 'lineno', 1) - 1}" if file else ""
-
-    def error(self, at: ast.AST, what: str) -> ReadError:
-        return ReadError(f"{what} ({self._where(at)})", hint=_AGAIN)
-
-
-
-def _now(value: Any) -> Any:
-    """An argument as it is now; of a list, so its elements."""
-    value = latest(value)
-    return [latest(item) for item in value] if isinstance(value, list) and any(isinstance(item, Value) and item.now is not None for item in value) else value
-
-
-def _before(place: Place) -> Any:
-    """What a place holds before a loop; a tensor that was written into is what it was."""
-    value = held(place)
-    return place[1] if place[0] == "now" and value is None else value
-
-
-def _after(place: Place, value: Any) -> Any:
-    return list(value) if isinstance(value, list) else value
-
-
-def _listed(place: Place, value: Any) -> Any:
-    """A list that a loop changes is one of which only the running network knows the length."""
-    return [value] if place[0] == "items" else value
 
 
 _STATEMENTS: dict[type[ast.stmt], Callable[[Evaluator, Any, dict[str, Any]], None]] = {

@@ -72,8 +72,8 @@ def _conv(state: Any, archive: Archive | None, name: str) -> dict[str, Any]:
     tensors = _tensors(state)
     if version == 1:  # weight, bias, then numbers as tensors
         weight, bias, stride, padding, dilation, groups = state[:6]
-        numbers = [[number(archive, t) for t in part] for part in (stride, padding, dilation)]
-        return {"weight": weight, "bias": bias, **dict(zip(("stride", "padding", "dilation"), numbers, strict=True)), "groups": number(archive, groups)}
+        numbers = [[number_in(archive, t) for t in part] for part in (stride, padding, dilation)]
+        return {"weight": weight, "bias": bias, **dict(zip(("stride", "padding", "dilation"), numbers, strict=True)), "groups": number_in(archive, groups)}
     config: Any
     if version == 2:
         config = _values(archive, tensors.pop(0))
@@ -112,7 +112,7 @@ def view(archive: Archive, tensor: TensorRecord) -> Strided:
     return Strided(tensor.dtype, tensor.shape, tensor.strides, tensor.offset, archive, member, tensor.path or f"the tensor in {member!r}")
 
 
-def number(archive: Archive | None, tensor: Any) -> Any:
+def number_in(archive: Archive | None, tensor: Any) -> Any:
     """The number in a tensor of one element; None if it has more."""
     if isinstance(tensor, (int, float)):
         return tensor

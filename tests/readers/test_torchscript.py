@@ -1,0 +1,236 @@
+"""What a TorchScript file becomes: the canonical graph, its quantizers, shapes and names, and the files that are none."""
+
+import re
+import subprocess
+import sys
+import time
+import zipfile
+from collections import Counter
+
+import pytest
+
+torch = pytest.importorskip("torch")
+import torch_models as models  # noqa: E402
+from torch import nn  # noqa: E402
+from torch_against import QUIET, SIZES, STRUCTURE  # noqa: E402
+
+import qlint  # noqa: E402
+from qlint.errors import ReadError  # noqa: E402
+from qlint.graph.macs import macs  # noqa: E402
+from qlint.passes import canonical  # noqa: E402
+from qlint.readers import read  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+COMPUTES = {"conv", "linear", "add", "concat", "max_pool", "global_avg_pool"}
+
+
+class Exported(nn.Module):
+    """Of operators that the exporter to ONNX knows in quantized form."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.bn, self.relu = nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU()
+        self.conv2, self.conv3, self.pool = nn.Conv2d(8, 8, 3, 1, 1, groups=8), nn.Conv2d(8, 8, 1), nn.MaxPool2d(2)
+        self.avg, self.fc = nn.AdaptiveAvgPool2d(1), nn.Linear(16, 4)
+
+    def forward(self, x):
+        x = self.relu(self.bn(self.conv1(x)))
+        y = torch.cat([torch.relu(self.conv3(self.conv2(x)) + x), x], 1)
+        return self.fc(torch.flatten(self.avg(self.pool(y)), 1))
+
+
+def save(module, path, *inputs):
+    models.traced(module, *inputs or (models.IMAGE,)).save(str(path))
+    return canonical(read(path))
+
+
+def grids(model, kinds=COMPUTES):
+    """(kind, role, scale, zero point, levels) over every use of what computes."""
+    found = Counter()
+    for op in model.ops:
+        if op.kind in kinds:
+            for role, use in op.uses.items():
+                if role != "b":
+                    assert len(use.quantizers) == 1, use
+                    quantizer = use.quantizers[0]
+                    found.update((op.kind, role, f"{s:.6g}", z, quantizer.levels) for s, z in quantizer.pairs())
+    return found
+
+
+@pytest.mark.parametrize("engine", ["fbgemm", "qnnpack"])
+def test_the_same_grids_as_in_the_exported_onnx(tmp_path, engine):
+    """A converted network says the same as what PyTorch's exporter makes of it."""
+    module = models.converted(engine, Exported())
+    torch.onnx.export(module, (models.IMAGE,), str(tmp_path / "m.onnx"), dynamo=False, opset_version=13)
+    ours, theirs = save(module, tmp_path / "m.pt"), canonical(read(tmp_path / "m.onnx"))
+    assert grids(ours) == grids(theirs)
+    assert sum(grids(ours).values()) > 10
+    assert [use.quantizers for use in ours.outputs] == [use.quantizers for use in theirs.outputs]
+    assert all(tensor.shape for tensor in ours.tensors.values() if tensor.producer)
+
+
+@pytest.mark.parametrize("engine", ["fbgemm", "qnnpack"])
+def test_fake_quantizers(tmp_path, engine):
+    """Every FakeQuantize module of a prepared network: its scale, zero point and codes."""
+    module = models.prepared(engine)
+    model = save(module, tmp_path / "m.pt")
+    theirs = Counter()
+    for _, one in module.named_modules():
+        if isinstance(one, torch.ao.quantization.FakeQuantizeBase):
+            scales, zeros = one.scale.tolist(), one.zero_point.tolist()
+            theirs.update((f"{s:.6g}", z, one.quant_min, one.quant_max) for s, z in zip(scales, zeros, strict=True))
+    ours = Counter()
+    for quantizer in {id(q.quantize): q for _, q in model.quantizers()}.values():
+        assert quantizer.origin == "fake-quant"
+        ours.update((f"{s:.6g}", z, quantizer.qmin, quantizer.qmax) for s, z in quantizer.pairs())
+    assert set(ours) == set(theirs)  # modules that are used in several places are one of theirs
+    conv = next(op for op in model.ops if op.kind == "conv")
+    weight = conv.uses["w"].quantizers[0]
+    assert (weight.granularity, weight.axis) == (("channel", 0) if engine == "fbgemm" else ("tensor", None))
+
+
+def test_learned_quantizers(tmp_path):
+    model = save(models.Learned().eval(), tmp_path / "m.pt")
+    conv = next(op for op in model.ops if op.kind == "conv")
+    x, w = conv.uses["x"].quantizers[0], conv.uses["w"].quantizers[0]
+    assert (x.bits, x.signed, x.algorithm, x.scale) == (4, True, "LSQ", (pytest.approx(0.03),))
+    assert (w.qmin, w.qmax, w.axis, len(w.scale), w.narrow) == (-7, 7, 0, 4, True)
+    y = model.outputs[0].quantizers[0]
+    assert (y.scale, y.zero_point, y.qmin, y.qmax, y.bits) == ((0.25,), (3,), 0, 15, 4)
+
+
+@pytest.mark.parametrize("name", ["residual", "mobile", "lstm", "bidirectional lstm", "attention", "prepared for qnnpack"])
+def test_shapes(tmp_path, name):
+    """The shape of every result is the one that PyTorch traced."""
+    _, network, *inputs = models.MODELS[name]
+    traced = models.traced(network(), *inputs)
+    traced.save(str(tmp_path / "m.pt"))
+    raw = read(tmp_path / "m.pt")
+    canonical(raw)
+    theirs = Counter()
+    for node in traced.inlined_graph.nodes():
+        if node.kind() not in SIZES | STRUCTURE | QUIET:
+            theirs.update((node.kind(), tuple(v.type().sizes() or ())) for v in node.outputs() if isinstance(v.type(), torch._C.TensorType))
+    ours = Counter((op.native, tensor.shape) for op in raw.nodes if op.native not in SIZES | STRUCTURE | QUIET for tensor in op.outputs)
+    missing = [key for key in theirs - ours if key[0] != "aten::slice"]  # `x[:]` is left out
+    assert not missing, (missing, ours - theirs)
+
+
+def test_multiply_accumulates(tmp_path):
+    model = save(models.Recurrent(True).eval(), tmp_path / "m.pt", models.SEQUENCE)
+    layers = {op.kind: macs(op) for op in model.ops if op.kind in ("lstm", "linear")}
+    assert layers == {"lstm": 2 * 5 * 2 * (24 * (8 + 6) + 24 * (12 + 6)), "linear": 2 * 5 * 12 * 4}
+
+
+def test_names_are_those_of_the_modules(tmp_path):
+    model = save(models.Mobile().eval(), tmp_path / "m.pt")
+    assert [op.name for op in model.ops if op.kind == "conv"] == ["stem.0", "expand.0", "depthwise.0", "project.0"]
+    conv = next(op for op in model.ops if op.name == "expand.0")
+    assert conv.uses["w"].tensor.name == "expand.0.weight"
+    assert len({op.name for op in model.ops}) == len(model.ops)
+    file, _, line = conv.source.rpartition(":")
+    with zipfile.ZipFile(tmp_path / "m.pt") as archive:
+        code = archive.read(f"m/{file}").decode().splitlines()
+    assert "torch._convolution" in code[int(line) - 1]
+
+
+def test_what_is_written_into_a_tensor(tmp_path):
+    """The last addition reads what the activation and the product have left behind, and not what was there before."""
+    model = save(models.InPlace().eval(), tmp_path / "m.pt")
+    last = model.ops[-1]
+    assert last.kind == "add" and last.uses["lhs"].tensor.producer.kind == "relu"
+    whole = last.uses["rhs"].tensor.producer
+    part = whole.uses["updates"].tensor.producer  # z[:, :2] is a part of z[:]
+    assert (whole.kind, part.kind, part.uses["updates"].tensor.producer.kind) == ("scatter", "scatter", "mul")
+    assert whole.uses["x"].tensor.producer.kind == "add"
+
+
+def test_dropout_and_the_like_are_gone(tmp_path):
+    kinds = {op.kind for op in save(models.Mobile().eval(), tmp_path / "m.pt").ops}
+    assert {"hard_swish", "clip", "swish", "resize", "reduce_mean", "softmax", "arg_max"} <= kinds
+    assert not kinds & {"dropout", "detach", "contiguous", "to"}
+
+
+def test_dynamic_quantization(tmp_path):
+    model = save(models.dynamic(models.Recurrent()), tmp_path / "m.pt", models.SEQUENCE)
+    lstm, linear = (next(op for op in model.ops if op.kind == kind) for kind in ("lstm", "linear"))
+    for op in (lstm, linear):
+        assert op.uses["x"].quantizers[0].dynamic and op.uses["w"].quantizers[0].storage == "int8"
+    assert {"w", "r", "b", "b_hh", "w_l1", "r_l1"} <= set(lstm.uses)
+
+
+def test_control_flow(tmp_path):
+    models.MODELS["scripted control"][0](models.Control().eval()).save(str(tmp_path / "m.pt"))
+    model = canonical(read(tmp_path / "m.pt"))
+    branch, loop = (next(op for op in model.ops if op.kind == kind) for kind in ("if", "loop"))
+    assert [[op.kind for op in body.ops] for body in branch.bodies.values()] == [["linear"], ["linear", "relu"]]
+    assert [op.kind for op in loop.bodies["body"].ops] == ["tanh"]
+    assert sum(op.kind == "add" for op in model.ops) == 3
+    assert not any(op.kind == "not_equal" for op in model.ops)
+
+
+def test_notes(tmp_path):
+    assert save(models.Residual().eval(), tmp_path / "m.pt").notes == []
+    training = save(models.Residual().train(), tmp_path / "m.pt").notes
+    assert any("num_batches_tracked" in note for note in training)
+    calibrating = save(models.prepared("fbgemm", qat=False), tmp_path / "m.pt")
+    assert any("observers" in note for note in calibrating.notes)
+    assert not any("aminmax" in op.native for op in calibrating.ops)
+
+
+# -- the command --------------------------------------------------------------------------------------------
+
+
+def test_a_converted_network_runs_in_integer(tmp_path):
+    save(models.converted("qnnpack", Exported()), tmp_path / "model.pt")
+    report = qlint.check(tmp_path / "model.pt", ["snpe", "qnn-htp"])
+    for result in report.results:
+        assert (result.format, result.outcome, result.summary.integer_macs) == ("torchscript", "runs", 1.0)
+        assert [finding.rule for finding in result.findings] == ["assumed-conversion"]
+
+
+def test_a_float_network_does_not(tmp_path):
+    save(Exported().eval(), tmp_path / "model.pt")
+    (result,) = qlint.check(tmp_path / "model.pt", "ort-cpu").results
+    assert result.summary.integer == 0 and "no-quantization" in {finding.rule for finding in result.findings}
+
+
+def test_no_framework_is_imported(tmp_path):
+    save(models.converted("fbgemm", Exported()), tmp_path / "m.pt")
+    code = f"import sys; from qlint.readers import read; read({str(tmp_path / 'm.pt')!r}); print(sorted({{'torch', 'numpy', 'zipfile', 'networkx', 'pickle'}} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+# -- other files that go by these names ----------------------------------------------------------------------
+
+
+def files(folder):
+    from torch.ao.quantization import quantize_fx
+
+    module = models.Residual().eval()
+    for name, content, options in (
+        ("weights.pth", module.state_dict(), {}), ("module.pt", module, {}), ("legacy.pth", module.state_dict(), {"_use_new_zipfile_serialization": False}),
+        ("fx.pt", quantize_fx.fuse_fx(module), {}), ("checkpoint.pt", {"epoch": 3, "model": module.state_dict(), "lr": [0.1]}, {}), ("tensor.pt", torch.ones(3), {}),
+    ):  # fmt: skip
+        torch.save(content, folder / name, **options)
+    torch.jit.optimize_for_inference(torch.jit.script(module)).save(str(folder / "lowered.pt"))
+    (folder / "m.gguf").write_bytes(b"GGUF" + bytes(60))
+    (folder / "m.pte").write_bytes(bytes(4) + b"ET12" + bytes(60))
+    (folder / "m.safetensors.pt").write_bytes(b"\x10\0\0\0\0\0\0\0" + b'{"a":1}')
+
+
+def test_what_is_no_network_is_refused(tmp_path):
+    files(tmp_path)
+    wanted = {
+        "weights.pth": "is a PyTorch checkpoint: weights without a graph", "checkpoint.pt": "is a PyTorch checkpoint: weights without a graph",
+        "tensor.pt": "is a PyTorch checkpoint: weights without a graph", "legacy.pth": "is a PyTorch checkpoint of the format before 1.6",
+        "module.pt": "is a pickled Python object, of the class torch_models.Residual", "fx.pt": "is a pickled FX GraphModule",
+        "lowered.pt": "was lowered for x86 by torch.jit.optimize_for_inference", "m.gguf": "is a GGUF file", "m.pte": "is an ExecuTorch program",
+        "m.safetensors.pt": "is a safetensors file",
+    }  # fmt: skip
+    for name, what in wanted.items():
+        start = time.process_time()
+        with pytest.raises(ReadError, match=re.escape(what)) as refused:
+            read(tmp_path / name)
+        assert time.process_time() - start < 1
+        assert refused.value.hint and refused.value.subject.endswith(name)

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from qlint.errors import ReadError
-from qlint.graph import Dim, Shape
+from qlint.graph import Dim, Model, Shape, Tensor
 from qlint.readers.torch_archive import Archive
+from qlint.readers.torch_graph import Builder, live
 from qlint.readers.torch_schema import bind
 from qlint.readers.torchscript_values import Block, Node, Value
 from qlint.readers.unpickle import Storage, TensorRecord, loads
@@ -47,9 +49,47 @@ class Exported:
     block: Block
     torch: str  # version that wrote it
     schema: tuple[int, int]
+    opset: int = 0
     types: dict[int, tuple[str, Shape]] = field(default_factory=dict)  # by id of the value
     outputs: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+
+def read_pt2(path: Path) -> Model:
+    """The network of a torch.export archive; every operator that reaches an output is a node. Weights are lazy.
+
+    Raises:
+        ReadError: the file is damaged, or holds no exported program.
+    """
+    try:
+        return _model(Archive(path))
+    except ReadError as error:
+        error.subject = error.subject or str(path)
+        error.hint = error.hint or _AGAIN
+        raise
+
+
+def _model(archive: Archive) -> Model:
+    found = read_graph(archive)
+    model = Model(name=archive.path.name, format="pt2", producer=f"PyTorch {found.torch}".strip(), notes=found.notes)
+    model.opsets["aten"] = found.opset
+    model.metadata = {"schema_version": ".".join(map(str, found.schema))}
+    builder = Builder(archive, model)
+    for value in found.block.inputs:
+        dtype, shape = found.types.get(id(value), ("int64", ()))
+        model.inputs.append(builder.declare(value, Tensor(builder.unique(value.name), dtype, shape, is_input=True)))
+    nodes = live(found.block, found.block.outputs)
+    builder.block(nodes)
+    for number, value in enumerate(found.block.outputs):
+        builder.graph_output(value, number)
+    for key, (dtype, shape) in found.types.items():  # what the exporter saw
+        if (tensor := builder.tensors.get(key)) is not None:
+            tensor.shape = shape if tensor.shape is None else tensor.shape
+            tensor.dtype = tensor.dtype or dtype
+    model.ops, model.nodes = model.nodes, [op for op in model.nodes if not op.fused]
+    if dropped := len(found.block.nodes) - len(nodes):
+        model.notes.append(f"{dropped} operators reach no output and are left out: observers, checks of inputs, and the like")
+    return model
 
 
 def read_graph(archive: Archive) -> Exported:
@@ -79,7 +119,8 @@ class _Reader:
     def __init__(self, archive: Archive, program: dict[str, Any], name: str) -> None:
         self.archive, self.program, self.name, self.count = archive, program, name, 0
         version = program.get("schema_version", {})
-        self.found = Exported(Block(), str(program.get("torch_version", "")), (int(version.get("major", 0)), int(version.get("minor", 0))))
+        opset = (program.get("opset_version") or {}).get("aten", 0)
+        self.found = Exported(Block(), str(program.get("torch_version", "")), (int(version.get("major", 0)), int(version.get("minor", 0))), int(opset))
 
     def run(self, models: list[str]) -> Exported:
         module = self.program["graph_module"]
@@ -104,7 +145,7 @@ class _Reader:
                 yield entry["name"], next(iter(entry["value"].values())) if "as_none" not in entry["value"] else None
             elif kind in ("parameter", "buffer", "tensor_constant"):
                 path = entry[f"{kind}_name"]
-                record = stored.get(path)
+                record: Any = stored.get(path)
                 if entry["arg"]["name"] not in used:
                     yield entry["arg"]["name"], None
                     continue
@@ -161,7 +202,7 @@ class _Reader:
                     values[name] = self._value(name, types)
                     block.inputs.append(values[name])
         for node in graph["nodes"]:
-            block.nodes.append(self._node(node, values, types, depth))
+            block.nodes += self._nodes(node, values, types, depth)
             self.count += 1
             if self.count > MAX_NODES:
                 raise ReadError(f"has more than {MAX_NODES} nodes", hint="it is no sensible model")
@@ -179,19 +220,36 @@ class _Reader:
             self.found.types[id(value)] = _type(meta)
         return value
 
-    def _node(self, entry: dict[str, Any], values: dict[str, Any], types: dict[str, Any], depth: int) -> Node:
+    def _nodes(self, entry: dict[str, Any], values: dict[str, Any], types: dict[str, Any], depth: int) -> list[Node]:
+        """The node of an entry; where it only wraps a graph (`torch.no_grad`, autocast), the nodes of that graph."""
         native, metadata = _native(entry["target"]), entry.get("metadata") or {}
-        blocks: list[Block] = []
-        named = {part["name"]: self._argument(part["arg"], values, blocks, depth) for part in entry["inputs"]}
-        args, _ = bind(native, [], named) if not blocks else (named, None)
-        node = Node(native, args, [], _path(metadata.get("nn_module_stack", "")), _source(metadata.get("stack_trace", "")), tuple(blocks))
-        for argument in entry["outputs"]:
-            for name in _names(argument):
-                values[name] = self._value(name, types, node)
-                node.outputs.append(values[name])
-        return node
+        graphs = [part["arg"]["as_graph"]["graph"] for part in entry["inputs"] if "as_graph" in part["arg"]]
+        named = {part["name"]: self._argument(part["arg"], values) for part in entry["inputs"] if "as_graph" not in part["arg"]}
+        results = [name for argument in entry["outputs"] for name in _names(argument)]
+        node = Node(native, named, [], _path(metadata.get("nn_module_stack", "")), _source(metadata.get("stack_trace", "")))
+        if native.startswith("higher_order::wrap") and len(graphs) == 1:
+            operands = [value for value in _flat(named.values()) if isinstance(value, (Value, TensorRecord))]
+            body = self._called(graphs[0], operands, depth)
+            values.update(zip(results, body.outputs, strict=True))
+            return body.nodes
+        if native == "higher_order::cond" and len(graphs) == 2:
+            condition, *operands = _flat(named.values())
+            node = Node("prim::If", {"cond": condition}, [], node.path, node.source, tuple(self._called(graph, operands, depth) for graph in graphs))
+        elif graphs:
+            self.found.notes.append(f"{native} runs {len(graphs)} graphs of its own, which are not followed")
+        else:
+            node.args = bind(native, [], named)[0]
+        for name in results:
+            values[name] = self._value(name, types, node)
+            node.outputs.append(values[name])
+        return [node]
 
-    def _argument(self, argument: dict[str, Any], values: dict[str, Any], blocks: list[Block], depth: int) -> Any:
+    def _called(self, graph: dict[str, Any], operands: list[Any], depth: int) -> Block:
+        """A graph in the graph, its inputs replaced by what it is called with."""
+        inputs = [name for argument in graph["inputs"] for name in _names(argument)]
+        return self._graph(graph, dict(zip(inputs, operands, strict=True)), depth + 1)
+
+    def _argument(self, argument: dict[str, Any], values: dict[str, Any]) -> Any:
         """An argument as TorchScript would give it: a value, plain data, or a list of either."""
         how, held = next(iter(argument.items()))
         if how in _PLAIN:
@@ -204,9 +262,6 @@ class _Reader:
             return [self._symbol(item, values) for item in held] if isinstance(held, list) else self._symbol(held, values)
         if how == "as_scalar_type":
             return _C10.get(SCALAR_TYPES.get(held, ""))
-        if how == "as_graph":
-            blocks.append(self._graph(held["graph"], dict(values), depth + 1))
-            return held["name"]
         return None  # as_none, and what says where a tensor lies: as_device, as_layout, as_memory_format
 
     @staticmethod
@@ -217,6 +272,14 @@ class _Reader:
         if how == "as_tensor":
             return values.get(held["name"])
         return None if how == "as_none" else held
+
+
+def _flat(values: Iterable[Any]) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, (list, tuple)):
+            yield from _flat(value)
+        else:
+            yield value
 
 
 def _used(graph: dict[str, Any]) -> set[str]:

@@ -224,7 +224,8 @@ class _Reader:
         """The node of an entry; where it only wraps a graph (`torch.no_grad`, autocast), the nodes of that graph."""
         native, metadata = _native(entry["target"]), entry.get("metadata") or {}
         graphs = [part["arg"]["as_graph"]["graph"] for part in entry["inputs"] if "as_graph" in part["arg"]]
-        named = {part["name"]: self._argument(part["arg"], values) for part in entry["inputs"] if "as_graph" not in part["arg"]}
+        given = [part for part in entry["inputs"] if "as_graph" not in part["arg"]]
+        named = {part["name"] or f"x{number}": self._argument(part["arg"], values) for number, part in enumerate(given)}
         results = [name for argument in entry["outputs"] for name in _names(argument)]
         node = Node(native, named, [], _path(metadata.get("nn_module_stack", "")), _source(metadata.get("stack_trace", "")))
         if native.startswith("higher_order::wrap") and len(graphs) == 1:

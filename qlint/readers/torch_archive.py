@@ -188,7 +188,7 @@ def _inflate(member: Member, raw: bytes) -> bytes:
     return found
 
 
-def _directory(buffer: Buffer) -> dict[str, Member]:
+def _directory(buffer: Buffer | memoryview) -> dict[str, Member]:
     """The central directory (APPNOTE.TXT 4.3.12 to 4.3.16, zip64 included)."""
     tail = max(0, len(buffer) - 65_557)
     end = buffer.rfind(_END, tail) if isinstance(buffer, mmap.mmap) else bytes(buffer[tail:]).rfind(_END) + tail

@@ -10,33 +10,35 @@ from qlint.judge.kernels import Kernels, Ready
 from qlint.judge.pattern import Chain, only_use
 from qlint.judge.ports import RELATION
 from qlint.judge.prepare import Prepared, readers
+from qlint.judge.situations import Situations
 from qlint.judge.verdict import Miss, Verdict
 
 LONGEST_PATTERN = 6
 
 
-def explain(op: Op, kernels: Kernels, prepared: Prepared, verdict: Verdict) -> tuple[Ready, Chain, list[Miss]] | None:
+def explain(op: Op, situations: Situations, verdict: Verdict) -> tuple[Ready, Chain, list[Miss]] | None:
     """The integer kernel that is nearest to taking `op`, its chain and what it misses; None if there is none.
 
     The longest chain that matches structurally and contains the op wins, then the smallest weighted
     distance, then file order. Only kernels with `advise` explain.
     """
+    kernels, prepared = situations.kernels, situations.prepared
     best: tuple[tuple[int, int, int], Ready, Chain, list[Miss]] | None = None
     for anchor in _anchors(op, prepared):
         if anchor is not op and verdict.where(anchor) in ("integer", "absorbed"):
             continue
-        for ready in kernels.starting_with(anchor.kind):
-            if ready.kernel.runs != "integer" or not ready.kernel.advise:
+        run = situations.run(anchor)
+        for one in situations.advisers(run):
+            ready = one.ready
+            if best is not None and (-one.length, one.bound, ready.order) >= best[0]:
+                break
+            chain = run.chain(one.length)
+            if op not in chain.ops:
                 continue
-            for chain in ready.chains(anchor, prepared):
-                if op not in chain.ops:
-                    continue
-                if best is not None and len(chain.ops) < -best[0][0]:
-                    break
-                misses = list(ready.selection.misses(chain, prepared))
-                key = (-len(chain.ops), sum(m.weight for m in misses), ready.order)
-                if misses and (best is None or key < best[0]):
-                    best = (key, ready, chain, misses)
+            misses = list(ready.selection.whole.misses(chain, prepared))
+            key = (-one.length, sum(m.weight for m in misses), ready.order)
+            if misses and (best is None or key < best[0]):
+                best = (key, ready, chain, misses)
     if best is None:
         return None
     _, ready, chain, misses = best

@@ -22,7 +22,7 @@ State = Literal["one", "none", "partial", "mixed", "absent"]
 _VARIADIC = re.compile(r"x\d+$")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Port:
     """One port of a chain: the tensor, and the quantizer that the kernel sees there.
 
@@ -40,7 +40,7 @@ class Port:
     use: Use | None = None
     writers: int = 1
     rewritten: bool = False
-    sharers: int = 1  # nodes of the file that use a float constant equal to the scale
+    prepared: Prepared | None = None
 
     @property
     def constant(self) -> bool:
@@ -48,11 +48,34 @@ class Port:
             self.tensor.constant or (self.tensor.producer is not None and self.tensor.producer.role == "constant")
         )
 
+    @property
+    def sharers(self) -> int:
+        """Nodes of the file that use a float constant equal to the scale."""
+        if self.prepared is None or self.use is None or not self.use.tensor.constant:
+            return 1
+        scale = self.prepared.of(self.use)[-1].scale
+        return self.prepared.scalars[scale[0]] if scale and len(scale) == 1 else 1
+
+    @property
+    def situation(self) -> tuple[object, ...]:
+        """What spaces ask of a port without looking at numbers."""
+        q, tensor = self.quantizer, self.tensor
+        grid = None if q is None else (
+            q.storage, q.granularity, q.block_size, q.scale_shape, q.zero_point_shape is None, q.dynamic, self.writers, self.rewritten,
+            q.granularity == "channel" and (_axis(q, self), _scales_hold(None, q, self)),
+        )  # fmt: skip
+        return (self.role, self.state, self.constant, None if tensor is None else (tensor.dtype, tensor.shape), grid)
+
 
 def ports(chain: Chain, name: str, prepared: Prepared) -> tuple[Port, ...]:
     """The ports that a name stands for: `x`, `w`, `y`, `skip`, `x*`, `y*`, `inner.KIND`, `KIND.ROLE`."""
     find = _SEVERAL.get(name) or (_of_another if "." in name else None)
     return (_input(name, chain.anchor, name, prepared),) if find is None else tuple(find(chain, name, prepared))
+
+
+def look_at(op: Op, prepared: Prepared) -> list[Port]:
+    """All ports of an op."""
+    return [*(_input(role, op, role, prepared) for role in op.uses), *(_output("y", op, number, prepared) for number in range(len(op.outputs)))]
 
 
 def _results(chain: Chain, name: str, prepared: Prepared) -> Iterator[Port]:
@@ -113,8 +136,7 @@ def _look_at_input(name: str, op: Op, role: str, prepared: Prepared) -> Port:
     if not sequence:
         return Port(name, role, op, use.tensor, None, "none", use=use)
     last = sequence[-1]
-    sharers = prepared.scalars[last.scale[0]] if use.tensor.constant and last.scale and len(last.scale) == 1 else 1
-    return Port(name, role, op, use.tensor, last.read_as or last, "one", use=use, rewritten=prepared.rewritten(use), sharers=sharers)
+    return Port(name, role, op, use.tensor, last.read_as or last, "one", (), use, 1, prepared.rewritten(use), prepared)
 
 
 def _look_at_output(name: str, op: Op, number: int, prepared: Prepared) -> Port:
@@ -154,6 +176,10 @@ class Spaces:
                 spaces.append(BUILTIN_SPACES[item])
         resolved = self._cache[requirement] = tuple(spaces)
         return resolved
+
+    def asked(self, spaces: tuple[Space, ...]) -> set[str]:
+        """The dimensions that some alternatives say something about."""
+        return {row[0] for space in spaces for row in self._wanted(space)}
 
     def misses(self, spaces: tuple[Space, ...], port: Port) -> list[Miss]:
         """What keeps the port out of the nearest of some alternatives; empty if one of them accepts it."""

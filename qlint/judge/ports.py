@@ -141,12 +141,19 @@ def _look_at_input(name: str, op: Op, role: str, prepared: Prepared) -> Port:
 
 def _look_at_output(name: str, op: Op, number: int, prepared: Prepared) -> Port:
     tensor = op.outputs[number]
-    firsts = [(use, prepared.of(use)[:1]) for use in prepared.uses(tensor)]
-    bare = tuple(reader(use) for use, first in firsts if not first)
-    seen = {first[0] for _, first in firsts if first}
-    state: State = "none" if not seen else "partial" if bare else "one" if len(seen) == 1 else "mixed"
-    quantizer = next((first[0] for _, first in firsts if first), None)
-    return Port(name, "y", op, tensor, quantizer, state, bare, None, len({writer(first[0]) for _, first in firsts if first}))
+    firsts: dict[int, Quantizer] = {}
+    bare: list[str] = []
+    for use in prepared.uses(tensor):
+        sequence = prepared.of(use)
+        if sequence:
+            firsts[id(sequence[0])] = sequence[0]
+        else:
+            bare.append(reader(use))
+    if not firsts:
+        return Port(name, "y", op, tensor, None, "none", tuple(bare), None, 0)
+    quantizer, *others = firsts.values()
+    state: State = "partial" if bare else "mixed" if any(other != quantizer for other in others) else "one"
+    return Port(name, "y", op, tensor, quantizer, state, tuple(bare), None, len({writer(q) for q in firsts.values()}) if others else 1)
 
 
 def reader(use: Use) -> str:

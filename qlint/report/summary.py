@@ -80,10 +80,7 @@ def _one(node: Op, op: Op | None, verdict: Verdict | None) -> OpReport:
     if op is not None and verdict is not None:
         taken = verdict.of(op)
         placement, kernel, basis = "rejected" if verdict.refusals else taken.where, taken.kernel, taken.basis
-    return OpReport.model_construct(
-        name=node.label, outputs=[tensor.name for tensor in node.outputs], kind=node.kind, native=node.native,
-        placement=placement, kernel=kernel, basis=basis,
-    )  # fmt: skip
+    return OpReport(node.label, [tensor.name for tensor in node.outputs], node.kind, node.native, placement, kernel, basis)
 
 
 def _wrong(verdict: Verdict | None) -> int:

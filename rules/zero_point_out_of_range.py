@@ -72,9 +72,11 @@ def zero_points(model: Model) -> Iterator[Issue]:
 
 def _other_type(grid: Grid) -> str | None:
     """The type of a zero point in the file, if it is not that of the integers."""
-    nodes = [node for node in (grid.quantizer.quantize, grid.quantizer.dequantize) if node is not None and "zero_point" in node.uses]
-    written = [node.uses["zero_point"].tensor.dtype for node in nodes]
-    return next((dtype for dtype in written if dtype and dtype != grid.quantizer.storage), None)
+    for node in (grid.quantizer.quantize, grid.quantizer.dequantize):
+        use = node.uses.get("zero_point") if node is not None else None
+        if use is not None and use.tensor.dtype not in ("", grid.quantizer.storage):
+            return use.tensor.dtype
+    return None
 
 
 @rule.bad(says="the zero point of input lhs (the model's input x) is 300; the codes of int8 go from -128 to 127")

@@ -92,7 +92,8 @@ class _Judge:
         where: Where = "rejected" if ready.kernel.runs == "refused" else ready.kernel.runs
         refused = ready.kernel.runs == "refused"
         for (check, wanted), told in zip(ready.checks, one.checks, strict=True):
-            evidence += check.evidence
+            if check.evidence:
+                evidence += check.evidence
             if not (told and wanted.own.hold(chain, self.prepared)) and (misses := list(wanted.whole.misses(chain, self.prepared))):
                 self.failed[id(chain.anchor)] = (check, misses)
                 where = _PLACE[check.otherwise] or where

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from operator import itemgetter
 
 from qlint.graph import Op
 from qlint.judge.kernels import Kernels, Ready
 from qlint.judge.pattern import Chain, only_use
 from qlint.judge.ports import RELATION
 from qlint.judge.prepare import Prepared, readers
-from qlint.judge.situations import Situations
+from qlint.judge.situations import Candidate, Run, Situations
 from qlint.judge.verdict import Miss, Verdict
 
 LONGEST_PATTERN = 6
@@ -23,26 +24,24 @@ def explain(op: Op, situations: Situations, verdict: Verdict) -> tuple[Ready, Ch
     distance, then file order. Only kernels with `advise` explain.
     """
     kernels, prepared = situations.kernels, situations.prepared
-    best: tuple[tuple[int, int, int], Ready, Chain, list[Miss]] | None = None
-    for anchor in _anchors(op, prepared):
-        if anchor is not op and verdict.where(anchor) in ("integer", "absorbed"):
-            continue
-        run = situations.run(anchor)
+    anchors = (anchor for anchor in _anchors(op, prepared) if anchor is op or verdict.where(anchor) not in ("integer", "absorbed"))
+    options: list[tuple[tuple[int, int, int, int], Candidate, Run]] = []
+    for number, run in enumerate(map(situations.run, anchors)):
         for one in situations.advisers(run):
-            ready = one.ready
-            if best is not None and (-one.length, one.bound, ready.order) >= best[0]:
-                break
-            chain = run.chain(one.length)
-            if op not in chain.ops:
-                continue
-            misses = list(ready.selection.whole.misses(chain, prepared))
-            key = (-one.length, sum(m.weight for m in misses), ready.order)
-            if misses and (best is None or key < best[0]):
-                best = (key, ready, chain, misses)
+            if op in run.ops[: one.length]:
+                options.append(((-one.length, one.bound, one.ready.order, number), one, run))
+    best: tuple[tuple[int, int, int, int], Candidate, Run] | None = None
+    for (length, bound, order, number), one, run in sorted(options, key=itemgetter(0)):
+        if best is not None and (length, bound, order, number) >= best[0]:
+            break
+        misses = situations.missing(one, run)
+        key = (length, sum(miss.weight for miss in misses), order, number)
+        if misses and (best is None or key < best[0]):
+            best = (key, one, run)
     if best is None:
         return None
-    _, ready, chain, misses = best
-    return ready, chain, [_because_of_rewrite(miss, kernels, prepared) for miss in misses]
+    _, one, run = best
+    return one.ready, run.chain(one.length), [_because_of_rewrite(miss, kernels, prepared) for miss in situations.missing(one, run)]
 
 
 def _anchors(op: Op, prepared: Prepared) -> Iterator[Op]:

@@ -12,7 +12,6 @@ from qlint.judge.prepare import Prepared
 from qlint.judge.verdict import Miss, weakest
 from qlint.profile.schema import Check, Evidence, Guard, Kernel, Ports, Profile, Space
 
-
 # What a situation tells of a port and of a chain (see situations.py): dimensions and guards that look at nothing else.
 TOLD_OF_PORTS = frozenset("storage granularity block_size scale_shape zero_point_given dynamic writers rewritten axis scales".split())
 TOLD_OF_CHAINS = frozenset("native not_native present inputs opset static known_shapes rank dims dtypes same_storage scale_shape_equal".split())
@@ -42,7 +41,12 @@ class Requirements:
                 yield from self.spaces.misses(alternatives, port)
 
     def hold(self, chain: Chain, prepared: Prepared) -> bool:
-        return next(self.misses(chain, prepared), None) is None
+        """Whether nothing misses, without a word on what."""
+        for name, alternatives in self.ports.items():
+            for port in ports(chain, name, prepared):
+                if self.spaces.misses(alternatives, port):
+                    return False
+        return next(guards.misses(self.tests, chain, prepared), None) is None if self.tests else True
 
 
 @dataclass(frozen=True, slots=True)

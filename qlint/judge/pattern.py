@@ -81,9 +81,9 @@ def lengths(steps: tuple[Step, ...], kinds: Sequence[str], carried: Sequence[boo
             yield count
             return
         step = steps[at]
-        if count < len(kinds) and (step.kinds is None or kinds[count] in step.kinds):
-            if step.edge == "either" or carried[count] == (step.edge == "quantized"):
-                yield from match(at + 1, count + 1)
+        fits = count < len(kinds) and (step.kinds is None or kinds[count] in step.kinds)
+        if fits and (step.edge == "either" or carried[count] == (step.edge == "quantized")):
+            yield from match(at + 1, count + 1)
         if step.optional:
             yield from match(at + 1, count)
 

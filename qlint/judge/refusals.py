@@ -52,14 +52,14 @@ class _Nodes:
         return list(found.values())
 
     def _sort(self, op: Op) -> object:
-        sort = (op.kind, op.native, op.domain, op.opset, op.unknown_attrs, not op.uses)
+        sort: tuple[object, ...] = (op.kind, op.native, op.domain, op.opset, op.unknown_attrs, not op.uses)
         if op.kind not in QUANTIZER_KINDS:
             return sort
-        dtypes = tuple((role, use.tensor.dtype) for role, use in op.uses.items())
-        q, x = self.quantizers.get(id(op)), op.uses.get("x")
+        q, x, zero_point = self.quantizers.get(id(op)), op.uses.get("x"), op.uses.get("zero_point")
+        sort = (sort, None if x is None else x.tensor.dtype, None if zero_point is None else zero_point.tensor.dtype)
         if q is None or q.granularity == "tensor":
-            return (sort, dtypes)
-        return (sort, dtypes, q.granularity, q.axis, None if q.scale is None else len(q.scale), None if x is None else x.tensor.shape)
+            return sort
+        return (sort, q.granularity, q.axis, None if q.scale is None else len(q.scale), None if x is None else x.tensor.shape)
 
 
 def _first(

@@ -15,6 +15,7 @@ from qlint.judge.kernels import Kernels, Ready
 from qlint.judge.pattern import Chain, lengths, only_use
 from qlint.judge.ports import look_at
 from qlint.judge.prepare import Prepared
+from qlint.judge.verdict import Miss
 
 Key = tuple[object, ...]
 
@@ -53,6 +54,7 @@ class Situations:
         self._reach: dict[str, tuple[int, frozenset[str] | None]] = {}
         self._candidates: dict[Key, tuple[Candidate, ...]] = {}
         self._advisers: dict[Key, tuple[Candidate, ...]] = {}
+        self._missing: dict[tuple[int, int, int], list[Miss]] = {}
 
     def candidates(self, run: Run) -> tuple[Candidate, ...]:
         """The kernels that could take the first op of a run, in the order in which the backend tries them."""
@@ -62,12 +64,20 @@ class Situations:
         return found
 
     def advisers(self, run: Run) -> tuple[Candidate, ...]:
-        """The integer kernels whose pattern fits, the one that is probably nearest first."""
+        """The integer kernels whose pattern fits the start of a run."""
         found = self._advisers.get(run.situation)
         if found is None:
             fitting = (one for one in self._fitting(run) if one.ready.kernel.runs == "integer" and one.ready.kernel.advise)
             bounded = (Candidate(one.ready, one.length, self._distance(one, run)) for one in fitting)
-            found = self._advisers[run.situation] = tuple(sorted(bounded, key=lambda one: (-one.length, one.bound, one.ready.order)))
+            found = self._advisers[run.situation] = tuple(bounded)
+        return found
+
+    def missing(self, one: Candidate, run: Run) -> list[Miss]:
+        """All that a kernel misses at the start of a run."""
+        key = (one.ready.order, id(run.ops[0]), one.length)
+        found = self._missing.get(key)
+        if found is None:
+            found = self._missing[key] = list(one.ready.selection.whole.misses(run.chain(one.length), self.prepared))
         return found
 
     def run(self, op: Op) -> Run:

@@ -99,15 +99,16 @@ class Stored:
         return self.end - self.start
 
     def values(self) -> tuple[Any, ...]:
-        self._check()
-        return decode(self.file.buffer, self.dtype, math.prod(self.shape), self.start)
+        size = math.prod(self.shape)
+        self._check(size)
+        return decode(self.file.buffer, self.dtype, size, self.start)
 
     def array(self) -> numpy.ndarray[Any, Any]:
-        self._check()
+        self._check(math.prod(self.shape))
         return to_array(self.file.buffer, self.dtype, self.shape, self.start)
 
-    def _check(self) -> None:
-        needed = size_of(self.dtype, self.shape)
+    def _check(self, size: int) -> None:
+        needed = -(-size * _BITS.get(self.dtype, 0) // 8)
         if self.dtype not in _BITS:
             raise ReadError(f"the values of {self.where} are of the type {self.dtype}, which qlint cannot decode", subject=str(self.file.path))
         if self.end - self.start < needed:

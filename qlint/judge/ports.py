@@ -265,12 +265,9 @@ def _scale_holds(wanted: Any, q: Quantizer, _: Port) -> bool:
         return False
     if isinstance(wanted, tuple):
         return all(any(abs(s - v) <= 1e-6 * abs(v) for v in wanted) for s in q.scale)
-    return {
-        "constant": True,
-        "nonzero": all(s != 0 for s in q.scale),
-        "positive": all(s > 0 for s in q.scale),
-        "power-of-two": q.power_of_two,
-    }[wanted]
+    if wanted == "power-of-two":
+        return q.power_of_two
+    return wanted == "constant" or all(s > 0 if wanted == "positive" else s != 0 for s in q.scale)
 
 
 def _zero_point_holds(wanted: Any, q: Quantizer, _: Port) -> bool:

@@ -89,15 +89,18 @@ class Situations:
 
     def _follow(self, op: Op) -> Run:
         reach, kinds = self._reach.get(op.kind) or self._reaching(op.kind)
-        ops, entries, carried, situation = (op,), ("",), (False,), (self._like(op),)
+        ops, entries, carried = [op], [""], [False]
+        situation: list[object] = [self._like(op)]
         while len(ops) < reach:
             use = only_use(ops[-1], self.prepared)
             if use is None or use.op is None or use.op in ops or (kinds is not None and use.op.kind not in kinds):
                 break
             quantized = bool(self.prepared.of(use))
-            ops, entries, carried = (*ops, use.op), (*entries, use.role), (*carried, quantized)
+            ops.append(use.op)
+            entries.append(use.role)
+            carried.append(quantized)
             situation += (use.role, quantized, self._like(use.op))
-        return Run(ops, entries, carried, situation)
+        return Run(tuple(ops), tuple(entries), tuple(carried), tuple(situation))
 
     def _reaching(self, kind: str) -> tuple[int, frozenset[str] | None]:
         """How many ops the patterns of this kind can take, and the kinds of those behind the first; None: any."""

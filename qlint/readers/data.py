@@ -51,7 +51,7 @@ def bits(dtype: str) -> int:
 
 def size_of(dtype: str, shape: Sequence[int]) -> int:
     """Bytes that a tensor takes in a file."""
-    return -(-math.prod(shape) * bits(dtype) // 8)
+    return -(-math.prod(shape) * _BITS.get(dtype, 0) // 8)
 
 
 @dataclass(frozen=True, slots=True)

@@ -243,7 +243,7 @@ class _Reader:
                 use = uses[role] = Use(tensor, op, role, slot, "op", (), tensor.name)
                 tensor.uses.append(use)
         for name in node.outputs:
-            tensor = scope.own(name) if name else Tensor("")
+            tensor = (tensors.get(name) or scope.own(name)) if name else Tensor("")
             if tensor.producer is not None or tensor.data is not None:
                 self.notes.append(f"the tensor {name!r} is made twice, the second time by {node.name or node.op_type!r}")
             tensor.producer = op

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Literal
 
 from qlint.graph import Model, Op, Quantizer
 from qlint.graph.macs import macs
 from qlint.judge import Verdict
 from qlint.lint.finding import SEVERITIES, Finding
-from qlint.report.result import Counts, OpReport, Result, Summary
+from qlint.report.result import Counts, OpReport, Result, Summary, Where
 
 NOT_COUNTED = ("quantize", "dequantize", "constant")
 PLACEMENTS = ("integer", "float", "cpu", "rejected", "unknown", "absorbed")
@@ -76,7 +77,8 @@ def _ops(model: Model, verdict: Verdict | None) -> Iterator[OpReport]:
 
 
 def _one(node: Op, op: Op | None, verdict: Verdict | None) -> OpReport:
-    placement, kernel, basis = "absorbed" if verdict is not None else "", "", ""
+    placement: Where | Literal[""] = "absorbed" if verdict is not None else ""
+    kernel = basis = ""
     if op is not None and verdict is not None:
         taken = verdict.of(op)
         placement, kernel, basis = "rejected" if verdict.refusals else taken.where, taken.kernel, taken.basis

@@ -13,7 +13,7 @@ from qlint.judge.pattern import Chain
 from qlint.judge.precision import conflicts
 from qlint.judge.prepare import Prepared, prepare
 from qlint.judge.refusals import refusals
-from qlint.judge.situations import Candidate, Situations
+from qlint.judge.situations import Candidate, Settled, Situations
 from qlint.judge.verdict import Consequence, Mismatch, Miss, Placement, RefusalReason, Verdict, Where, weakest
 from qlint.profile.schema import Check, Precision, Profile
 
@@ -29,10 +29,10 @@ CONSEQUENCE: dict[Where, Consequence] = {"cpu": "cpu", "float": "float", "unknow
 def judge(model: Model, profile: Profile, *, fallback: bool = True) -> Verdict:
     """Hold a canonical model against a backend. `fallback=False`: what would leave the backend is rejected."""
     verdict = Verdict(model, profile)
-    kernels = Kernels(profile)
+    settled = Settled(Kernels(profile))
     with building():
         for graph in _graphs(model):
-            _Judge(graph, kernels, verdict, fallback).run()
+            _Judge(graph, settled, verdict, fallback).run()
     return verdict
 
 
@@ -44,11 +44,11 @@ def _graphs(model: Model) -> Iterator[Model]:
 
 
 class _Judge:
-    def __init__(self, model: Model, kernels: Kernels, verdict: Verdict, fallback: bool) -> None:
-        self.model, self.kernels, self.verdict, self.fallback = model, kernels, verdict, fallback
-        self.profile = kernels.profile
+    def __init__(self, model: Model, settled: Settled, verdict: Verdict, fallback: bool) -> None:
+        self.model, self.kernels, self.verdict, self.fallback = model, settled.kernels, verdict, fallback
+        self.profile = self.kernels.profile
         self.prepared: Prepared = prepare(model, self.profile)
-        self.situations = Situations(kernels, self.prepared)
+        self.situations = Situations(settled, self.prepared)
         self.taken: dict[int, tuple[Ready, Chain]] = {}
         self.failed: dict[int, tuple[Check, list[Miss]]] = {}
         self.conflicting: dict[int, Mismatch] = {}

@@ -8,7 +8,7 @@ of situations; what is left to each op are the scales, zero points and neighbour
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from qlint.graph import Op
 from qlint.judge.kernels import Kernels, Ready
@@ -43,33 +43,40 @@ class Candidate:
     checks: tuple[bool, ...] = ()  # whether each check holds, as far as the situation tells
 
 
-class Situations:
-    """What the ops of one graph have before them, with memory."""
+@dataclass(slots=True, eq=False)
+class Settled:
+    """What holds of every op in a situation, in whatever graph; each graph adds to it."""
 
-    def __init__(self, kernels: Kernels, prepared: Prepared) -> None:
-        self.kernels, self.prepared = kernels, prepared
+    kernels: Kernels
+    numbers: dict[Key, int] = field(default_factory=dict)  # of ops that look alike from within
+    reach: dict[str, tuple[int, frozenset[str] | None]] = field(default_factory=dict)
+    candidates: dict[Key, tuple[Candidate, ...]] = field(default_factory=dict)
+    advisers: dict[Key, tuple[Candidate, ...]] = field(default_factory=dict)
+
+
+class Situations:
+    """What the ops of one graph have before them."""
+
+    def __init__(self, settled: Settled, prepared: Prepared) -> None:
+        self.settled, self.kernels, self.prepared = settled, settled.kernels, prepared
         self._runs: dict[int, Run] = {}
         self._alike: dict[int, int] = {}
-        self._numbers: dict[Key, int] = {}
-        self._reach: dict[str, tuple[int, frozenset[str] | None]] = {}
-        self._candidates: dict[Key, tuple[Candidate, ...]] = {}
-        self._advisers: dict[Key, tuple[Candidate, ...]] = {}
         self._missing: dict[tuple[int, int, int], list[Miss]] = {}
 
     def candidates(self, run: Run) -> tuple[Candidate, ...]:
         """The kernels that could take the first op of a run, in the order in which the backend tries them."""
-        found = self._candidates.get(run.situation)
+        found = self.settled.candidates.get(run.situation)
         if found is None:
-            found = self._candidates[run.situation] = tuple(self._selected(run))
+            found = self.settled.candidates[run.situation] = tuple(self._selected(run))
         return found
 
     def advisers(self, run: Run) -> tuple[Candidate, ...]:
         """The integer kernels whose pattern fits the start of a run."""
-        found = self._advisers.get(run.situation)
+        found = self.settled.advisers.get(run.situation)
         if found is None:
             fitting = (one for one in self._fitting(run) if one.ready.kernel.runs == "integer" and one.ready.kernel.advise)
             bounded = (Candidate(one.ready, one.length, self._distance(one, run)) for one in fitting)
-            found = self._advisers[run.situation] = tuple(bounded)
+            found = self.settled.advisers[run.situation] = tuple(bounded)
         return found
 
     def missing(self, one: Candidate, run: Run) -> list[Miss]:
@@ -88,7 +95,7 @@ class Situations:
         return found
 
     def _follow(self, op: Op) -> Run:
-        reach, kinds = self._reach.get(op.kind) or self._reaching(op.kind)
+        reach, kinds = self.settled.reach.get(op.kind) or self._reaching(op.kind)
         ops, entries, carried = [op], [""], [False]
         situation: list[object] = [self._like(op)]
         while len(ops) < reach:
@@ -108,7 +115,7 @@ class Situations:
         behind = [step.kinds for steps in patterns for step in steps[1:]]
         anything = any(kinds is None for kinds in behind)
         kinds = None if anything else frozenset().union(*(kinds for kinds in behind if kinds is not None))
-        self._reach[kind] = found = (max((len(steps) for steps in patterns), default=1), kinds)
+        self.settled.reach[kind] = found = (max((len(steps) for steps in patterns), default=1), kinds)
         return found
 
     def _like(self, op: Op) -> int:
@@ -117,7 +124,7 @@ class Situations:
         if found is None:
             ports = [port.situation for port in look_at(op, self.prepared)]
             key = (op.kind, op.native, op.opset, *ports)
-            found = self._alike[id(op)] = self._numbers.setdefault(key, len(self._numbers))
+            found = self._alike[id(op)] = self.settled.numbers.setdefault(key, len(self.settled.numbers))
         return found
 
     def _fitting(self, run: Run) -> Iterator[Candidate]:

@@ -13,8 +13,9 @@ from qlint.judge.pattern import Chain
 from qlint.judge.precision import conflicts
 from qlint.judge.prepare import Prepared, prepare
 from qlint.judge.refusals import refusals
+from qlint.judge.situations import Candidate, Settled, Situations
 from qlint.judge.verdict import Consequence, Mismatch, Miss, Placement, RefusalReason, Verdict, Where, weakest
-from qlint.profile.schema import Check, Evidence, Precision, Profile
+from qlint.profile.schema import Check, Precision, Profile
 
 # Where an op runs when a check fails; None: the check does not move it.
 _PLACE: dict[str, Where | None] = {
@@ -28,10 +29,10 @@ CONSEQUENCE: dict[Where, Consequence] = {"cpu": "cpu", "float": "float", "unknow
 def judge(model: Model, profile: Profile, *, fallback: bool = True) -> Verdict:
     """Hold a canonical model against a backend. `fallback=False`: what would leave the backend is rejected."""
     verdict = Verdict(model, profile)
-    kernels = Kernels(profile)
+    settled = Settled(Kernels(profile))
     with building():
         for graph in _graphs(model):
-            _Judge(graph, kernels, verdict, fallback).run()
+            _Judge(graph, settled, verdict, fallback).run()
     return verdict
 
 
@@ -43,10 +44,11 @@ def _graphs(model: Model) -> Iterator[Model]:
 
 
 class _Judge:
-    def __init__(self, model: Model, kernels: Kernels, verdict: Verdict, fallback: bool) -> None:
-        self.model, self.kernels, self.verdict, self.fallback = model, kernels, verdict, fallback
-        self.profile = kernels.profile
+    def __init__(self, model: Model, settled: Settled, verdict: Verdict, fallback: bool) -> None:
+        self.model, self.kernels, self.verdict, self.fallback = model, settled.kernels, verdict, fallback
+        self.profile = self.kernels.profile
         self.prepared: Prepared = prepare(model, self.profile)
+        self.situations = Situations(settled, self.prepared)
         self.taken: dict[int, tuple[Ready, Chain]] = {}
         self.failed: dict[int, tuple[Check, list[Miss]]] = {}
         self.conflicting: dict[int, Mismatch] = {}
@@ -73,49 +75,54 @@ class _Judge:
         if op.role == "constant":
             self.verdict.placements[id(op)] = Placement(op, "absorbed", note="computed once from constants")
             return
-        for ready in self.kernels.starting_with(op.kind):
-            for chain in ready.chains(op, self.prepared):
-                if any(id(member) in self.taken for member in chain.ops):
-                    continue
-                if ready.selection.hold(chain, self.prepared):
-                    self._take(ready, chain)
-                    return
+        run = self.situations.run(op)
+        for one in self.situations.candidates(run):
+            if one.length > 1 and any(id(member) in self.taken for member in run.ops[1 : one.length]):
+                continue
+            chain = run.chain(one.length)
+            if one.ready.selection.own.hold(chain, self.prepared):
+                self._take(one, chain)
+                return
 
-    def _take(self, ready: Ready, chain: Chain) -> None:
+    def _take(self, one: Candidate, chain: Chain) -> None:
+        ready = one.ready
         for member in chain.ops:
             self.taken[id(member)] = (ready, chain)
-        evidence = list(self.kernels.evidence(ready.kernel.evidence))
+        evidence = ready.kernel.evidence
         where: Where = "rejected" if ready.kernel.runs == "refused" else ready.kernel.runs
         refused = ready.kernel.runs == "refused"
-        for check, requirements in ready.checks:
-            evidence += self.kernels.evidence(check.evidence)
-            if misses := list(requirements.misses(chain, self.prepared)):
+        for (check, wanted), told in zip(ready.checks, one.checks, strict=True):
+            if check.evidence:
+                evidence += check.evidence
+            if not (told and wanted.own.hold(chain, self.prepared)) and (misses := list(wanted.whole.misses(chain, self.prepared))):
                 self.failed[id(chain.anchor)] = (check, misses)
                 where = _PLACE[check.otherwise] or where
                 refused = refused or check.otherwise == "refused"
                 break
         if refused:
             self.verdict.refusals.append(
-                RefusalReason(ready.kernel.id, ready.kernel.title or ready.kernel.id, chain.anchor, "", tuple(evidence))
+                RefusalReason(ready.kernel.id, ready.kernel.title or ready.kernel.id, chain.anchor, "", self.kernels.evidence(evidence))
             )
-        evidence += self._prepared_evidence(chain)
+        basis = self.kernels.basis(evidence + self._prepared_evidence(chain))
         for member in chain.ops:
-            self._place(member, where, ready, chain, tuple(evidence))
+            self._place(member, where, ready, chain, basis)
 
-    def _place(self, op: Op, where: Where, ready: Ready, chain: Chain, evidence: tuple[Evidence, ...]) -> None:
+    def _place(self, op: Op, where: Where, ready: Ready, chain: Chain, basis: str) -> None:
         if where == "integer" and op is not chain.anchor:
             where = "absorbed"
         if where == "cpu" and not self.fallback:
             where = "rejected"
         self.verdict.placements[id(op)] = Placement(
-            op, where, ready.kernel.id, weakest(evidence), ready.kernel.note, chain.ops
+            op, where, ready.kernel.id, basis, ready.kernel.note, chain.ops
         )
 
-    def _prepared_evidence(self, chain: Chain) -> list[Evidence]:
+    def _prepared_evidence(self, chain: Chain) -> tuple[str, ...]:
+        if not self.prepared.steps:
+            return ()
         tensors: list[Tensor] = [use.tensor for op in chain.ops for use in op.uses.values()]
         tensors += [tensor for op in chain.ops for tensor in op.outputs]
         steps = {step.id: step for tensor in tensors for step in self.prepared.trace(tensor)}
-        return [e for step in steps.values() for e in self.kernels.evidence(step.evidence)]
+        return tuple(name for step in steps.values() for name in step.evidence)
 
     def _place_uncovered(self, op: Op) -> None:
         where: Where = "rejected" if self.profile.fallback == "none" else self.profile.fallback
@@ -166,7 +173,7 @@ class _Judge:
             return
         if placement.where in ("integer", "absorbed") or op.role != "data":
             return
-        nearest = explain(op, self.kernels, self.prepared, self.verdict)
+        nearest = explain(op, self.situations, self.verdict)
         if nearest is not None:
             kernel, nearest_chain, misses = nearest
             self._report(op, kernel, nearest_chain, misses, CONSEQUENCE[placement.where], kernel.kernel.evidence)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -21,13 +21,13 @@ RANGE_TOLERANCE = 1e-6  # relative, of a clamp's bound against the end of a grid
 Compiled = tuple[tuple[Callable[[Any, Chain, Prepared], Iterator[Miss]], Any], ...]
 
 
-def compiled(guards: tuple[Guard, ...]) -> Compiled:
-    """The tests that some guards ask for, cheapest first, with what each wants."""
+def compiled(guards: tuple[Guard, ...], names: Container[str] | None = None) -> Compiled:
+    """The tests that some guards ask for, cheapest first, with what each wants; only those of some names, if they are given."""
     return tuple(
         (check, wanted)
         for name, check in _TABLE
         for guard in guards
-        if (wanted := getattr(guard, name)) is not None and wanted not in ((), {})
+        if (names is None or name in names) and (wanted := getattr(guard, name)) is not None and wanted not in ((), {})
     )
 
 
@@ -345,3 +345,4 @@ _TABLE: tuple[tuple[str, Callable[[Any, Chain, Prepared], Iterator[Miss]]], ...]
     ("bias_scale", _bias_scale),
     ("absorbed", _absorbed),
 )
+NAMES = frozenset(name for name, _ in _TABLE)

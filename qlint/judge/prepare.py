@@ -47,7 +47,7 @@ class Prepared:
 
     def rewritten(self, use: Use) -> bool:
         """Whether a step changed the container of the quantizer in front of a use."""
-        return any(step.step == "storage" for step in self.steps.get(id(use), ()))
+        return bool(self.steps) and any(step.step == "storage" for step in self.steps.get(id(use), ()))
 
     @cached_property
     def scalars(self) -> Counter[float]:

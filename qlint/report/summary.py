@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Literal
 
 from qlint.graph import Model, Op, Quantizer, Use
 from qlint.graph.kinds import QUANTIZER_KINDS
@@ -11,7 +12,7 @@ from qlint.graph.macs import macs
 from qlint.judge import Verdict
 from qlint.judge.verdict import WORST
 from qlint.lint.finding import SEVERITIES, Finding
-from qlint.report.result import Counts, OpReport, Result, Summary
+from qlint.report.result import Counts, OpReport, Result, Summary, Where
 
 NOT_COUNTED = (*QUANTIZER_KINDS, "constant")
 PLACEMENTS = ("integer", "float", "cpu", "rejected", "unknown", "absorbed")
@@ -96,16 +97,14 @@ def _ops(model: Model, verdict: Verdict | None) -> Iterator[OpReport]:
 
 
 def _one(node: Op, op: Op | None, verdict: Verdict | None) -> OpReport:
-    placement, kernel, basis = "absorbed" if verdict is not None else "", "", ""
+    placement: Where | Literal[""] = "absorbed" if verdict is not None else ""
+    kernel = basis = ""
     if op is not None and verdict is not None:
         taken = min((verdict.of(part) for part in _parts(op)), key=lambda placed: WORST.index(placed.where))
         placement, kernel, basis = "rejected" if verdict.refusals else taken.where, taken.kernel, taken.basis
     elif node.dialect and verdict is not None and verdict.refusals:
         placement = "rejected"
-    return OpReport.model_construct(
-        name=node.label, outputs=[tensor.name for tensor in node.outputs], kind=node.kind, native=node.native,
-        placement=placement, kernel=kernel, basis=basis,
-    )  # fmt: skip
+    return OpReport(node.label, [tensor.name for tensor in node.outputs], node.kind, node.native, placement, kernel, basis)
 
 
 def _parts(op: Op) -> Iterator[Op]:

@@ -16,9 +16,15 @@ from qlint.profile.schema import Bounds, Profile, When
 
 
 def refusals(model: Model, prepared: Prepared, profile: Profile) -> Iterator[RefusalReason]:
-    """Each refusal of the profile that some node of the file meets, with the first such node."""
+    """Each refusal of the profile that some node of the file meets, with the first such node.
+
+    Of a file that has to be converted first, how its own format spells things is not looked at: the converter writes that anew.
+    """
     nodes = _Nodes(model)
+    converted = bool(model.format and profile.ingests and model.format not in profile.ingests)
     for refusal in profile.refuses:
+        if converted and not refusal.when.model_fields_set.isdisjoint(_SPELLING):
+            continue
         met = _first(refusal.when, model, prepared, profile, nodes)
         if met is not None:
             op, found = met
@@ -56,7 +62,7 @@ class _Nodes:
         if op.kind not in QUANTIZER_KINDS:
             return sort
         q, x, zero_point = self.quantizers.get(id(op)), op.uses.get("x"), op.uses.get("zero_point")
-        sort = (sort, None if x is None else x.tensor.dtype, None if zero_point is None else zero_point.tensor.dtype)
+        sort = (sort, *(None if use is None else use.tensor.dtype for use in (x, zero_point)), *(out.dtype for out in op.outputs[:1]))
         if q is None or q.granularity == "tensor":
             return sort
         return (sort, q.granularity, q.axis, None if q.scale is None else len(q.scale), None if x is None else x.tensor.shape)
@@ -148,6 +154,7 @@ def _scale_length(op: Op, _wanted: bool, quantizer: Quantizer | None) -> str | N
     return f"{len(quantizer.scale)} scales for {size} channels" if isinstance(size, int) and size != len(quantizer.scale) else None
 
 
+_SPELLING = frozenset({"domain", "unknown_attrs", "opset", "missing_inputs", "per_channel_below_opset", "type_mismatch"})
 _NODE_TESTS: tuple[tuple[str, Callable[[Op, Any, Quantizer | None], str | None]], ...] = (
     ("native", _native),
     ("domain", _domain),

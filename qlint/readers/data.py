@@ -105,7 +105,7 @@ class Stored:
 
     def part(self, start: int, count: int) -> tuple[Any, ...]:
         """`count` elements from `start` on; nothing else is touched."""
-        self._check()
+        self._check(math.prod(self.shape))
         inside = start % (8 // math.gcd(8, bits(self.dtype)))  # elements of its first byte that come before it
         return decode(self.file.buffer, self.dtype, count + inside, self.start + (start - inside) * bits(self.dtype) // 8)[inside:]
 

@@ -60,7 +60,9 @@ def _needs(q: Quantizer) -> tuple[str, int]:
 
 @rule.check
 def opsets(model: Model) -> Iterator[Issue]:
-    """Every quantizer node of the default domain that is older than what it does."""
+    """Every quantizer node of ONNX's default domain that is older than what it does."""
+    if model.format not in ("onnx", ""):
+        return
     for grid in grids(model):
         node = grid.node
         if node is None or node.domain or node.dialect or node.kind not in ("quantize", "dequantize"):

@@ -134,7 +134,7 @@ class Parameters:
             form = self._forms[key] = Quantizer(
                 storage, None, None, shape, zero_point_shape, granularity, None if granularity == "tensor" else axis, block_size,
                 low if bounds[0] is None else max(low, bounds[0]), high if bounds[1] is None else min(high, bounds[1]),
-                "float" if storage in FLOAT_GRIDS else "affine", dynamic, origin,
+                "float" if storage in FLOAT_GRIDS else "affine", dynamic, origin=origin,
             )  # fmt: skip
         return form.placed(scale=numbers, zero_point=(0,) if zero_point is None else self.numbers(zero_point))
 

@@ -22,7 +22,7 @@ from qlint.readers.data import External, File, Literal, Stored, bits, size_of
 from qlint.readers.flatbuffer import Flatbuffer, Span, Table, tflite_schema
 from qlint.readers.protobuf import Buffer
 from qlint.readers.tflite_data import Dense, Strings
-from qlint.readers.tflite_quantization import grid_of, hybrid
+from qlint.readers.tflite_quantization import fake_grid, grid_of, hybrid
 
 MAX_NODES = 1_000_000
 MAX_DEPTH = 32  # of subgraphs that call each other
@@ -281,6 +281,8 @@ class _Reader:
             op.attrs["compiled_for"] = tflite_ops.COMPILED[native]
         if kind == "dequantize" and "x" in op.uses and op.uses["x"].tensor.dtype == "float16":
             op.kind = "cast"  # of weights that are stored as float16
+        if native == "FAKE_QUANT" and outputs:
+            op.kind, outputs[0].quantizer = "quantize", fake_grid(op)
         dynamic = hybrid(op)
         if dynamic is not None:
             op.uses["x"].quantizers = (dynamic,)

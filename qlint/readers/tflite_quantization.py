@@ -114,8 +114,7 @@ def hybrid(op: Op) -> Quantizer | None:
     x = op.uses.get("x")
     if op.native not in HYBRID or x is None or x.tensor.dtype != "float32":
         return None
-    weights = [use for role, use in op.uses.items() if role != "x" and use.tensor.quantizer is not None and use.tensor.data is not None]
-    if not any(use.tensor.dtype in HYBRID[op.native] for use in weights):
+    if not any(use.tensor.quantizer is not None and use.tensor.dtype in HYBRID[op.native] for role, use in op.uses.items() if role != "x"):
         return None
     asymmetric = bool(op.attrs.get("asymmetric_quantize_inputs"))
     return Quantizer(

@@ -154,6 +154,14 @@ def test_unnamed_tensors_and_twins(tmp_path):
     assert list(model.tensors) == ["t", "tensor:1", "t:2", "tensor:3", "t:4"] == [t.name for t in model.tensors.values()]
 
 
+def test_a_tensor_that_is_called_like_an_operator(tmp_path):
+    file = conv_network()
+    file.graphs[0].content.tensors[3].name = "CONV_2D:0"
+    model = canonical(read(file.save(tmp_path / "m.tflite")))
+    conv, clip = model.ops[:2]
+    assert conv.y.name == "CONV_2D:0:0" and clip.y is model.tensors["CONV_2D:0"] and len(clip.y.uses) == 2
+
+
 def test_shapes_are_what_a_runtime_allocates(tmp_path):
     file = File()
     g = file.graph()

@@ -22,7 +22,7 @@ from qlint.readers.data import External, File, Literal, Stored, bits, size_of
 from qlint.readers.flatbuffer import Flatbuffer, Span, Table, tflite_schema
 from qlint.readers.protobuf import Buffer
 from qlint.readers.tflite_data import Dense, Strings
-from qlint.readers.tflite_quantization import grid_of, hybrid
+from qlint.readers.tflite_quantization import fake_grid, grid_of, hybrid
 
 MAX_NODES = 1_000_000
 MAX_DEPTH = 32  # of subgraphs that call each other
@@ -187,9 +187,7 @@ class _Reader:
     # -- tensors -------------------------------------------------------------------------------
 
     def _tensor(self, number: int, table: Table, model: Model) -> Tensor:
-        name = table["name"] or f"tensor:{number}"
-        while name in model.tensors:
-            name = f"{name}:{number}"
+        name = _unused(table["name"] or f"tensor:{number}", number, model)
         kind = table["type"]
         dtype = _DTYPES.get(kind, kind.lower()) if isinstance(kind, str) else f"type {kind}"
         tensor = model.tensors[name] = Tensor(name, dtype, self._shape(table, name), variable=table["is_variable"])
@@ -281,6 +279,8 @@ class _Reader:
             op.attrs["compiled_for"] = tflite_ops.COMPILED[native]
         if kind == "dequantize" and "x" in op.uses and op.uses["x"].tensor.dtype == "float16":
             op.kind = "cast"  # of weights that are stored as float16
+        if native == "FAKE_QUANT" and outputs:
+            op.kind, outputs[0].quantizer = "quantize", fake_grid(op)
         dynamic = hybrid(op)
         if dynamic is not None:
             op.uses["x"].quantizers = (dynamic,)
@@ -303,7 +303,8 @@ class _Reader:
         if name in tflite_ops.ACTIVATIONS and op.native in tflite_ops.FUSING and outputs:
             self._spend(9)
             kind, attrs = tflite_ops.ACTIVATIONS[name]
-            inner = scope.model.tensors[op.name] = Tensor(op.name, "", outputs[0].shape)
+            between = _unused(op.name, op.index, scope.model)
+            inner = scope.model.tensors[between] = Tensor(between, "", outputs[0].shape)
             added = len(scope.model.ops) - len(scope.model.nodes)
             act = Op(scope.operators + added, f"{op.name}/{name}", kind, name, dict(attrs), opset=op.opset, since=op.since, source=op.source, fused=True)
             act.uses["x"] = Use(inner, act, "x", 0, "op", (), inner.name)
@@ -329,6 +330,13 @@ class _Reader:
             body = op.bodies[label] = Model(f"{op.label}/{label}", "tflite", notes=self.notes)
             graph = self.subgraphs[index] if 0 <= index < len(self.subgraphs) else {}
             self._graph(index, body, f"{scope.prefix}{graph.get('name') or f'subgraph {index}'}/")
+
+
+def _unused(name: str, number: int, model: Model) -> str:
+    """A name that no tensor of the model has."""
+    while name in model.tensors:
+        name = f"{name}:{number}"
+    return name
 
 
 def _numbers(shape: Sequence[Any] | None) -> tuple[int, ...]:

@@ -281,6 +281,19 @@ def test_bombs(tmp_path, bomb):
     assert int(memory) * 1024 < 24e6 + 150 * path.stat().st_size
 
 
+def test_half_a_gigabyte_of_weights_takes_the_memory_of_none(tmp_path):
+    file = conv_network()
+    rows = 512 << 20 >> 10
+    weight = file.graphs[0].tensor("heavy", [rows, 1024], data=b"\0")
+    file.content.buffers[-1].data, file.content.buffers[-1].offset, file.content.buffers[-1].size = None, 1 << 16, rows << 10
+    file.graphs[0].op("FULLY_CONNECTED", [0, weight], [file.graphs[0].tensor("out", [1, rows])], options("FullyConnectedOptions"))
+    path = file.save(tmp_path / "m.tflite")
+    os.truncate(path, (1 << 16) + (rows << 10))  # a hole, which takes no disk
+    assert len(read(path).nodes) == 7 and read(path).tensors["heavy"].data.nbytes == 512 << 20
+    done = subprocess.run([sys.executable, "-c", _MEASURE, str(path)], capture_output=True, text=True, check=True, env={**os.environ})
+    assert int(done.stdout.split()[0]) < 24e3 and len(done.stdout.split()) == 1
+
+
 # -- values that someone asks for ------------------------------------------------------------------------------
 
 

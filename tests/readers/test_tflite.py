@@ -154,6 +154,14 @@ def test_unnamed_tensors_and_twins(tmp_path):
     assert list(model.tensors) == ["t", "tensor:1", "t:2", "tensor:3", "t:4"] == [t.name for t in model.tensors.values()]
 
 
+def test_a_tensor_that_is_called_like_an_operator(tmp_path):
+    file = conv_network()
+    file.graphs[0].content.tensors[3].name = "CONV_2D:0"
+    model = canonical(read(file.save(tmp_path / "m.tflite")))
+    conv, clip = model.ops[:2]
+    assert conv.y.name == "CONV_2D:0:0" and clip.y is model.tensors["CONV_2D:0"] and len(clip.y.uses) == 2
+
+
 def test_shapes_are_what_a_runtime_allocates(tmp_path):
     file = File()
     g = file.graph()
@@ -293,6 +301,35 @@ def test_requantizing_and_reading_back(tmp_path):
     (relu,) = model.ops
     assert relu.uses["x"].tensor.name == "x" and [str(q) for q in relu.uses["x"].quantizers] == ["int8, scale 0.5, zero point 0", "uint8, scale 0.25, zero point 3"]
     assert [op.kind for op in model.nodes] == ["quantize", "quantize", "dequantize", "relu"]
+
+
+@pytest.mark.parametrize(("low", "high", "bits"), [(-1, 1, 8), (-1, 2, 8), (0.3, 6, 8), (-5, -1, 8), (-1, 1, 4), (0, 6, 16), (-0.7, 3.3, 2)])
+def test_fake_quantizers_have_the_grid_that_litert_rounds_to(tmp_path, low, high, bits):
+    file = File()
+    g = file.graph()
+    x, q, y = (g.tensor(name, [9], "FLOAT32") for name in "xqy")
+    g.op("FAKE_QUANT", [x], [q], options("FakeQuantOptions", min=low, max=high, numBits=bits), version=2)
+    g.op("NEG", [q], [y])
+    g.content.inputs, g.content.outputs = [x], [y]
+    path = file.save(tmp_path / "m.tflite")
+    (neg,) = canonical(read(path)).ops
+    (found,) = neg.uses["x"].quantizers
+    assert found.origin == "fake-quant" and neg.uses["x"].tensor.name == "x" and found.levels == 1 << bits
+    values = np.float32([-9, -1.234, -0.413, -0.013, 0, 0.1, 0.777, 1.9, 9])
+    runtime = interpreter(path)
+    runtime.set_tensor(0, values)
+    runtime.invoke()
+    scale, zero = found.scale[0], found.zero_point[0]
+    grid = scale * (np.clip(np.floor(values / scale + zero + 0.5), found.qmin, found.qmax) - zero)
+    assert np.allclose(-runtime.get_tensor(2), grid, atol=scale / 100)
+
+
+@pytest.mark.parametrize(("how", "wanted"), [({"min": -1, "max": 1, "numBits": 8, "narrowRange": True}, (1, 255, (128,))), ({"min": 1, "max": 1, "numBits": 8}, None), ({"min": -3e38, "max": 3e38, "numBits": 8}, None), ({"min": -1, "max": 1, "numBits": 40}, None)])
+def test_fake_quantizers_that_no_runtime_takes(tmp_path, how, wanted):
+    file = single("FAKE_QUANT", lambda g: [], how=options("FakeQuantOptions", **how))
+    (use,) = canonical(read(file.save(tmp_path / "m.tflite"))).outputs
+    (q,) = use.quantizers
+    assert (q.scale is None) if wanted is None else (q.qmin, q.qmax, q.zero_point) == wanted
 
 
 @pytest.mark.parametrize(("code", "shape", "axes"), [("CONV_2D", (6, 3, 3, 4), (0, 3)), ("DEPTHWISE_CONV_2D", (1, 3, 3, 6), (3, 0)), ("TRANSPOSE_CONV", (6, 3, 3, 4), (0, 3)), ("CONV_3D", (2, 3, 3, 4, 6), (4, 3)), ("CONV_3D_TRANSPOSE", (2, 3, 3, 6, 4), (3, 4)), ("FULLY_CONNECTED", (6, 4), (0, 1))])

@@ -456,6 +456,24 @@ def test_every_spelling_says_the_same(tmp_path):
     assert math.isclose(q.range[0], float(low))
 
 
+@pytest.mark.parametrize(
+    ("name", "constants", "attributes", "expected"),
+    [("MatMulBnb4", {"w": np.ones(32, np.uint8), "absmax": np.ones(4, F32)}, {"K": 4, "N": 16, "block_size": 16, "quant_type": 1}, ("codebook", 16, 0, 4)),
+     ("MatMulNBits", {"w": np.ones((16, 1, 8), np.uint8), "s": np.ones(16, F32)}, {"K": 4, "N": 16, "block_size": 16, "bits": 4}, ("affine", 16, 0, 4))],
+)  # fmt: skip
+def test_weights_in_blocks_of_onnx_runtime(tmp_path, name, constants, attributes, expected):
+    nodes = [helper.make_node(name, ["x", *constants], ["y"], "product", domain="com.microsoft", **attributes)]
+    q = only(model_of(tmp_path / "m.onnx", nodes, constants, ["y"], (1, 4), domains=["com.microsoft"]).ops[0].uses["w"])
+    assert (q.grid, q.block_size, q.axis, q.bits) == expected
+
+
+def test_embeddings_in_blocks(tmp_path):
+    constants = {"data": np.ones((10, 16), np.uint8), "i": np.ones(2, np.int64), "s": np.ones((10, 1), F32)}
+    nodes = [helper.make_node("GatherBlockQuantized", ["data", "i", "s"], ["y"], "rows", domain="com.microsoft", gather_axis=0, quantize_axis=1, block_size=16, bits=8)]
+    q = only(model_of(tmp_path / "m.onnx", nodes, constants, ["y"], (1, 4), domains=["com.microsoft"]).ops[0].uses["w"])
+    assert (q.granularity, q.block_size, q.axis, q.bits) == ("block", 16, 1, 8)
+
+
 # -- what no documentation allows ---------------------------------------------------------------------------
 
 ARRAYS = st.builds(

@@ -3,8 +3,8 @@
 ## What it does
 
 Notes float inputs that arithmetic reads as they come. Inputs that only say how something is shaped, masks and
-indices are left alone, and so are models without any quantizer. What it means on a backend is said by the
-rules about missing quantizers.
+indices are left alone, and so are models without any quantizer, and those that are integers from end to end
+(requantize-only graphs). What it means on a backend is said by the rules about missing quantizers.
 
 ## Why it matters on hardware
 
@@ -55,7 +55,7 @@ rule = Rule(
 @rule.check
 def inputs(model: Model) -> Iterator[Issue]:
     """The first reader of each input that computes with it in float; what only moves it is looked through."""
-    if any(True for use, q in model.quantizers() if not use.tensor.constant):
+    if any(not use.tensor.constant and q.origin != "requantize" for use, q in model.quantizers()):
         for tensor in model.inputs:
             bare = next(_bare(tensor, set()), None) if tensor.dtype in FLOATS else None
             if bare is not None:
@@ -97,6 +97,12 @@ def near_miss_mask_that_nobody_computes_with() -> Model:
     g = Graph()
     x = g.conv(g.input() | u8(), w=s8()) | u8()
     return g.model(g.op("where", g.input("mask"), x, x))
+
+
+@rule.good
+def near_miss_integers_from_end_to_end() -> Model:
+    g = Graph()
+    return g.model(g.conv(g.conv(g.input()) | s8(None, origin="requantize")))
 
 
 @rule.good

@@ -56,7 +56,7 @@ def outputs(model: Model) -> Iterator[Issue]:
         op = use.tensor.producer
         if op is None or use.quantizers or op.kind not in COMPUTES or op.role != "data":
             continue
-        if any(other.quantizers and not other.tensor.constant for other in op.uses.values()):
+        if any(other.quantizers and not other.tensor.constant and other.quantizers[-1].origin != "requantize" for other in op.uses.values()):
             yield Issue.at(use)
 
 
@@ -70,6 +70,12 @@ def logits() -> Model:
 def quantized() -> Model:
     g = Graph()
     return g.model(g.conv(g.input() | u8(), w=s8(), kind="linear") | u8())
+
+
+@rule.good
+def near_miss_integers_from_end_to_end() -> Model:
+    g = Graph()
+    return g.model(g.conv(g.conv(g.input()) | s8(None, origin="requantize"), kind="linear"))
 
 
 @rule.good

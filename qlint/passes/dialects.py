@@ -43,8 +43,12 @@ class Dialects:
 
     def read(self, op: Op, before: Quantizer | None = None) -> Quantizer:
         """The quantizer that a node of a dialect describes; `before` is the one that its input has already passed."""
-        name = op.native.rpartition("::")[2]
-        return _READERS[name](_Node(op, self, before))
+        node = _Node(op, self, before)
+        try:
+            return _READERS[op.native.rpartition("::")[2]](node)
+        except (ArithmeticError, LookupError, TypeError, ValueError):  # parameters that no documentation allows
+            node.unread("its parameters are not what the operator takes, its grid is not known")
+            return Quantizer("", None, None, qmin=0, qmax=0, origin="fake-quant")
 
     def notes(self) -> Iterator[str]:
         """One sentence for each reason, with the nodes."""
@@ -80,8 +84,10 @@ class _Node:
         return None
 
     def number(self, *names: str) -> float | None:
+        """The one finite number that an input or attribute holds."""
         values = self.numbers(*names)
-        return values[0] if values is not None and len(values) == 1 and isinstance(values[0], (int, float)) else None
+        value = values[0] if values is not None and len(values) == 1 else None
+        return value if isinstance(value, (int, float)) and math.isfinite(value) else None
 
     def has(self, name: str) -> bool:
         return name in self.op.uses or name in self.op.attrs
@@ -135,7 +141,7 @@ def spread(scale: tuple[int, ...], x: Shape | None, axis: int | None = None) -> 
     """
     if math.prod(scale) == 1:
         return "tensor", None, 0
-    rank = len(x) if x is not None else max(len(scale), 1)
+    rank = len(x) if x is not None and len(x) >= len(scale) else max(len(scale), 1)
     if axis is not None and len(scale) <= 1:
         return "channel", axis + rank if axis < 0 else axis, 0
     padded = (1,) * (rank - len(scale)) + scale

@@ -19,6 +19,7 @@ D = TypeVar("D", int, None)
 OPEN = (None, None)
 
 
+BLOCK_WEIGHTS = frozenset(f"com.microsoft::{name}" for name in ("MatMulNBits", "MatMulBnb4", "GatherBlockQuantized"))
 LOGARITHM = Quantizer("int8", None, (0,), qmin=-128, qmax=127, grid="log")
 
 
@@ -55,8 +56,8 @@ class Parameters:
     def of_port(self, op: Op, role: str, storage: str) -> Quantizer | None:
         """What an integer operator says of one of its ports (`x_scale`, `y_zero_point` ...); None if it says nothing."""
         scale, zero_point = op.uses.get(f"{role}_scale"), op.uses.get(f"{role}_zero_point")
-        if op.native == "com.microsoft::MatMulNBits":
-            return self._of_n_bits(op) if role == "w" else None
+        if op.native in BLOCK_WEIGHTS:
+            return self._of_blocks(op) if role == "w" else None
         if scale is None and zero_point is None:
             return self._of_bias(op, storage) if role == "b" else None
         axis = channel_axes(op, role)[0] or 0 if role in op.uses else 0
@@ -85,15 +86,16 @@ class Parameters:
             axis=0 if per_channel else None, qmin=low, qmax=high, origin="qoperator",
         )  # fmt: skip
 
-    def _of_n_bits(self, op: Op) -> Quantizer | None:
-        """Weight-only blocks along K; without zero points they are in the middle (ORT, ContribOperators.md)."""
+    def _of_blocks(self, op: Op) -> Quantizer | None:
+        """Weight-only blocks along K; without zero points they are in the middle, Bnb4's 16 levels are a table (ORT, ContribOperators.md)."""
         bits, scales = _integer(op.attrs.get("bits"), 4), op.uses.get("scales")
         if scales is None or bits not in (2, 4, 8):
             return None
         middle = (1 << bits - 1,) if "zero_points" not in op.uses else None
         return Quantizer(
-            f"uint{bits}", self.numbers(scales.tensor), middle, granularity="block", axis=0, block_size=_integer(op.attrs.get("block_size"), 0),
-            qmin=0, qmax=(1 << bits) - 1, origin="qoperator",
+            f"uint{bits}", self.numbers(scales.tensor), middle, granularity="block", axis=_integer(op.attrs.get("quantize_axis"), 0),
+            block_size=_integer(op.attrs.get("block_size"), 0), qmin=0, qmax=(1 << bits) - 1, origin="qoperator",
+            grid="codebook" if op.native.endswith("Bnb4") else "affine",
         )  # fmt: skip
 
     def build(

@@ -108,17 +108,18 @@ class Evaluator(Flow):
 
     def _restore(self, target: Instance) -> None:
         """Attributes that a class builds itself from what was saved (`__setstate__`)."""
-        if target.state is None or id(target) in self.restored:
+        state = target.state
+        if state is None or id(target) in self.restored or (isinstance(state, dict) and "training" in state):  # as modules are saved that say nothing else
             return
         self.restored.add(id(target))
         function = self.code.method(target.cls, "__setstate__")
         if function is not None:
             kept, self.trail = self.trail, []  # what a branch takes back does not reach here
-            self._call(function, [target, target.state], {}, target)
+            self._call(function, [target, state], {}, target)
             self.trail = kept
-        elif isinstance(target.state, (tuple, list)):  # a named tuple
+        elif isinstance(state, (tuple, list)):  # a named tuple
             known = self.code.class_of(target.cls)
-            target.attrs.update(zip(known.fields if known else (), target.state, strict=False))
+            target.attrs.update(zip(known.fields if known else (), state, strict=False))
 
     def attribute(self, target: Any, name: str, at: ast.AST) -> Any:
         target = latest(target)

@@ -169,6 +169,16 @@ def test_control_flow(tmp_path):
     assert not any(op.kind == "not_equal" for op in model.ops)
 
 
+def test_state_from_one_run_to_the_next(tmp_path):
+    """Both what the first run does and what later ones do, and the state that is kept."""
+    models.scripted(models.Stateful().eval()).save(str(tmp_path / "m.pt"))
+    model = canonical(read(tmp_path / "m.pt"))
+    (branch,) = (op for op in model.ops if op.kind == "if")
+    assert [sum(op.kind == "gru_cell" for op in body.walk()) for body in branch.bodies.values()] == [1, 1]
+    assert model.ops[-1].kind == "tanh" and model.tensors["state"].variable
+    assert model.notes == ["the network keeps state from one run to the next: their values are not known"]
+
+
 def test_notes(tmp_path):
     assert save(models.Residual().eval(), tmp_path / "m.pt").notes == []
     training = save(models.Residual().train(), tmp_path / "m.pt").notes

@@ -12,9 +12,11 @@ def canonical(raw: Model, input_shapes: dict[str, tuple[int, ...]] | None = None
     from qlint.passes.quantizers import attach_quantizers
     from qlint.passes.roles import tell_shape_from_data
     from qlint.passes.shapes import propagate
+    from qlint.passes.torch_linear import split_linear
 
     with building():
         propagate(raw, input_shapes or {})
+        split_linear(raw)
         tell_shape_from_data(raw)
         model = attach_quantizers(raw)
         name_composites(model)

@@ -385,6 +385,8 @@ class Builder:
         low, high = args.get("quant_min"), args.get("quant_max")
         bounds = (low, high) if isinstance(low, int) and isinstance(high, int) and low < high else (0, 0)
         found = grid(container(*bounds), self._number(args.get("scale")), self._number(args.get("zero_point")), op.attrs.get("axis"), bounds, "fake-quant")
+        if "fused" in op.native and found.granularity == "tensor":  # one number, whatever the shape of the buffer: no exporter hands this operator on
+            found = replace(found, scale_shape=(), zero_point_shape=())
         return replace(found, algorithm="LSQ") if "learnable" in op.native else found
 
     # -- control flow --------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from qlint.graph import INTEGER_RANGES, Data, Quantizer
+from qlint.graph import INTEGER_RANGES, Quantizer
 from qlint.graph.values import Numbers
 
 MAX_EAGER = 4096  # scales that are read at once
@@ -21,7 +21,7 @@ def numbers_of(value: Any) -> tuple[Sequence[float] | None, tuple[int, ...]]:
         return (value,), ()
     if isinstance(value, (list, tuple)) and all(isinstance(v, (int, float)) for v in value):
         return tuple(value), (len(value),)
-    if isinstance(value, Data):
+    if hasattr(value, "values"):  # constant data
         length = math.prod(value.shape)
         return (value.values() if length <= MAX_EAGER else Numbers(value, length)), value.shape
     return None, ()

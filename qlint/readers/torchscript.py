@@ -67,7 +67,7 @@ def evaluate(archive: Archive) -> tuple[Evaluator, Instance, Block]:
 def _read(archive: Archive) -> Model:
     evaluator, module, block = evaluate(archive)
     outputs = list(_flat(block.outputs, 0))
-    nodes = live(block, outputs)
+    nodes = live(block, [*outputs, *evaluator.kept])
     version = next((text for name in ("version", ".data/version") if (text := archive.text(name).strip())), "")
     model = Model(name=archive.path.name, format="torchscript", producer="PyTorch")
     model.opsets["aten"] = int(version) if version.isdigit() and len(version) < 9 else 0
@@ -78,6 +78,8 @@ def _read(archive: Archive) -> Model:
         dtype, shape = traced[number] if number < len(traced) else ("", None)
         tensor = builder.declare(value, Tensor(builder.unique(value.name), _SCALARS.get(value.kind, dtype), () if value.kind in _SCALARS else shape, is_input=True))
         model.inputs.append(tensor)
+    for value in evaluator.states:
+        builder.declare(value, Tensor(builder.unique(value.name), _SCALARS.get(value.kind, "float32"), () if value.kind in _SCALARS else None, variable=True))
     _guess_types(model, builder, nodes)
     builder.block(nodes)
     for number, value in enumerate(outputs):
@@ -146,6 +148,8 @@ def _notes(model: Model, evaluator: Evaluator, module: Instance, dropped: int) -
         yield "the module was saved in training mode: batch normalization and dropout are those of training"
     if dropped:
         yield f"{dropped} operators reach no output and are left out: observers, checks of inputs, and the like"
+    if evaluator.states:
+        yield f"the network keeps {', '.join(value.name for value in evaluator.states[:5])} from one run to the next: their values are not known"
     if evaluator.updated:
         names = sorted(name or "a constant" for name in evaluator.updated.values())
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""

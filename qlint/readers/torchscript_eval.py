@@ -17,7 +17,7 @@ from qlint.readers.torchscript_code import Code, Function
 from qlint.readers.torchscript_emit import AGAIN
 from qlint.readers.torchscript_flow import Flow
 from qlint.readers.torchscript_packed import Packed, unpack
-from qlint.readers.torchscript_values import KINDS, Block, Raised, Value, dotted, is_open, latest
+from qlint.readers.torchscript_values import KINDS, Block, Raised, Value, dotted, held, is_open, key_of, kind_of, latest, put
 from qlint.readers.unpickle import Global, Instance, TensorRecord
 
 MAX_STEPS = 1_000_000  # statements and expressions
@@ -33,9 +33,29 @@ class Evaluator(Flow):
         self.constants = constants
         self.steps = 0
         self.restored: set[int] = set()
+        self.states: list[Value] = []  # attributes that live from one run to the next
+        self.kept: list[Any] = []  # what they are at the end of a run
 
     def run(self, module: Instance) -> Block:
-        """The graph of `module.forward`; its inputs are those of the method, structures taken apart."""
+        """The graph of `module.forward`; its inputs are those of the method, structures taken apart.
+
+        What the network keeps in attributes for its next run is not known at the start of a run, whatever was saved.
+        """
+        block = self._forward(module)
+        kept = {key_of(place): place for place, _ in self.trail if place[0] == "attribute" and _is_state(held(place))}
+        if not kept:
+            return block
+        self._take_back(0)
+        self.blocks, self.count, self.updated = [Block()], 0, {}
+        for place in kept.values():
+            _, owner, name = place
+            self.states.append(Value(kind_of(held(place)), name=f"{owner.path}.{name}" if owner.path else name))
+            put(place, self.states[-1])
+        block = self._forward(module)
+        self.kept = [held(place) for place in kept.values() if place[2] not in _STATISTICS]
+        return block
+
+    def _forward(self, module: Instance) -> Block:
         function = self.code.method(module.cls, "forward")
         if function is None:
             raise ReadError("has no method `forward`", hint="save the module that holds the whole network")
@@ -108,17 +128,18 @@ class Evaluator(Flow):
 
     def _restore(self, target: Instance) -> None:
         """Attributes that a class builds itself from what was saved (`__setstate__`)."""
-        if target.state is None or id(target) in self.restored:
+        state = target.state
+        if state is None or id(target) in self.restored or (isinstance(state, dict) and "training" in state):  # as modules are saved that say nothing else
             return
         self.restored.add(id(target))
         function = self.code.method(target.cls, "__setstate__")
         if function is not None:
             kept, self.trail = self.trail, []  # what a branch takes back does not reach here
-            self._call(function, [target, target.state], {}, target)
+            self._call(function, [target, state], {}, target)
             self.trail = kept
-        elif isinstance(target.state, (tuple, list)):  # a named tuple
+        elif isinstance(state, (tuple, list)):  # a named tuple
             known = self.code.class_of(target.cls)
-            target.attrs.update(zip(known.fields if known else (), target.state, strict=False))
+            target.attrs.update(zip(known.fields if known else (), state, strict=False))
 
     def attribute(self, target: Any, name: str, at: ast.AST) -> Any:
         target = latest(target)
@@ -303,6 +324,15 @@ class Evaluator(Flow):
         if known is not None:
             return Instance(name, attrs=dict(zip(known.fields, args, strict=False)))
         raise self.error(at, f"calls {name!r}, which the archive does not have")
+
+
+# Attributes that keep book of training and calibration; what they become reaches nobody.
+_STATISTICS = {"min_val", "max_val", "running_mean", "running_var", "num_batches_tracked", "histogram"}
+
+
+def _is_state(value: Any) -> bool:
+    """Whether an attribute holds something that may differ from run to run: a tensor or a number."""
+    return value is None or isinstance(value, (Value, TensorRecord, int, float))
 
 
 _STATEMENTS: dict[type[ast.stmt], Callable[[Evaluator, Any, dict[str, Any]], None]] = {

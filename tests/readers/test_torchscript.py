@@ -118,8 +118,8 @@ def test_shapes(tmp_path, name):
 
 def test_multiply_accumulates(tmp_path):
     model = save(models.Recurrent(True).eval(), tmp_path / "m.pt", models.SEQUENCE)
-    layers = {op.kind: macs(op) for op in model.ops if op.kind in ("lstm", "linear")}
-    assert layers == {"lstm": 2 * 5 * 2 * (24 * (8 + 6) + 24 * (12 + 6)), "linear": 2 * 5 * 12 * 4}
+    layers = {op.kind: macs(op) for op in model.ops if op.kind in ("lstm", "matmul")}
+    assert layers == {"lstm": 2 * 5 * 2 * (24 * (8 + 6) + 24 * (12 + 6)), "matmul": 2 * 5 * 12 * 4}
 
 
 def test_names_are_those_of_the_modules(tmp_path):
@@ -153,7 +153,7 @@ def test_dropout_and_the_like_are_gone(tmp_path):
 
 def test_dynamic_quantization(tmp_path):
     model = save(models.dynamic(models.Recurrent()), tmp_path / "m.pt", models.SEQUENCE)
-    lstm, linear = (next(op for op in model.ops if op.kind == kind) for kind in ("lstm", "linear"))
+    lstm, linear = (next(op for op in model.ops if op.kind == kind) for kind in ("lstm", "matmul"))
     for op in (lstm, linear):
         assert op.uses["x"].quantizers[0].dynamic and op.uses["w"].quantizers[0].storage == "int8"
     assert {"w", "r", "b", "b_hh", "w_l1", "r_l1"} <= set(lstm.uses)
@@ -167,6 +167,16 @@ def test_control_flow(tmp_path):
     assert [op.kind for op in loop.bodies["body"].ops] == ["tanh"]
     assert sum(op.kind == "add" for op in model.ops) == 3
     assert not any(op.kind == "not_equal" for op in model.ops)
+
+
+def test_state_from_one_run_to_the_next(tmp_path):
+    """Both what the first run does and what later ones do, and the state that is kept."""
+    models.scripted(models.Stateful().eval()).save(str(tmp_path / "m.pt"))
+    model = canonical(read(tmp_path / "m.pt"))
+    (branch,) = (op for op in model.ops if op.kind == "if")
+    assert [sum(op.kind == "gru_cell" for op in body.walk()) for body in branch.bodies.values()] == [1, 1]
+    assert model.ops[-1].kind == "tanh" and model.tensors["state"].variable
+    assert model.notes == ["the network keeps state from one run to the next: their values are not known"]
 
 
 def test_notes(tmp_path):
@@ -234,3 +244,11 @@ def test_what_is_no_network_is_refused(tmp_path):
             read(tmp_path / name)
         assert time.process_time() - start < 1
         assert refused.value.hint and refused.value.subject.endswith(name)
+
+
+def test_linear_layers_of_more_than_two_dimensions(tmp_path):
+    """As exporters write them: a product and an addition, with the same multiply-accumulates."""
+    model = save(nn.Sequential(nn.Linear(8, 6), nn.Linear(6, 4, bias=False)), tmp_path / "m.pt", models.SEQUENCE)
+    assert [(op.kind, op.y.shape) for op in model.ops] == [("matmul", (2, 5, 6)), ("add", (2, 5, 6)), ("matmul", (2, 5, 4))]
+    assert [macs(op) for op in model.ops] == [2 * 5 * 8 * 6, 0, 2 * 5 * 6 * 4]
+    assert len(model.nodes) == 2 and model.ops[1].uses["lhs"].tensor.producer is model.ops[0]

@@ -98,6 +98,19 @@ class Control(nn.Module):
         return y
 
 
+class Stateful(nn.Module):
+    """A recurrent cell that keeps its state in an attribute, empty at first."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell, self.state = nn.GRUCell(8, 8), torch.zeros(0)
+
+    def forward(self, x):
+        h = self.cell(x, self.state) if len(self.state) > 0 else self.cell(x)
+        self.state = torch.tanh(h)
+        return h
+
+
 class InPlace(nn.Module):
     """What is written into a tensor, or into a part of it, reaches whoever reads it later."""
 

@@ -9,6 +9,7 @@ from qlint.graph import Model, Op, Tensor
 from qlint.graph.building import building
 from qlint.judge.explain import explain
 from qlint.judge.kernels import Kernels, Ready
+from qlint.judge.partition import constants_alone
 from qlint.judge.pattern import Chain
 from qlint.judge.precision import conflicts
 from qlint.judge.prepare import Prepared, prepare
@@ -62,6 +63,7 @@ class _Judge:
         for op in self.model.ops:
             if id(op) not in self.verdict.placements:
                 self._place_uncovered(op)
+        self._partition()
         if self.profile.mixed_precision == "refused":
             self._float_types()
         for op in self.model.ops:
@@ -91,8 +93,8 @@ class _Judge:
             evidence += self.kernels.evidence(check.evidence)
             if misses := list(requirements.misses(chain, self.prepared)):
                 self.failed[id(chain.anchor)] = (check, misses)
+                refused = check.otherwise == "refused" or (refused and _PLACE[check.otherwise] is None)
                 where = _PLACE[check.otherwise] or where
-                refused = refused or check.otherwise == "refused"
                 break
         if refused:
             self.verdict.refusals.append(
@@ -127,6 +129,18 @@ class _Judge:
         if self.profile.world == "open":
             where, basis = "unknown", "none"
         self.verdict.placements[id(op)] = Placement(op, where, basis=basis, chain=(op,))
+
+    def _partition(self) -> None:
+        """A partition of nothing but dequantized constants: the backend refuses the model."""
+
+        def covered(op: Op) -> tuple[bool, bool]:
+            ready, _ = self.taken.get(id(op), (None, None))
+            return ready is not None and self.verdict.where(op) in ("float", "integer", "absorbed"), ready is not None and ready.unit
+
+        cut = self.profile.partition
+        if cut is not None and (alone := constants_alone(self.model.ops, covered, self.kernels.lone_constants, self.kernels.spaces, self.prepared)):
+            names = ", ".join(port.tensor.name for port in alone if port.tensor is not None)
+            self.verdict.refusals.append(RefusalReason("partition", cut.because, alone[0].op, names, self.kernels.evidence(cut.evidence)))
 
     def _float_types(self) -> None:
         """Float ops between which the compiler would have to convert: it refuses the model."""

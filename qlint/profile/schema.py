@@ -94,10 +94,10 @@ class Bounds(_Data):
 class Guard(_Data):
     """Relations between ports and facts of the op; a closed set. All fields that are given must hold."""
 
-    absorbed: Literal["zero_point", "range"] | None = None  # the clamps in the chain vanish into y's grid
+    absorbed: Literal["zero_point", "range", "first_range"] | None = None  # the clamps in the chain vanish into y's grid
     bias_scale: float | None = None  # scale(b) == scale(x) * scale(w), relative tolerance
     same: tuple[str, ...] = ()  # equal quantizers
-    same_scale: tuple[str, ...] = ()  # equal scales, whatever the zero points
+    same_scale: tuple[str, ...] = ()  # equal first scales, whatever the zero points and the other channels
     same_storage: tuple[str, ...] = ()
     dtypes: DtypeTuples | None = None
     attrs: dict[str, tuple[int | float | str | None, ...]] = {}  # of the anchor; "absent": not given

@@ -58,10 +58,12 @@ class _Judge:
             because = f"{step.because or step.id}, also in a pair that was inserted: the type in its attributes no longer fits"
             self.verdict.refusals.append(RefusalReason(step.id, because, op, f"opset {op.opset}" if op else "", self.kernels.evidence(step.evidence)))
         for op in self.model.ops:
-            if id(op) not in self.taken:
+            if id(op) not in self.taken and id(op) not in self.prepared.removed:
                 self._cover(op)
         for op in self.model.ops:
-            if id(op) not in self.verdict.placements:
+            if id(op) in self.prepared.removed:
+                self._place_removed(op)
+            elif id(op) not in self.verdict.placements:
                 self._place_uncovered(op)
         self._partition()
         if self.profile.mixed_precision == "refused":
@@ -118,6 +120,15 @@ class _Judge:
         tensors += [tensor for op in chain.ops for tensor in op.outputs]
         steps = {step.id: step for tensor in tensors for step in self.prepared.trace(tensor)}
         return [e for step in steps.values() for e in self.kernels.evidence(step.evidence)]
+
+    def _place_removed(self, op: Op) -> None:
+        """What was removed is where the float tensor is that it passed on; it is nowhere if that is quantized."""
+        quantized = all(self.prepared.of(use) for use in self.prepared.uses(op.outputs[0]))
+        before = None if quantized else self.verdict.placements.get(id(op.uses["x"].tensor.producer))
+        where: Where = "absorbed" if before is None or before.where == "integer" else before.where
+        steps = [step for step in self.profile.prepare if step.step == "remove"]
+        basis = weakest(tuple(e for step in steps for e in self.kernels.evidence(step.evidence)))
+        self.verdict.placements[id(op)] = Placement(op, where, basis=basis, note="removed", chain=(op,))
 
     def _place_uncovered(self, op: Op) -> None:
         where: Where = "rejected" if self.profile.fallback == "none" else self.profile.fallback

@@ -184,9 +184,9 @@ class Prepare(_Data):
     """One step that the backend takes on the quantizers before it selects kernels; traced, in file order."""
 
     id: str
-    step: Literal["series", "transparent", "storage"]
+    step: Literal["remove", "series", "transparent", "storage"]
     how: Literal["intersect", "first", "last", "keep"] = "keep"  # series
-    kinds: Names = ()  # transparent
+    kinds: Names = ()  # remove (where they do nothing), transparent
     forward: bool = False
     backward: bool = False
     from_: str = Field("", alias="from")  # storage

@@ -79,20 +79,26 @@ class Ready:
     selection: Wanted
     checks: tuple[tuple[Check, Wanted], ...]
 
+    @property
+    def unit(self) -> bool:
+        return self.kernel.runs == "integer" if self.kernel.unit is None else self.kernel.unit
+
 
 class Kernels:
     """All kernels of a profile, in file order, by the kind that they start with."""
 
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
-        spaces = Spaces(profile)
+        spaces = self.spaces = Spaces(profile)
+        self.lone_constants = spaces.resolve(profile.partition.constants) if profile.partition is not None else ()
+        every = tuple((c, _wanted(c.ports, c.guards, spaces)) for c in profile.checks)
         self.all = [
             Ready(
                 kernel,
                 order,
                 parse(kernel.match, profile.classes),
                 _wanted(kernel.ports, kernel.guards, spaces),
-                tuple((c, _wanted(c.ports, c.guards, spaces)) for c in kernel.checks),
+                (*(every if kernel.runs != "absorbed" else ()), *((c, _wanted(c.ports, c.guards, spaces)) for c in kernel.checks)),
             )
             for order, kernel in enumerate(profile.kernels)
         ]

@@ -89,6 +89,16 @@ def test_fake_quantizers(tmp_path, engine):
     assert (weight.granularity, weight.axis) == (("channel", 0) if engine == "fbgemm" else ("tensor", None))
 
 
+def test_fake_quantizers_that_are_off(tmp_path):
+    module = models.prepared("qnnpack")
+    watching = save(module, tmp_path / "m.pt")
+    assert [note for note in watching.notes if "still observe" in note]
+    module.apply(torch.ao.quantization.disable_observer).apply(torch.ao.quantization.disable_fake_quant)
+    model = save(module, tmp_path / "m.pt")
+    assert not list(model.quantizers()) and not [note for note in model.notes if "observe:" in note]
+    assert [note for note in model.notes if note.endswith("fake quantizers are disabled and count as none")]
+
+
 def test_learned_quantizers(tmp_path):
     model = save(models.Learned().eval(), tmp_path / "m.pt")
     conv = next(op for op in model.ops if op.kind == "conv")

@@ -8,10 +8,12 @@ from qlint.graph import Dim, Op, Shape
 from qlint.graph.kinds import CLASSES
 from qlint.passes.constants import slice_of
 from qlint.passes.dims import Rule, Shapes, Values, axes_of, axis_of, broadcast, shape_of, times, unknown_of
-from qlint.passes.torch_shapes import flattened, swapped
+from qlint.passes.torch_shapes import flattened, swapped, unflattened
 
 
 def _reshape(op: Op, values: Values) -> Shapes:
+    if "sizes" in op.attrs or "sizes" in op.uses:
+        return unflattened(op, values)
     x = op.uses["x"].tensor.shape
     wanted = values(op, "shape") if "shape" in op.uses else op.attrs["shape"]
     if wanted is None:

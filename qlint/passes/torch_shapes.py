@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qlint.graph import Dim, Op
-from qlint.passes.dims import Rule, Shapes, Values, axis_of, broadcast, shape_of, times
+from qlint.passes.dims import Rule, Shapes, Values, axis_of, broadcast, shape_of, times, unknown_of
 
 
 def flattened(op: Op) -> Shapes:
@@ -48,9 +48,10 @@ def _glu(op: Op, _: Values) -> Shapes:
     return [(*x[:axis], size // 2 if isinstance(size, int) else None, *x[axis + 1 :])]
 
 
-def _unflatten(op: Op, _: Values) -> Shapes:
+def unflattened(op: Op, values: Values) -> Shapes:
+    """`torch.unflatten(x, dim, sizes)`: one axis becomes several."""
     x = shape_of(op, "x")
-    axis, sizes = axis_of(op, 0, len(x)), list(op.attrs["sizes"])
+    axis, sizes = axis_of(op, 0, len(x)), list(op.attrs.get("sizes") or values(op, "sizes") or unknown_of(op, "sizes"))
     whole = x[axis]
     if -1 in sizes:
         rest = times(*(d for d in sizes if d != -1))
@@ -83,7 +84,7 @@ def _binary(op: Op, _: Values) -> Shapes:
 
 
 TORCH_RULES: dict[str, Rule] = {
-    "adaptive_avg_pool": _adaptive, "adaptive_max_pool": _adaptive, "stack": _stack, "unbind": _unbind, "glu": _glu, "unflatten": _unflatten,
+    "adaptive_avg_pool": _adaptive, "adaptive_max_pool": _adaptive, "stack": _stack, "unbind": _unbind, "glu": _glu,
     "lstm_cell": _lstm_cell, "gru_cell": _lstm_cell, "floor_div": _binary, "not_equal": _binary, "rank": lambda op, _: [()],
     **dict.fromkeys("rsqrt log2 log10 log1p expm1 exp2 trunc frac square flip roll channel_shuffle fill_like int_repr copy index_put".split(), _same),
 }  # fmt: skip

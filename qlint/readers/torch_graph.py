@@ -78,6 +78,7 @@ class Builder:
         self.tensors: dict[int, Tensor] = {}
         self.kept: list[Any] = []  # what tensors are known by, so that its identity stays its own
         self.names: Counter[str] = outer.names if outer is not None else Counter()
+        self.watching = self.disabled = 0  # fake quantizers that update their ranges, and those that are off
         self.path = self.source = ""  # of the node that is being built
         self.spelled: dict[str, set[str]] = outer.spelled if outer is not None else {}  # what a module calls
 
@@ -197,6 +198,8 @@ class Builder:
         namespace, _, name = node.native.partition("::")
         args = dict(node.args)
         first = next(iter(args.values()), None)
+        if "fake_quant_on" in args and self._switched_off(node, args):
+            return
         if namespace == "aten" and (same(name, args) or name in CASTS) and isinstance(first, (Value, TensorRecord)) and self._handed_on(node, name, args, first):
             return
         if node.blocks:
@@ -208,6 +211,17 @@ class Builder:
         if name in ("max", "min") and "other" in args:
             name = f"{name}imum"
         self._operator(node, rule_of(namespace, name), args)
+
+    def _switched_off(self, node: Node, args: dict[str, Any]) -> bool:
+        """Whether a fake quantizer hands on its input, because it is disabled; those that still watch are counted."""
+        root = self._root()
+        if number_in(self.archive, args.get("observer_on")):
+            root.watching += 1
+        if number_in(self.archive, args["fake_quant_on"]) != 0:
+            return False
+        root.disabled += 1
+        self.result(node.outputs[0], self.tensor(args["self"]))
+        return True
 
     def _handed_on(self, node: Node, name: str, args: dict[str, Any], first: Any) -> bool:
         """Whether a node only hands on its input: then its result is that input."""

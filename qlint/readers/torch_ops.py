@@ -36,6 +36,13 @@ class Rule:
     fused: str = ""
 
 
+def is_plain(value: Any) -> bool:
+    """Whether a value is a number, a text, or a list of them, or left out."""
+    if isinstance(value, (list, tuple)):
+        return all(isinstance(v, (bool, int, float, str)) for v in value)
+    return value is None or isinstance(value, (bool, int, float, str))
+
+
 def plain(args: Args, name: str, default: Any = None) -> Any:
     """An argument that is plain data.
 
@@ -45,7 +52,7 @@ def plain(args: Args, name: str, default: Any = None) -> Any:
     value = args.get(name)
     if value is None:
         return default
-    if not isinstance(value, (bool, int, float, str)) and not (isinstance(value, (list, tuple)) and all(isinstance(v, (bool, int, float, str)) for v in value)):
+    if not is_plain(value):
         raise NotPlain(name)
     return list(value) if isinstance(value, tuple) else value
 
@@ -177,10 +184,10 @@ def _clamp(args: Args) -> dict[str, Any]:
 
 
 def _like(**renamed: str) -> Attributes:
-    """Attributes that are arguments under another name."""
+    """Attributes that are arguments under another name; one that is only known when the network runs is an input instead."""
 
     def attributes(args: Args) -> dict[str, Any]:
-        found = {name: plain(args, argument) for name, argument in renamed.items()}
+        found = {name: plain(args, argument) for name, argument in renamed.items() if is_plain(args.get(argument))}
         return {name: int(value) if isinstance(value, bool) else value for name, value in found.items() if value is not None}
 
     return attributes
@@ -289,7 +296,7 @@ OPS: dict[str, Rule] = {
     **_rules("cumsum", "cum_sum", "self=x", _like(axis="dim")),
     # moving data
     **_rules("reshape view _unsafe_view reshape_as view_as", "reshape", "self=x other=shape_of shape=shape? size=shape?", _like(shape="shape", size="size")),
-    **_rules("flatten", "flatten", "self=x", _flatten), **_rules("unflatten", "unflatten", "self=x", _like(axis="dim", sizes="sizes")),
+    **_rules("flatten", "flatten", "self=x", _flatten), **_rules("unflatten", "reshape", "self=x", _like(axis="dim", sizes="sizes")),
     **_rules("squeeze", "squeeze", "self=x", lambda args: {} if plain(args, "dim") is None else {"axes": numbers(args, "dim")}),
     **_rules("unsqueeze", "unsqueeze", "self=x", lambda args: {"axes": [plain(args, "dim", 0)]}),
     **_rules("permute", "transpose", "self=x", _like(perm="dims")), **_rules("transpose swapaxes", "transpose", "self=x", lambda args: {"swap": [plain(args, "dim0"), plain(args, "dim1")]}),

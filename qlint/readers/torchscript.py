@@ -85,7 +85,7 @@ def _read(archive: Archive) -> Model:
     for number, value in enumerate(outputs):
         builder.graph_output(value, number)
     model.ops, model.nodes = model.nodes, [op for op in model.nodes if not op.fused]
-    model.notes += _notes(model, evaluator, module, len(block.nodes) - len(nodes))
+    model.notes += _notes(model, evaluator, builder, module, len(block.nodes) - len(nodes))
     return model
 
 
@@ -139,7 +139,7 @@ _INDEXED = {"aten::embedding", "aten::embedding_bag", "aten::index_select", "ate
 _CONVERTING = {"aten::to", "aten::type_as", "aten::float", "aten::half"}
 
 
-def _notes(model: Model, evaluator: Evaluator, module: Instance, dropped: int) -> Iterator[str]:
+def _notes(model: Model, evaluator: Evaluator, builder: Builder, module: Instance, dropped: int) -> Iterator[str]:
     domains = {op.domain for op in model.walk()} | {op.native.partition("::")[2].partition("_")[0] for op in model.walk()}
     yield from (f"the network {what}: its operators are not those that it was trained with" for name, what in _LOWERED.items() if name in domains)
     if module.attrs.get("mobile_optimized") is True:
@@ -148,6 +148,10 @@ def _notes(model: Model, evaluator: Evaluator, module: Instance, dropped: int) -
         yield "the module was saved in training mode: batch normalization and dropout are those of training"
     if dropped:
         yield f"{dropped} operators reach no output and are left out: observers, checks of inputs, and the like"
+    if builder.disabled:
+        yield f"{builder.disabled} fake quantizers are disabled and count as none"
+    if builder.watching:
+        yield f"{builder.watching} fake quantizers still observe: every run moves their ranges; the present ones are taken"
     if evaluator.states:
         yield f"the network keeps {', '.join(value.name for value in evaluator.states[:5])} from one run to the next: their values are not known"
     if evaluator.updated:

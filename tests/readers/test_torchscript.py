@@ -89,6 +89,16 @@ def test_fake_quantizers(tmp_path, engine):
     assert (weight.granularity, weight.axis) == (("channel", 0) if engine == "fbgemm" else ("tensor", None))
 
 
+def test_fake_quantizers_that_are_off(tmp_path):
+    module = models.prepared("qnnpack")
+    watching = save(module, tmp_path / "m.pt")
+    assert [note for note in watching.notes if "still observe" in note]
+    module.apply(torch.ao.quantization.disable_observer).apply(torch.ao.quantization.disable_fake_quant)
+    model = save(module, tmp_path / "m.pt")
+    assert not list(model.quantizers()) and not [note for note in model.notes if "observe:" in note]
+    assert [note for note in model.notes if note.endswith("fake quantizers are disabled and count as none")]
+
+
 def test_learned_quantizers(tmp_path):
     model = save(models.Learned().eval(), tmp_path / "m.pt")
     conv = next(op for op in model.ops if op.kind == "conv")
@@ -99,11 +109,11 @@ def test_learned_quantizers(tmp_path):
     assert (y.scale, y.zero_point, y.qmin, y.qmax, y.bits) == ((0.25,), (3,), 0, 15, 4)
 
 
-@pytest.mark.parametrize("name", ["residual", "mobile", "lstm", "bidirectional lstm", "attention", "prepared for qnnpack"])
+@pytest.mark.parametrize("name", ["residual", "mobile", "lstm", "bidirectional lstm", "attention", "encoder layer in steps", "prepared for qnnpack"])
 def test_shapes(tmp_path, name):
     """The shape of every result is the one that PyTorch traced."""
-    _, network, *inputs = models.MODELS[name]
-    traced = models.traced(network(), *inputs)
+    make, network, *inputs = models.MODELS[name]
+    traced = make(network(), *inputs)
     traced.save(str(tmp_path / "m.pt"))
     raw = read(tmp_path / "m.pt")
     canonical(raw)
@@ -112,7 +122,7 @@ def test_shapes(tmp_path, name):
         if node.kind() not in SIZES | STRUCTURE | QUIET:
             theirs.update((node.kind(), tuple(v.type().sizes() or ())) for v in node.outputs() if isinstance(v.type(), torch._C.TensorType))
     ours = Counter((op.native, tensor.shape) for op in raw.nodes if op.native not in SIZES | STRUCTURE | QUIET for tensor in op.outputs)
-    missing = [key for key in theirs - ours if key[0] != "aten::slice"]  # `x[:]` is left out
+    missing = [key for key in theirs - ours if key[0] != "aten::slice" and key[1]]  # `x[:]` is left out, sizes are vectors of one
     assert not missing, (missing, ours - theirs)
 
 
@@ -252,3 +262,19 @@ def test_linear_layers_of_more_than_two_dimensions(tmp_path):
     assert [(op.kind, op.y.shape) for op in model.ops] == [("matmul", (2, 5, 6)), ("add", (2, 5, 6)), ("matmul", (2, 5, 4))]
     assert [macs(op) for op in model.ops] == [2 * 5 * 8 * 6, 0, 2 * 5 * 6 * 4]
     assert len(model.nodes) == 2 and model.ops[1].uses["lhs"].tensor.producer is model.ops[0]
+
+
+def test_operators_that_onnx_spells_in_several(tmp_path):
+    class Several(nn.Module):
+        def forward(self, x):
+            a, b = torch.stack([x, x.square()], 1).unbind(1)
+            q = nn.functional.scaled_dot_product_attention(a, b, x)
+            return nn.functional.glu(q, -1) * torch.rsqrt(x[..., :4].abs() + 1), x.unflatten(-1, (2, -1))
+
+    model = save(Several().eval(), tmp_path / "m.pt", models.SEQUENCE)
+    kinds = Counter(op.kind for op in model.ops if op.role == "data")
+    assert kinds["concat"] == 1 and kinds["squeeze"] == 2 and kinds["softmax"] == 1 and kinds["sigmoid"] == 1 and kinds["reciprocal"] == 1
+    assert not {"stack", "unbind", "glu", "rsqrt", "attention", "unflatten"} & set(kinds)
+    assert [use.tensor.shape for use in model.outputs] == [(2, 5, 4), (2, 5, 2, 4)]
+    scale = next(op for op in model.ops if op.kind == "softmax").uses["x"].tensor.producer.uses["lhs"].tensor.producer.uses["rhs"].tensor
+    assert scale.data.values() == (pytest.approx(8**-0.25),)

@@ -202,6 +202,15 @@ def scripted(module, *inputs):
     return torch.jit.script(module)
 
 
+def stepwise(module, *inputs):
+    """Traced without the kernels that PyTorch fuses for inference."""
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        return traced(module, *inputs)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(True)
+
+
 def frozen(module, *inputs):
     return torch.jit.freeze(torch.jit.script(module))
 
@@ -212,6 +221,7 @@ MODELS = {
     "mobile": (traced, lambda: Mobile().eval(), IMAGE), "lstm": (traced, lambda: Recurrent().eval(), SEQUENCE),
     "bidirectional lstm": (traced, lambda: Recurrent(True).eval(), SEQUENCE), "attention": (traced, lambda: Attention().eval(), SEQUENCE),
     "encoder layer": (traced, lambda: nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval(), SEQUENCE), "in place": (traced, lambda: InPlace().eval(), IMAGE),
+    "encoder layer in steps": (stepwise, lambda: nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval(), SEQUENCE),
     "learned": (traced, lambda: Learned().eval(), IMAGE),
     "dynamic": (traced, lambda: dynamic(Recurrent()), SEQUENCE),
     **{f"{what} for {engine}": (traced, lambda make=make, engine=engine: make(engine), IMAGE)

@@ -300,6 +300,7 @@ def _last_and_other_axes(wanted: bool, chain: Chain, _: Prepared) -> Iterator[Mi
 
 
 _CHANNELS_LAST = expand("conv|conv_transpose|max_pool|avg_pool|lp_pool|global_avg_pool|global_max_pool|resize|depth_to_space|space_to_depth|batch_norm")
+_NOT_MOVED = ("QLinearConv", "ConvInteger")  # the layout changes inside only
 _SAME_LAYOUT = expand("act|binary|concat|slice|split|pad|softmax|identity|reduce")
 
 
@@ -313,7 +314,7 @@ def _channels_last(tensor: Tensor) -> bool:
             continue
         seen.add(id(producer))
         if producer.kind in _CHANNELS_LAST:
-            return True
+            return producer.native not in _NOT_MOVED
         if producer.kind in _SAME_LAYOUT:
             waiting += [use.tensor for use in producer.uses.values() if not use.tensor.constant]
     return False

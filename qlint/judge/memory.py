@@ -5,7 +5,8 @@ compiler first plans a memory for each tensor and puts a move wherever plan meet
 kernels. A float kernel that only writes to main memory, where the plan says TCM, leaves its tensor *misplaced*: the
 move behind it, or a kernel that reads TCM only, does not find what it wants and the graph cannot be compiled.
 
-The plan: operators with one memory have it, and so do quantizers and everything in integer (TCM). The others
+The plan: operators with one memory have it, and so does everything in integer (TCM). Q/DQ between two float operators
+becomes a clamp, which changes nothing here. The others
 1. follow their inputs into TCM if all of these are there; those that prefer TCM are there from the start;
 2. of the latter, those with main memory on all sides come back;
 3. the rest goes to TCM if any reader is there, and then what reads only such tensors.
@@ -23,9 +24,13 @@ FLOATS = ("float32", "float16", "bfloat16", "float64", "")
 
 
 class Habit(NamedTuple):
-    """Where a kernel reads and writes. `either`, `prefers`: the plan decides; `any`: no move in front of it."""
+    """Where a kernel reads and writes.
 
-    reads: Literal["tcm", "main", "either", "prefers", "any"]
+    `either`, `prefers`: the plan decides. `any`: no move in front of it. `sliced`: main memory, but behind a slice
+    or a padding of its own, which prefers TCM.
+    """
+
+    reads: Literal["tcm", "main", "sliced", "either", "prefers", "any"]
     writes: Literal["tcm", "main", "same"] = "same"  # same: as it finds its inputs
     strict: bool = False  # cannot read what is misplaced
     alike: bool = False  # cannot read from both at once
@@ -40,6 +45,7 @@ HABITS: dict[Memory, Habit] = {
     "tcm": Habit("tcm", "tcm"),
     "strict-tcm": Habit("tcm", "tcm", strict=True),
     "main": Habit("main", "main", strict=True),
+    "main-sliced": Habit("sliced", "main", strict=True),
     "main-to-tcm": Habit("main", "tcm", strict=True),
     "any-to-main": Habit("any", "main"),
     "any-to-tcm": Habit("any", "tcm"),
@@ -66,7 +72,8 @@ def conflicts(ops: list[Op], memory: Callable[[Op], tuple[Memory, bool] | None])
             yield op, astray[0], "main memory where the compiler planned tightly coupled memory", wanted
         elif habit.alike and len(astray) not in (0, len(inputs)):
             yield op, astray[0], "main memory where the compiler planned tightly coupled memory", "the memory of the other inputs"
-        if graph.writes_tcm(op) and (habit.writes == "main" or habit.writes == "same" and astray and not in_main):
+        follows = habit.writes == "same" and astray and not (habit.reads == "tcm" and _mixed(op, astray))
+        if graph.writes_tcm(op) and (habit.writes == "main" or follows):
             misplaced |= {id(tensor) for tensor in op.outputs}
 
 
@@ -75,6 +82,15 @@ def _habit(kernel: tuple[Memory, bool] | None) -> Habit | None:
         return None
     memory, integer = kernel
     return HABITS[memory]._replace(reads="tcm") if integer else HABITS[memory]
+
+
+def _mixed(op: Op, astray: list[Use]) -> bool:
+    """Whether some input is in TCM, as constants of 16 bits are. An integer kernel then writes there."""
+    return len(astray) < sum(not use.tensor.constant or _wide(use) for use in op.uses.values())
+
+
+def _wide(use: Use) -> bool:
+    return any(quantizer.storage in ("uint16", "int16") for quantizer in use.quantizers)
 
 
 def _inputs(op: Op) -> Iterator[Use]:
@@ -115,10 +131,15 @@ class _Plan:
 
     def _from_tcm(self, use: Use) -> bool:
         producer = use.tensor.producer
-        return bool(use.quantizers) or producer is None or id(producer) not in self.habits or self.writes_tcm(producer)
+        return producer is None or id(producer) not in self.habits or self.writes_tcm(producer)
 
     def _read_in_tcm(self, op: Op) -> bool:
-        return any(use.quantizers or use.op is not None and id(use.op) in self.habits and self.reads_tcm(use.op) for tensor in op.outputs for use in tensor.uses)
+        return any(self._reads_in_tcm(use) for tensor in op.outputs for use in tensor.uses)
+
+    def _reads_in_tcm(self, use: Use) -> bool:
+        if use.op is None or id(use.op) not in self.habits:
+            return bool(use.quantizers)
+        return self.reads_tcm(use.op)
 
     def _only_main_reads(self, op: Op) -> bool:
         uses = [use for tensor in op.outputs for use in tensor.uses]

@@ -139,15 +139,14 @@ class _Judge:
             return ready.kernel.memory if op is chain.anchor else "either", where != "float"
 
         evidence = self.kernels.evidence(self.profile.misplaced_evidence)
-        for op, use, found, wanted in list(conflicts(self.model.ops, memory)):
+        for op, use, culprit in list(conflicts(self.model.ops, memory)):
             placed = self.verdict.placements[id(op)]
             self.verdict.placements[id(op)] = replace(placed, where="rejected", basis=weakest(evidence))
-            source = use.tensor.producer
-            names = (source.label,) if source is not None else ()
+            found, wanted = "main memory", "tightly coupled memory"
             self.conflicting[id(op)] = Mismatch(
-                placed.kernel, op, op, use.role, use.tensor, "memory", found, wanted, "refused", evidence, (), names, (op,)
+                placed.kernel, op, op, use.role, use.tensor, "memory", found, wanted, "refused", evidence, (), (culprit.label,), (op,)
             )
-            because = "the compiler planned the tensor in another memory than the float kernel in front writes to"
+            because = f"{culprit.label} leaves a tensor in {found} that the compiler planned in {wanted}"
             self.verdict.refusals.append(RefusalReason("memory", because, op, found, evidence))
 
     # -- explain -------------------------------------------------------------------------------

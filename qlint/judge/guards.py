@@ -286,9 +286,9 @@ def _inputs(bounds: Bounds, chain: Chain, _: Prepared) -> Iterator[Miss]:
 
 
 def _last_and_other_axes(wanted: bool, chain: Chain, _: Prepared) -> Iterator[Miss]:
-    op = chain.anchor
-    use, x = op.uses.get("axes"), op.uses.get("x")
-    axes = use.tensor.data.values() if use is not None and use.tensor.data is not None else op.attrs.get("axes")
+    op, name = chain.anchor, "axes"  # an attribute, or an input from opset 18 on
+    use, x = op.uses.get(name), op.uses.get("x")
+    axes = use.tensor.data.values() if use is not None and use.tensor.data is not None else op.attrs.get(name)
     rank = x.tensor.rank if x is not None else None
     if x is None or rank is None:
         return
@@ -296,7 +296,7 @@ def _last_and_other_axes(wanted: bool, chain: Chain, _: Prepared) -> Iterator[Mi
     if rank in (3, 4) and _channels_last(x.tensor):
         over = {0 if axis == 0 else rank - 1 if axis == 1 else axis - 1 for axis in over}
     if (rank - 1 in over and len(over) > 1) != wanted:
-        yield _about(op, "attribute axes", sorted(over), "the last and another" if wanted else "other axes", SHAPE)
+        yield _about(op, f"attribute {name}", sorted(over), "the last and another" if wanted else "other axes", SHAPE)
 
 
 _CHANNELS_LAST = expand("conv|conv_transpose|max_pool|avg_pool|lp_pool|global_avg_pool|global_max_pool|resize|depth_to_space|space_to_depth|batch_norm")

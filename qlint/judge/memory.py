@@ -52,29 +52,26 @@ HABITS: dict[Memory, Habit] = {
 }
 
 
-def conflicts(ops: list[Op], memory: Callable[[Op], tuple[Memory, bool] | None]) -> Iterator[tuple[Op, Use, str, str]]:
-    """(op, input, where it is, where the op wants it) for each op that the compiler has no kernel for.
+def conflicts(ops: list[Op], memory: Callable[[Op], tuple[Memory, bool] | None]) -> Iterator[tuple[Op, Use, Op]]:
+    """(op, input, the op that left it in main memory) for each op that does not find an input where it was planned.
 
     `memory`: of the kernel that an op runs in, and whether that is an integer kernel; None if the op is not on the
     device. `ops` are in data-flow order.
     """
     habits = {id(op): habit for op in ops if (habit := _habit(memory(op))) is not None}
-    graph = _Plan(ops, habits)
-    graph.run()
-    misplaced: set[int] = set()  # ids of tensors
-    for op in graph.ops:
+    plan = _Plan(ops, habits)
+    plan.run()
+    misplaced: dict[int, Op] = {}  # id of a tensor → the op that left it in main memory
+    for op in plan.ops:
         habit = habits[id(op)]
         inputs = list(_inputs(op))
         astray = [use for use in inputs if id(use.tensor) in misplaced]
-        in_main = not graph.reads_tcm(op)
-        wanted = "main memory" if in_main else "tightly coupled memory"
-        if astray and (in_main and habit.reads != "any" or habit.strict):
-            yield op, astray[0], "main memory where the compiler planned tightly coupled memory", wanted
-        elif habit.alike and len(astray) not in (0, len(inputs)):
-            yield op, astray[0], "main memory where the compiler planned tightly coupled memory", "the memory of the other inputs"
-        follows = habit.writes == "same" and astray and not (habit.reads == "tcm" and _mixed(op, astray))
-        if graph.writes_tcm(op) and (habit.writes == "main" or follows):
-            misplaced |= {id(tensor) for tensor in op.outputs}
+        culprit = misplaced[id(astray[0].tensor)] if astray else op
+        moved = habit.reads != "any" and not plan.reads_tcm(op)
+        if astray and (moved or habit.strict or (habit.alike and len(astray) < len(inputs))):
+            yield op, astray[0], culprit
+        if plan.writes_tcm(op) and (habit.writes == "main" or (habit.writes == "same" and astray and not _written_to_tcm(op, habit, astray))):
+            misplaced |= dict.fromkeys((id(tensor) for tensor in op.outputs), op if habit.writes == "main" else culprit)
 
 
 def _habit(kernel: tuple[Memory, bool] | None) -> Habit | None:
@@ -84,9 +81,9 @@ def _habit(kernel: tuple[Memory, bool] | None) -> Habit | None:
     return HABITS[memory]._replace(reads="tcm") if integer else HABITS[memory]
 
 
-def _mixed(op: Op, astray: list[Use]) -> bool:
-    """Whether some input is in TCM, as constants of 16 bits are. An integer kernel then writes there."""
-    return len(astray) < sum(not use.tensor.constant or _wide(use) for use in op.uses.values())
+def _written_to_tcm(op: Op, habit: Habit, astray: list[Use]) -> bool:
+    """An integer kernel writes to TCM if it reads anything from there; constants of 16 bits are there, of 8 bits not."""
+    return habit.reads == "tcm" and len(astray) < sum(not use.tensor.constant or _wide(use) for use in op.uses.values())
 
 
 def _wide(use: Use) -> bool:

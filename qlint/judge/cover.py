@@ -10,6 +10,7 @@ from qlint.graph.building import building
 from qlint.judge.explain import explain
 from qlint.judge.kernels import Kernels, Ready
 from qlint.judge.memory import conflicts
+from qlint.judge.partition import constants_alone
 from qlint.judge.pattern import Chain
 from qlint.judge.prepare import Prepared, prepare
 from qlint.judge.refusals import refusals
@@ -57,11 +58,14 @@ class _Judge:
             because = f"{step.because or step.id}, also in a pair that was inserted: the type in its attributes no longer fits"
             self.verdict.refusals.append(RefusalReason(step.id, because, op, f"opset {op.opset}" if op else "", self.kernels.evidence(step.evidence)))
         for op in self.model.ops:
-            if id(op) not in self.taken:
+            if id(op) not in self.taken and id(op) not in self.prepared.removed:
                 self._cover(op)
         for op in self.model.ops:
-            if id(op) not in self.verdict.placements:
+            if id(op) in self.prepared.removed:
+                self._place_removed(op)
+            elif id(op) not in self.verdict.placements:
                 self._place_uncovered(op)
+        self._partition()
         if self.profile.misplaced == "refused":
             self._memory()
         for op in self.model.ops:
@@ -91,8 +95,8 @@ class _Judge:
             evidence += self.kernels.evidence(check.evidence)
             if misses := list(requirements.misses(chain, self.prepared)):
                 self.failed[id(chain.anchor)] = (check, misses)
+                refused = check.otherwise == "refused" or (refused and _PLACE[check.otherwise] is None)
                 where = _PLACE[check.otherwise] or where
-                refused = refused or check.otherwise == "refused"
                 break
         if refused:
             self.verdict.refusals.append(
@@ -117,6 +121,15 @@ class _Judge:
         steps = {step.id: step for tensor in tensors for step in self.prepared.trace(tensor)}
         return [e for step in steps.values() for e in self.kernels.evidence(step.evidence)]
 
+    def _place_removed(self, op: Op) -> None:
+        """What was removed is where the float tensor is that it passed on; it is nowhere if that is quantized."""
+        quantized = all(self.prepared.of(use) for use in self.prepared.uses(op.outputs[0]))
+        before = None if quantized else self.verdict.placements.get(id(op.uses["x"].tensor.producer))
+        where: Where = "absorbed" if before is None or before.where == "integer" else before.where
+        steps = [step for step in self.profile.prepare if step.step == "remove"]
+        basis = weakest(tuple(e for step in steps for e in self.kernels.evidence(step.evidence)))
+        self.verdict.placements[id(op)] = Placement(op, where, basis=basis, note="removed", chain=(op,))
+
     def _place_uncovered(self, op: Op) -> None:
         where: Where = "rejected" if self.profile.fallback == "none" else self.profile.fallback
         if where == "cpu" and not self.fallback:
@@ -127,6 +140,18 @@ class _Judge:
         if self.profile.world == "open":
             where, basis = "unknown", "none"
         self.verdict.placements[id(op)] = Placement(op, where, basis=basis, chain=(op,))
+
+    def _partition(self) -> None:
+        """A partition of nothing but dequantized constants: the backend refuses the model."""
+
+        def covered(op: Op) -> tuple[bool, bool]:
+            ready, _ = self.taken.get(id(op), (None, None))
+            return ready is not None and self.verdict.where(op) in ("float", "integer", "absorbed"), ready is not None and ready.unit
+
+        cut = self.profile.partition
+        if cut is not None and (alone := constants_alone(self.model.ops, covered, self.kernels.lone_constants, self.kernels.spaces, self.prepared)):
+            names = ", ".join(port.tensor.name for port in alone if port.tensor is not None)
+            self.verdict.refusals.append(RefusalReason("partition", cut.because, alone[0].op, names, self.kernels.evidence(cut.evidence)))
 
     def _memory(self) -> None:
         """Ops that do not find their inputs in the memory that the compiler planned: it refuses the model."""

@@ -16,6 +16,7 @@ from qlint.judge.verdict import Miss
 from qlint.profile.schema import Bounds, Guard
 
 RANGE_TOLERANCE = 1e-6  # relative, of a clamp's bound against the end of a grid
+_WIDE = ("int8", "uint8", "int16", "uint16")
 
 
 Compiled = tuple[tuple[Callable[[Any, Chain, Prepared], Iterator[Miss]], Any], ...]
@@ -57,8 +58,9 @@ def _quantized(names: tuple[str, ...], chain: Chain, prepared: Prepared) -> list
 def _absorbed(wanted: str, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
     """The clamps of the chain do nothing that y's grid does not do itself.
 
-    `range`: in real numbers. `zero_point`: in the integers of y's grid, which must be 8 or 16 bits wide
-    with a scalar scale (ONNX Runtime, `IsClipMadeRedundantByQ` in qdq_util.cc).
+    `range`: in real numbers. `first_range`: the same for the first channel alone, and only 8 and 16 bits wide.
+    `zero_point`: in the integers of y's grid, which must be 8 or 16 bits wide with a scalar scale (ONNX Runtime,
+    `IsClipMadeRedundantByQ` in qdq_util.cc).
     """
     clamps = chain.ops[1:] if chain.anchor.kind not in CLASSES["clamp"] else chain.ops
     for port, q in _quantized(("y",), chain, prepared):
@@ -74,10 +76,19 @@ def _absorbed(wanted: str, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
                 yield from _redundant(port, q, op, bounds)
             elif q.zero_point_shape is None:
                 yield _miss(port, "zero_point_given", False, True, SHAPE)
-            elif q.range is not None:
-                slack = RANGE_TOLERANCE * max(abs(q.range[0]), abs(q.range[1]))
-                if q.range[0] < bounds[0] - slack or q.range[1] > bounds[1] + slack:
-                    yield _miss(port, "range", q.range, bounds, VALUE)
+            elif wanted == "first_range" and q.storage not in _WIDE:
+                yield _miss(port, "storage", q.storage, _WIDE, SHAPE)
+            elif (found := _first(q) if wanted == "first_range" else q.range) is not None:
+                slack = RANGE_TOLERANCE * max(abs(found[0]), abs(found[1]))
+                if found[0] < bounds[0] - slack or found[1] > bounds[1] + slack:
+                    yield _miss(port, "range", found, bounds, VALUE)
+
+
+def _first(q: Quantizer) -> tuple[float, float]:
+    """The range of the first channel."""
+    scale, zero_point = next(q.pairs())
+    low, high = sorted((scale * (q.qmin - zero_point), scale * (q.qmax - zero_point)))
+    return low, high
 
 
 def _redundant(port: Port, q: Quantizer, op: Op, bounds: tuple[float, float]) -> Iterator[Miss]:
@@ -86,8 +97,8 @@ def _redundant(port: Port, q: Quantizer, op: Op, bounds: tuple[float, float]) ->
         if zero_point != q.qmin:
             yield _miss(port, "zero_point", zero_point, q.qmin, VALUE)
         return
-    if q.storage not in ("int8", "uint8", "int16", "uint16"):
-        yield _miss(port, "storage", q.storage, ("int8", "uint8", "int16", "uint16"), SHAPE)
+    if q.storage not in _WIDE:
+        yield _miss(port, "storage", q.storage, _WIDE, SHAPE)
         return
     if q.scale_shape or q.zero_point_shape:
         yield _miss(port, "scale_shape", list(q.scale_shape), "scalar", SHAPE)
@@ -144,9 +155,10 @@ def _grid(quantizer: Quantizer) -> Quantizer:
 
 
 def _same_scale(names: tuple[str, ...], chain: Chain, prepared: Prepared) -> Iterator[Miss]:
+    """Only the first scale is looked at (`IsQDQPairSupported` of ONNX Runtime's QNN provider)."""
     found = _quantized(names, chain, prepared)
     for port, q in found[1:]:
-        if q.scale != found[0][1].scale:
+        if (q.scale or ())[:1] != (found[0][1].scale or ())[:1]:
             yield _miss(port, "same", str(q), str(found[0][1]), RELATION, found[0][0])
 
 

@@ -52,6 +52,10 @@ class Ready:
     selection: Requirements
     checks: tuple[tuple[Check, Requirements], ...]
 
+    @property
+    def unit(self) -> bool:
+        return self.kernel.runs == "integer" if self.kernel.unit is None else self.kernel.unit
+
     def chains(self, anchor: Op, prepared: Prepared) -> Iterator[Chain]:
         return chains(self.steps, anchor, prepared)
 
@@ -61,14 +65,16 @@ class Kernels:
 
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
-        spaces = Spaces(profile)
+        spaces = self.spaces = Spaces(profile)
+        self.lone_constants = spaces.resolve(profile.partition.constants) if profile.partition is not None else ()
+        every = tuple((c, _requirements(c.ports, c.guards, spaces)) for c in profile.checks)
         self.all = [
             Ready(
                 kernel,
                 order,
                 parse(kernel.match, profile.classes),
                 _requirements(kernel.ports, kernel.guards, spaces),
-                tuple((c, _requirements(c.ports, c.guards, spaces)) for c in kernel.checks),
+                (*(every if kernel.runs != "absorbed" else ()), *((c, _requirements(c.ports, c.guards, spaces)) for c in kernel.checks)),
             )
             for order, kernel in enumerate(profile.kernels)
         ]

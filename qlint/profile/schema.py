@@ -95,10 +95,10 @@ class Bounds(_Data):
 class Guard(_Data):
     """Relations between ports and facts of the op; a closed set. All fields that are given must hold."""
 
-    absorbed: Literal["zero_point", "range"] | None = None  # the clamps in the chain vanish into y's grid
+    absorbed: Literal["zero_point", "range", "first_range"] | None = None  # the clamps in the chain vanish into y's grid
     bias_scale: float | None = None  # scale(b) == scale(x) * scale(w), relative tolerance
     same: tuple[str, ...] = ()  # equal quantizers
-    same_scale: tuple[str, ...] = ()  # equal scales, whatever the zero points
+    same_scale: tuple[str, ...] = ()  # equal first scales, whatever the zero points and the other channels
     same_storage: tuple[str, ...] = ()
     dtypes: DtypeTuples | None = None
     attrs: dict[str, tuple[int | float | str | None, ...]] = {}  # of the anchor; "absent": not given
@@ -147,6 +147,7 @@ class Kernel(_Data):
     ports: Ports = {}
     guards: tuple[Guard, ...] = ()
     runs: Runs
+    unit: bool | None = None  # quantizers at its ports are part of it; default: if it runs in integer. Matters to `partition`
     memory: Memory = "either"  # matters where `misplaced` is refused
     checks: tuple[Check, ...] = ()
     advise: bool = True  # may explain why another op is not in integer
@@ -185,9 +186,9 @@ class Prepare(_Data):
     """One step that the backend takes on the quantizers before it selects kernels; traced, in file order."""
 
     id: str
-    step: Literal["series", "transparent", "storage"]
+    step: Literal["remove", "series", "transparent", "storage"]
     how: Literal["intersect", "first", "last", "keep"] = "keep"  # series
-    kinds: Names = ()  # transparent
+    kinds: Names = ()  # remove (where they do nothing), transparent
     forward: bool = False
     backward: bool = False
     from_: str = Field("", alias="from")  # storage
@@ -195,6 +196,18 @@ class Prepare(_Data):
     readers: int | None = None
     breaks_inserted_from: int | None = None  # storage: from this opset on, rewriting a pair inserted forward makes the model invalid
     because: str = ""  # what a message says: "two quantizers in series were merged"
+    evidence: Names
+
+
+class Partition(_Data):
+    """How a backend cuts what it takes out of a graph, where that can go wrong.
+
+    The DequantizeLinear of a constant is taken by itself if its reader is in no unit. Two of them and nothing
+    that depends on the input make a partition without inputs: the model is refused.
+    """
+
+    constants: Requirement  # of which constants the DequantizeLinear is taken
+    because: str
     evidence: Names
 
 
@@ -254,6 +267,8 @@ class Profile(_Data):
     refuses: tuple[Refusal, ...] = ()
     prepare: tuple[Prepare, ...] = ()
     kernels: tuple[Kernel, ...] = ()
+    checks: tuple[Check, ...] = ()  # what must hold of every op, whatever kernel takes it, before that kernel's own
+    partition: Partition | None = None
     arithmetic: Arithmetic | None = None
     evidence: dict[str, Evidence] = {}
     drop: tuple[str, ...] = ()

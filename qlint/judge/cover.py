@@ -9,14 +9,14 @@ from qlint.graph import Model, Op, Tensor
 from qlint.graph.building import building
 from qlint.judge.explain import explain
 from qlint.judge.kernels import Kernels, Ready
+from qlint.judge.memory import conflicts
 from qlint.judge.partition import constants_alone
 from qlint.judge.pattern import Chain
-from qlint.judge.precision import conflicts
 from qlint.judge.prepare import Prepared, prepare
 from qlint.judge.refusals import refusals
 from qlint.judge.situations import Candidate, Settled, Situations
 from qlint.judge.verdict import Consequence, Mismatch, Miss, Placement, RefusalReason, Verdict, Where, weakest
-from qlint.profile.schema import Check, Precision, Profile
+from qlint.profile.schema import Check, Memory, Profile
 
 # Where an op runs when a check fails; None: the check does not move it.
 _PLACE: dict[str, Where | None] = {
@@ -68,8 +68,8 @@ class _Judge:
             elif id(op) not in self.verdict.placements:
                 self._place_uncovered(op)
         self._partition()
-        if self.profile.mixed_precision == "refused":
-            self._float_types()
+        if self.profile.misplaced == "refused":
+            self._memory()
         for op in self.model.ops:
             self._explain(op)
 
@@ -160,26 +160,26 @@ class _Judge:
             names = ", ".join(port.tensor.name for port in alone if port.tensor is not None)
             self.verdict.refusals.append(RefusalReason("partition", cut.because, alone[0].op, names, self.kernels.evidence(cut.evidence)))
 
-    def _float_types(self) -> None:
-        """Float ops between which the compiler would have to convert: it refuses the model."""
+    def _memory(self) -> None:
+        """Ops that do not find their inputs in the memory that the compiler planned: it refuses the model."""
 
-        def precision(op: Op) -> Precision | None:
+        def memory(op: Op) -> tuple[Memory, bool] | None:
             ready, chain = self.taken.get(id(op), (None, None))
-            if ready is None or chain is None or self.verdict.where(op) not in ("float", "integer", "absorbed"):
+            where = self.verdict.where(op)
+            if ready is None or chain is None or where not in ("float", "integer", "absorbed"):
                 return None
-            return ready.kernel.precision if op is chain.anchor else "either"
+            return ready.kernel.memory if op is chain.anchor else "either", where != "float"
 
-        evidence = self.kernels.evidence(self.profile.mixed_precision_evidence)
-        for op, use, found, wanted in list(conflicts(self.model.ops, precision)):
+        evidence = self.kernels.evidence(self.profile.misplaced_evidence)
+        for op, use, culprit in list(conflicts(self.model.ops, memory)):
             placed = self.verdict.placements[id(op)]
             self.verdict.placements[id(op)] = replace(placed, where="rejected", basis=weakest(evidence))
-            source = use.tensor.producer
-            names = (source.label,) if source is not None else ()
+            found, wanted = "main memory", "tightly coupled memory"
             self.conflicting[id(op)] = Mismatch(
-                placed.kernel, op, op, use.role, use.tensor, "precision", found, wanted, "refused", evidence, (), names, (op,)
+                placed.kernel, op, op, use.role, use.tensor, "memory", found, wanted, "refused", evidence, (), (culprit.label,), (op,)
             )
-            because = "the compiler does not convert between fp32 and fp16"
-            self.verdict.refusals.append(RefusalReason("precision", because, op, found, evidence))
+            because = f"{culprit.label} leaves a tensor in {found} that the compiler planned in {wanted}"
+            self.verdict.refusals.append(RefusalReason("memory", because, op, found, evidence))
 
     # -- explain -------------------------------------------------------------------------------
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Container, Iterator
 from dataclasses import replace
 from typing import Any
 
-from qlint.graph import Op, Quantizer
-from qlint.graph.kinds import CLASSES
+from qlint.graph import Op, Quantizer, Tensor
+from qlint.graph.kinds import CLASSES, expand
 from qlint.judge.pattern import Chain
 from qlint.judge.ports import MISSING, RELATION, SHAPE, VALUE, Port, ports
 from qlint.judge.prepare import Prepared, readers
@@ -297,6 +297,41 @@ def _inputs(bounds: Bounds, chain: Chain, _: Prepared) -> Iterator[Miss]:
         yield _about(chain.anchor, "inputs", len(chain.anchor.uses), _text(bounds), SHAPE)
 
 
+def _last_and_other_axes(wanted: bool, chain: Chain, _: Prepared) -> Iterator[Miss]:
+    op, name = chain.anchor, "axes"  # an attribute, or an input from opset 18 on
+    use, x = op.uses.get(name), op.uses.get("x")
+    axes = use.tensor.data.values() if use is not None and use.tensor.data is not None else op.attrs.get(name)
+    rank = x.tensor.rank if x is not None else None
+    if x is None or rank is None:
+        return
+    over = {axis % rank for axis in axes} if axes else set(range(rank))
+    if rank in (3, 4) and _channels_last(x.tensor):
+        over = {0 if axis == 0 else rank - 1 if axis == 1 else axis - 1 for axis in over}
+    if (rank - 1 in over and len(over) > 1) != wanted:
+        yield _about(op, f"attribute {name}", sorted(over), "the last and another" if wanted else "other axes", SHAPE)
+
+
+_CHANNELS_LAST = expand("conv|conv_transpose|max_pool|avg_pool|lp_pool|global_avg_pool|global_max_pool|resize|depth_to_space|space_to_depth|batch_norm")
+_NOT_MOVED = ("QLinearConv", "ConvInteger")  # the layout changes inside only
+_SAME_LAYOUT = expand("act|binary|concat|slice|split|pad|softmax|identity|reduce")
+
+
+def _channels_last(tensor: Tensor) -> bool:
+    """Whether a compiler that runs spatial operators with the channels last has this tensor in that layout."""
+    seen: set[int] = set()
+    waiting = [tensor]
+    while waiting:
+        producer = waiting.pop().producer
+        if producer is None or id(producer) in seen:
+            continue
+        seen.add(id(producer))
+        if producer.kind in _CHANNELS_LAST:
+            return producer.native not in _NOT_MOVED
+        if producer.kind in _SAME_LAYOUT:
+            waiting += [use.tensor for use in producer.uses.values() if not use.tensor.constant]
+    return False
+
+
 def _opset(bounds: Bounds, chain: Chain, _: Prepared) -> Iterator[Miss]:
     if chain.anchor.opset and not _within(chain.anchor.opset, bounds):
         yield _about(chain.anchor, "opset", chain.anchor.opset, _text(bounds), SHAPE)
@@ -338,6 +373,7 @@ _TABLE: tuple[tuple[str, Callable[[Any, Chain, Prepared], Iterator[Miss]]], ...]
     ("present", _present),
     ("inputs", _inputs),
     ("opset", _opset),
+    ("last_and_other_axes", _last_and_other_axes),
     ("attrs", _attrs),
     ("op_attrs", _op_attrs),
     ("static", _static),

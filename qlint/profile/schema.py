@@ -11,10 +11,11 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 Runs = Literal["integer", "float", "cpu", "rejected", "refused", "absorbed"]
-# What a float kernel does to float types: takes and gives either; computes in fp16 only; starts in fp32 unless it
-# reads fp16; the same, but not behind a DequantizeLinear; reads both and gives fp16; reads both and gives either.
-# `packed` is an integer kernel that cannot take what was quantized from fp32.
-Precision = Literal["either", "fp16", "fp32", "reduces", "converts", "restarts", "packed"]
+# Where a kernel reads and writes tensors, on accelerators with tightly coupled memory (TCM): see judge/memory.py.
+Memory = Literal[
+    "either", "alike", "either-to-main", "prefers-tcm", "prefers-tcm-to-main", "tcm", "strict-tcm", "main", "main-sliced", "main-to-tcm", "any-to-main",
+    "any-to-tcm",
+]  # fmt: skip
 Otherwise = Literal["cpu", "float", "rejected", "refused", "wrong", "slow", "note", "unknown"]
 EvidenceKind = Literal["measured", "source", "documented", "inferred"]
 # Strongest first: an op's basis is the weakest evidence that its placement rests on.
@@ -110,6 +111,7 @@ class Guard(_Data):
     uses: dict[str, Bounds] = {}  # all readers of a port's tensor
     rank: dict[str, Bounds] = {}
     dims: dict[str, dict[str, Bounds]] = {}  # port -> dimension index (as a string) -> bounds
+    last_and_other_axes: bool | None = None  # a reduction is over the last axis together with others
     inputs: Bounds | None = None  # number of inputs of the anchor
     opset: Bounds | None = None
     present: tuple[str, ...] = ()  # roles that the op must have
@@ -146,7 +148,7 @@ class Kernel(_Data):
     guards: tuple[Guard, ...] = ()
     runs: Runs
     unit: bool | None = None  # quantizers at its ports are part of it; default: if it runs in integer. Matters to `partition`
-    precision: Precision = "either"  # matters where `mixed_precision` is refused
+    memory: Memory = "either"  # matters where `misplaced` is refused
     checks: tuple[Check, ...] = ()
     advise: bool = True  # may explain why another op is not in integer
     note: str = ""  # shown with ops that run here, e.g. "quantizes on the fly"
@@ -225,7 +227,7 @@ class Overlay(_Data):
     like: str = ""  # another overlay of the profile, applied before this one
     toolchain: str = ""
     fallback: Literal["cpu", "float", "none"] | None = None
-    mixed_precision: Literal["converted", "refused"] | None = None
+    misplaced: Literal["moved", "refused"] | None = None
     drop: tuple[str, ...] = ()
     spaces: dict[str, Requirement] = {}
     refuses: tuple[Refusal, ...] = ()
@@ -256,8 +258,8 @@ class Profile(_Data):
     target_name: str = ""  # the target or revision in force, filled in by the loader
     fallback: Literal["cpu", "float", "none"] = "float"
     fallback_evidence: Names = ()
-    mixed_precision: Literal["converted", "refused"] = "converted"  # a float op reads the other float type
-    mixed_precision_evidence: Names = ()
+    misplaced: Literal["moved", "refused"] = "moved"  # a tensor in another memory than the compiler had planned
+    misplaced_evidence: Names = ()
     world: Literal["closed", "open"] = "closed"
     notes: tuple[str, ...] = ()
     classes: dict[str, str] = {}

@@ -81,7 +81,12 @@ class Ready:
 
     @property
     def unit(self) -> bool:
-        return self.kernel.runs == "integer" if self.kernel.unit is None else self.kernel.unit
+        return is_unit(self.kernel)
+
+
+def is_unit(kernel: Kernel) -> bool:
+    """Whether the quantizers at a kernel's ports are part of it."""
+    return kernel.runs == "integer" if kernel.unit is None else kernel.unit
 
 
 class Kernels:
@@ -98,7 +103,10 @@ class Kernels:
                 order,
                 parse(kernel.match, profile.classes),
                 _wanted(kernel.ports, kernel.guards, spaces),
-                (*(every if kernel.runs != "absorbed" else ()), *((c, _wanted(c.ports, c.guards, spaces)) for c in kernel.checks)),
+                (
+                    *(one for one in every if kernel.runs != "absorbed" and (is_unit(kernel) or not one[0].units)),
+                    *((c, _wanted(c.ports, c.guards, spaces)) for c in kernel.checks),
+                ),
             )
             for order, kernel in enumerate(profile.kernels)
         ]

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from qlint.graph import Op, Quantizer, Tensor, Use
 from qlint.graph.axes import channel_axes
+from qlint.judge.integers import declared
 from qlint.judge.pattern import Chain
 from qlint.judge.prepare import Prepared, writer
 from qlint.judge.verdict import Miss
@@ -286,6 +287,10 @@ def _given_holds(wanted: bool, q: Quantizer, _: Port) -> bool:
     return (q.zero_point_shape is not None) == wanted
 
 
+def _declared(_: Quantizer, port: Port) -> str:
+    return declared(port.use) if port.use is not None else "known"
+
+
 def _values(values: Sequence[float] | None) -> Any:
     if values is None:
         return "not constant"
@@ -302,6 +307,7 @@ _DIMENSIONS: tuple[_Row, ...] = (
     ("scale_shape", SHAPE, lambda s: s.scale_shape, _shape_holds, lambda q, p: list(q.scale_shape)),
     ("zero_point_given", SHAPE, lambda s: s.zero_point_given, _given_holds, lambda q, p: q.zero_point_shape is not None),
     ("dynamic", SHAPE, lambda s: s.dynamic, lambda w, q, p: q.dynamic == w, lambda q, p: q.dynamic),
+    ("integers", SHAPE, lambda s: s.integers, lambda w, q, p: _declared(q, p) in w, _declared),
     ("writers", RELATION, lambda s: s.writers, lambda w, q, p: p.writers <= w, lambda q, p: p.writers),
     ("rewritten", RELATION, lambda s: s.rewritten, lambda w, q, p: p.rewritten == w, lambda q, p: p.rewritten),
     ("own_scale", RELATION, lambda s: s.own_scale, lambda w, q, p: (p.sharers <= 1) == w, lambda q, p: p.sharers <= 1),

@@ -60,6 +60,7 @@ class Space(_Data):
     zero_point: Literal["zero", "nonzero", "qmin", "mid"] | tuple[int, ...] | None = None
     scale: Literal["nonzero", "positive", "power-of-two", "constant"] | tuple[float, ...] | None = None
     scale_shape: Literal["scalar", "vector"] | None = None
+    integers: Names = ()  # how integers between operators were declared (see judge/integers.py): grid, plain; known, lost
     rewritten: bool | None = None  # a prepare step changed the container
     own_scale: bool | None = None  # no other node of the file uses an equal float constant (some optimizers share them)
     writers: int | None = None  # quantize nodes behind an output, after merging those that share their parameters
@@ -127,6 +128,7 @@ class Check(_Data):
     ports: Ports = {}
     guards: tuple[Guard, ...] = ()
     otherwise: Otherwise
+    units: bool = False  # of those that hold for every kernel: only for units
     evidence: Names = ()
     since: str = ""
     until: str = ""

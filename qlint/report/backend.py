@@ -67,7 +67,7 @@ def _cited(profile: Profile, refs: Iterable[str]) -> str:
 
 def _check(check: Check) -> str:
     needs = [*(f"{port} is {_requirement(wanted)}" for port, wanted in check.ports.items()), *map(_guard, check.guards)]
-    return f"{check.otherwise} unless {' and '.join(needs)}"
+    return f"{check.otherwise} {'if it is a unit, ' if check.units else ''}unless {' and '.join(needs)}"
 
 
 def _requirement(wanted: Requirement) -> str:

@@ -38,7 +38,7 @@ from qlint.graph import Model
 from qlint.graph.values import part
 from qlint.lint.rule import Issue, Rule
 from qlint.lint.testing import Graph, s8, u8
-from qlint.lint.weights import Weight, weights
+from qlint.lint.weights import SMALL, Weight, weights
 from qlint.lint.words import numbered
 
 LEAST = 16  # elements that a weight has to have
@@ -78,6 +78,8 @@ def _one_value(weight: Weight) -> bool:
         seen.update(values)
         if len(seen) > 1:
             return False
+    if weight.size <= SMALL:
+        return len(seen) == 1
     return len(seen) == 1 and weight.readable and bool((weight.array() == seen.pop()).all())
 
 

@@ -40,7 +40,7 @@ from qlint.graph import INTEGER_RANGES, Model, Quantizer
 from qlint.lint.rule import Issue, Rule
 from qlint.lint.sweep import grids
 from qlint.lint.testing import Graph, quantizer, s8, u8
-from qlint.lint.weights import Weight, weights
+from qlint.lint.weights import SMALL, Weight, weights
 
 FEW = 16  # steps from the zero point: twice what 4 bits have, because what is trained is clipped only at export
 LEAST = 64  # elements that a weight must have to tell
@@ -103,6 +103,9 @@ def _looks_narrow(weight: Weight) -> bool:
 
 def _reach(weight: Weight) -> float:
     """The code that is furthest from the zero point, of all elements."""
+    q = weight.quantizer
+    if weight.size <= SMALL and weight.stored and q is not None and q.zero_point and len(set(q.zero_point)) == 1:
+        return max((abs(v - q.zero_point[0]) for values in weight.some() for v in values), default=0.0)
     codes = weight.codes()
     return 0.0 if codes is None or not codes.size else float(abs(codes).max())
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from qlint.graph import Data, Model, Op, Quantizer, Use
 from qlint.graph.axes import channel_axes
@@ -19,12 +20,13 @@ from qlint.lint.sweep import graphs
 if TYPE_CHECKING:
     import numpy
 
-FIRST = 32  # elements that are looked at first
+SMALL = 128  # elements of a weight that is looked at whole
+FIRST = 32  # elements of a larger one that are looked at first
 PLACES = 4  # where, spread over a weight whose first ones do not tell
 MAX_BYTES = 8 << 20  # of a weight that may be read whole; nothing is said of larger ones that look suspicious
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Weight:
     """A constant that a weighted op multiplies with, and its quantizer if it has one."""
 
@@ -32,6 +34,7 @@ class Weight:
     op: Op
     data: Data
     quantizer: Quantizer | None
+    _seen: list[Sequence[float]] = field(default_factory=list)  # at the places that were looked at
 
     @property
     def readable(self) -> bool:
@@ -48,12 +51,16 @@ class Weight:
         return channel_axes(self.op, self.use.role)[0]
 
     def some(self) -> Iterator[Sequence[float]]:
-        """Elements at a few places, those at the beginning first; nothing if the bytes cannot be had."""
-        starts = [0] if self.size <= FIRST else [self.size * i // PLACES for i in range(PLACES)]
-        for start in starts:
-            found = part(self.data, start, min(FIRST, self.size - start))
+        """Elements at a few places, those at the beginning first, or all of a small weight; nothing if the bytes cannot be had."""
+        yield from self._seen
+        size = self.size
+        length, places = (size, 1) if size <= SMALL else (FIRST, PLACES)
+        for number in range(len(self._seen), places):
+            start = size * number // places
+            found = part(self.data, start, min(length, size - start))
             if found is None:
                 return
+            self._seen.append(found)
             yield found
 
     def array(self) -> numpy.ndarray:
@@ -81,8 +88,18 @@ class Weight:
         return self.data.dtype.startswith(("int", "uint"))
 
 
-def weights(model: Model) -> Iterator[Weight]:
+def weights(model: Model) -> tuple[Weight, ...]:
     """Every constant weight once, with the first op that reads it."""
+    found = _weights.get(model)
+    if found is None:
+        found = _weights[model] = tuple(_found(model))
+    return found
+
+
+_weights: WeakKeyDictionary[Model, tuple[Weight, ...]] = WeakKeyDictionary()  # several rules ask
+
+
+def _found(model: Model) -> Iterator[Weight]:
     for graph in graphs(model):
         for op in graph.ops:
             if op.kind not in CLASSES["weighted"] or op.role != "data":

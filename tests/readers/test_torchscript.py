@@ -189,6 +189,13 @@ def test_state_from_one_run_to_the_next(tmp_path):
     assert model.notes == ["the network keeps state from one run to the next: their values are not known"]
 
 
+def test_what_is_written_into_a_buffer(tmp_path):
+    models.scripted(models.Cached()).save(str(tmp_path / "m.pt"))
+    model = canonical(read(tmp_path / "m.pt"))
+    assert {"matmul", "linear"} & {op.kind for op in model.ops} and model.outputs[0].tensor.producer.uses["x"].tensor.producer.kind == "scatter"
+    assert [note for note in model.notes if "changes its buffers cache;" in note]
+
+
 def test_notes(tmp_path):
     assert save(models.Residual().eval(), tmp_path / "m.pt").notes == []
     training = save(models.Residual().train(), tmp_path / "m.pt").notes

@@ -189,6 +189,16 @@ def test_state_from_one_run_to_the_next(tmp_path):
     assert model.notes == ["the network keeps state from one run to the next: their values are not known"]
 
 
+def test_structures_are_taken_apart(tmp_path):
+    models.scripted(models.Structures().eval()).save(str(tmp_path / "m.pt"))
+    model = canonical(read(tmp_path / "m.pt"))
+    assert [tensor.name for tensor in model.inputs] == ["x", "pair.0", "pair.1"]
+    assert [op.kind for op in model.ops] == ["linear", "conv", "concat", "mul", "transpose", "matmul"]
+    assert [op.name for op in model.ops[:2]] == ["layers.x", "layers.y"]
+    assert [use.tensor.producer.kind for use in model.outputs] == ["mul", "matmul"]
+    assert model.ops[3].uses["rhs"].tensor.data.values() == (0.5,)
+
+
 def test_what_is_written_into_a_buffer(tmp_path):
     models.scripted(models.Cached()).save(str(tmp_path / "m.pt"))
     model = canonical(read(tmp_path / "m.pt"))

@@ -33,7 +33,7 @@ from qlint.lint.testing import Graph, s8, u8
 
 rule = Rule(
     name="assumed-conversion",
-    code="QL806",
+    code="QL807",
     since="0.1.0",
     what="the file is {found}, and {backend} takes {wanted}",
     why="the verdict assumes that it is converted faithfully",

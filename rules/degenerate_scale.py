@@ -67,7 +67,7 @@ def ranges(model: Model) -> Iterator[Issue]:
     """Every quantizer all of whose scales are at the floor, or above float16."""
     for grid in grids(model):
         q = grid.quantizer
-        if not q.scale or q.grid != "affine" or q.bits > 16:
+        if not q.scale or q.grid != "affine" or 2 * EPSILON < min(q.scale) <= LARGEST_FLOAT16 or q.bits > 16:
             continue
         if all(_collapsed(s, q) for s in q.scale):
             reason = "that is the least that calibration gives, for a tensor in which it saw only zeros"

@@ -27,8 +27,16 @@ Quantize the float32 model, or convert back. Scales that were rounded to half pr
 """
 
 from qlint.graph import Model
+from qlint.lint.message import Facts
 from qlint.lint.rule import Rule
 from qlint.lint.testing import Graph, u8
+
+
+def _fix(facts: Facts) -> str:
+    if facts.dimension == "integers":
+        return "write a QuantizeLinear and a DequantizeLinear around each operator"
+    return f"quantize the model in {facts.wanted}"
+
 
 rule = Rule(
     name="unsupported-dtype",
@@ -36,10 +44,15 @@ rule = Rule(
     since="0.1.0",
     what="{port}{origin} is {found}",
     why="{backend} {runs} in integer only around {wanted}",
-    fix="quantize the model in {wanted}",
+    fix=_fix,
     per_kind=False,
 )
 rule.explains("dtype")
+rule.explains(
+    "integers",
+    what="{port}{origin} is passed on as plain integers, without scale and zero point",
+    why="{backend} {runs} in integer only where they stand around each data movement",
+)
 
 
 @rule.bad(says="is float16; toy runs a transpose in integer only around float32")

@@ -72,10 +72,13 @@ def zero_points(model: Model) -> Iterator[Issue]:
 
 def _other_type(grid: Grid) -> str | None:
     """The type of a zero point in an ONNX file, if it is not that of the integers; where none are stored it is of no type."""
-    nodes = [node for node in (grid.quantizer.quantize, grid.quantizer.dequantize) if node is not None and not node.dialect and "zero_point" in node.uses]
-    nodes = [node for node in nodes if node.domain in ("", "com.microsoft")]
-    written = [node.uses["zero_point"].tensor.dtype for node in nodes]
-    return next((dtype for dtype in written if dtype and dtype != grid.quantizer.storage), None)
+    for node in (grid.quantizer.quantize, grid.quantizer.dequantize):
+        if node is None or node.dialect or node.domain not in ("", "com.microsoft") or "zero_point" not in node.uses:
+            continue
+        dtype = node.uses["zero_point"].tensor.dtype
+        if dtype not in ("", grid.quantizer.storage):
+            return dtype
+    return None
 
 
 @rule.bad(says="the zero point of input lhs (the model's input x) is 300; the codes of int8 go from -128 to 127")

@@ -12,6 +12,11 @@ def main() -> None:
 
         print(f"qlint {__version__}")
         return
+    import gc
+
+    gc.disable()  # what a command builds it needs to its end
     from qlint.cli.app import run
 
-    sys.exit(run())
+    code = run()
+    gc.freeze()  # nor is it looked through once more at exit
+    sys.exit(code)

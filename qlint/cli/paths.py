@@ -8,7 +8,7 @@ from glob import glob
 
 from qlint.errors import ReadError
 
-SUFFIXES = (".onnx",)
+SUFFIXES = (".onnx", ".tflite")
 
 
 def expand(names: Iterable[str]) -> list[str]:

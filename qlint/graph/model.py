@@ -177,12 +177,20 @@ class Model:
             index[op.kind].append(op)
         return dict(index)
 
+    @cached_property
+    def flow(self) -> list[Op]:
+        """The ops in the order of the data, which is that of the file unless it is out of order."""
+        from qlint.graph.order import data_flow
+
+        return list(data_flow(self.ops))
+
     def walk(self) -> Iterator[Op]:
         """Every op, those inside control-flow bodies included."""
         for op in self.ops:
             yield op
-            for body in op.bodies.values():
-                yield from body.walk()
+            if op.bodies:
+                for body in op.bodies.values():
+                    yield from body.walk()
 
     def quantizers(self) -> Iterator[tuple[Use, Quantizer]]:
         """Every quantizer with the use it sits on; one that several uses share comes once per use."""

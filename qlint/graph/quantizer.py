@@ -38,6 +38,12 @@ FLOAT_GRIDS: dict[str, float] = {
     "float4e2m1": 6.0,
 }
 POT_TOLERANCE = 1e-6
+# The opset of the default domain in which QuantizeLinear and DequantizeLinear got a type (ONNX, Operator Changelog).
+TYPE_SINCE: dict[str, int] = {
+    "int8": 10, "uint8": 10, "int32": 10, **dict.fromkeys(("float8e4m3fn", "float8e4m3fnuz", "float8e5m2", "float8e5m2fnuz"), 19),
+    **dict.fromkeys(("int4", "uint4", "int16", "uint16"), 21), "float4e2m1": 23, "int2": 25, "uint2": 25, "float6e2m3": 28, "float6e3m2": 28,
+}  # fmt: skip
+CHANNELS_SINCE, BLOCKS_SINCE = 13, 21  # opsets in which the two operators got `axis` and `block_size`
 
 
 def container(low: float, high: float) -> str:

@@ -9,12 +9,14 @@ from qlint.graph import Model, Op, Tensor
 from qlint.graph.building import building
 from qlint.judge.explain import explain
 from qlint.judge.kernels import Kernels, Ready
+from qlint.judge.memory import conflicts
+from qlint.judge.partition import constants_alone
 from qlint.judge.pattern import Chain
-from qlint.judge.precision import conflicts
 from qlint.judge.prepare import Prepared, prepare
 from qlint.judge.refusals import refusals
+from qlint.judge.situations import Candidate, Settled, Situations
 from qlint.judge.verdict import Consequence, Mismatch, Miss, Placement, RefusalReason, Verdict, Where, weakest
-from qlint.profile.schema import Check, Evidence, Precision, Profile
+from qlint.profile.schema import Check, Memory, Profile
 
 # Where an op runs when a check fails; None: the check does not move it.
 _PLACE: dict[str, Where | None] = {
@@ -28,10 +30,10 @@ CONSEQUENCE: dict[Where, Consequence] = {"cpu": "cpu", "float": "float", "unknow
 def judge(model: Model, profile: Profile, *, fallback: bool = True) -> Verdict:
     """Hold a canonical model against a backend. `fallback=False`: what would leave the backend is rejected."""
     verdict = Verdict(model, profile)
-    kernels = Kernels(profile)
+    settled = Settled(Kernels(profile))
     with building():
         for graph in _graphs(model):
-            _Judge(graph, kernels, verdict, fallback).run()
+            _Judge(graph, settled, verdict, fallback).run()
     return verdict
 
 
@@ -43,10 +45,11 @@ def _graphs(model: Model) -> Iterator[Model]:
 
 
 class _Judge:
-    def __init__(self, model: Model, kernels: Kernels, verdict: Verdict, fallback: bool) -> None:
-        self.model, self.kernels, self.verdict, self.fallback = model, kernels, verdict, fallback
-        self.profile = kernels.profile
+    def __init__(self, model: Model, settled: Settled, verdict: Verdict, fallback: bool) -> None:
+        self.model, self.kernels, self.verdict, self.fallback = model, settled.kernels, verdict, fallback
+        self.profile = self.kernels.profile
         self.prepared: Prepared = prepare(model, self.profile)
+        self.situations = Situations(settled, self.prepared)
         self.taken: dict[int, tuple[Ready, Chain]] = {}
         self.failed: dict[int, tuple[Check, list[Miss]]] = {}
         self.conflicting: dict[int, Mismatch] = {}
@@ -57,13 +60,16 @@ class _Judge:
             because = f"{step.because or step.id}, also in a pair that was inserted: the type in its attributes no longer fits"
             self.verdict.refusals.append(RefusalReason(step.id, because, op, f"opset {op.opset}" if op else "", self.kernels.evidence(step.evidence)))
         for op in self.model.ops:
-            if id(op) not in self.taken:
+            if id(op) not in self.taken and id(op) not in self.prepared.removed:
                 self._cover(op)
         for op in self.model.ops:
-            if id(op) not in self.verdict.placements:
+            if id(op) in self.prepared.removed:
+                self._place_removed(op)
+            elif id(op) not in self.verdict.placements:
                 self._place_uncovered(op)
-        if self.profile.mixed_precision == "refused":
-            self._float_types()
+        self._partition()
+        if self.profile.misplaced == "refused":
+            self._memory()
         for op in self.model.ops:
             self._explain(op)
 
@@ -73,49 +79,63 @@ class _Judge:
         if op.role == "constant":
             self.verdict.placements[id(op)] = Placement(op, "absorbed", note="computed once from constants")
             return
-        for ready in self.kernels.starting_with(op.kind):
-            for chain in ready.chains(op, self.prepared):
-                if any(id(member) in self.taken for member in chain.ops):
-                    continue
-                if ready.selection.hold(chain, self.prepared):
-                    self._take(ready, chain)
-                    return
+        run = self.situations.run(op)
+        for one in self.situations.candidates(run):
+            if one.length > 1 and any(id(member) in self.taken for member in run.ops[1 : one.length]):
+                continue
+            chain = run.chain(one.length)
+            if one.ready.selection.own.hold(chain, self.prepared):
+                self._take(one, chain)
+                return
 
-    def _take(self, ready: Ready, chain: Chain) -> None:
+    def _take(self, one: Candidate, chain: Chain) -> None:
+        ready = one.ready
         for member in chain.ops:
             self.taken[id(member)] = (ready, chain)
-        evidence = list(self.kernels.evidence(ready.kernel.evidence))
+        evidence = ready.kernel.evidence
         where: Where = "rejected" if ready.kernel.runs == "refused" else ready.kernel.runs
         refused = ready.kernel.runs == "refused"
-        for check, requirements in ready.checks:
-            evidence += self.kernels.evidence(check.evidence)
-            if misses := list(requirements.misses(chain, self.prepared)):
+        for (check, wanted), told in zip(ready.checks, one.checks, strict=True):
+            if check.evidence:
+                evidence += check.evidence
+            if not (told and wanted.own.hold(chain, self.prepared)) and (misses := list(wanted.whole.misses(chain, self.prepared))):
                 self.failed[id(chain.anchor)] = (check, misses)
+                refused = check.otherwise == "refused" or (refused and _PLACE[check.otherwise] is None)
                 where = _PLACE[check.otherwise] or where
-                refused = refused or check.otherwise == "refused"
                 break
         if refused:
             self.verdict.refusals.append(
-                RefusalReason(ready.kernel.id, ready.kernel.title or ready.kernel.id, chain.anchor, "", tuple(evidence))
+                RefusalReason(ready.kernel.id, ready.kernel.title or ready.kernel.id, chain.anchor, "", self.kernels.evidence(evidence))
             )
-        evidence += self._prepared_evidence(chain)
+        basis = self.kernels.basis(evidence + self._prepared_evidence(chain))
         for member in chain.ops:
-            self._place(member, where, ready, chain, tuple(evidence))
+            self._place(member, where, ready, chain, basis)
 
-    def _place(self, op: Op, where: Where, ready: Ready, chain: Chain, evidence: tuple[Evidence, ...]) -> None:
+    def _place(self, op: Op, where: Where, ready: Ready, chain: Chain, basis: str) -> None:
         if where == "integer" and op is not chain.anchor:
             where = "absorbed"
         if where == "cpu" and not self.fallback:
             where = "rejected"
         self.verdict.placements[id(op)] = Placement(
-            op, where, ready.kernel.id, weakest(evidence), ready.kernel.note, chain.ops
+            op, where, ready.kernel.id, basis, ready.kernel.note, chain.ops
         )
 
-    def _prepared_evidence(self, chain: Chain) -> list[Evidence]:
+    def _prepared_evidence(self, chain: Chain) -> tuple[str, ...]:
+        if not self.prepared.steps:
+            return ()
         tensors: list[Tensor] = [use.tensor for op in chain.ops for use in op.uses.values()]
         tensors += [tensor for op in chain.ops for tensor in op.outputs]
         steps = {step.id: step for tensor in tensors for step in self.prepared.trace(tensor)}
-        return [e for step in steps.values() for e in self.kernels.evidence(step.evidence)]
+        return tuple(name for step in steps.values() for name in step.evidence)
+
+    def _place_removed(self, op: Op) -> None:
+        """What was removed is where the float tensor is that it passed on; it is nowhere if that is quantized."""
+        quantized = all(self.prepared.of(use) for use in self.prepared.uses(op.outputs[0]))
+        before = None if quantized else self.verdict.placements.get(id(op.uses["x"].tensor.producer))
+        where: Where = "absorbed" if before is None or before.where == "integer" else before.where
+        steps = [step for step in self.profile.prepare if step.step == "remove"]
+        basis = weakest(tuple(e for step in steps for e in self.kernels.evidence(step.evidence)))
+        self.verdict.placements[id(op)] = Placement(op, where, basis=basis, note="removed", chain=(op,))
 
     def _place_uncovered(self, op: Op) -> None:
         where: Where = "rejected" if self.profile.fallback == "none" else self.profile.fallback
@@ -128,26 +148,38 @@ class _Judge:
             where, basis = "unknown", "none"
         self.verdict.placements[id(op)] = Placement(op, where, basis=basis, chain=(op,))
 
-    def _float_types(self) -> None:
-        """Float ops between which the compiler would have to convert: it refuses the model."""
+    def _partition(self) -> None:
+        """A partition of nothing but dequantized constants: the backend refuses the model."""
 
-        def precision(op: Op) -> Precision | None:
+        def covered(op: Op) -> tuple[bool, bool]:
+            ready, _ = self.taken.get(id(op), (None, None))
+            return ready is not None and self.verdict.where(op) in ("float", "integer", "absorbed"), ready is not None and ready.unit
+
+        cut = self.profile.partition
+        if cut is not None and (alone := constants_alone(self.model.ops, covered, self.kernels.lone_constants, self.kernels.spaces, self.prepared)):
+            names = ", ".join(port.tensor.name for port in alone if port.tensor is not None)
+            self.verdict.refusals.append(RefusalReason("partition", cut.because, alone[0].op, names, self.kernels.evidence(cut.evidence)))
+
+    def _memory(self) -> None:
+        """Ops that do not find their inputs in the memory that the compiler planned: it refuses the model."""
+
+        def memory(op: Op) -> tuple[Memory, bool] | None:
             ready, chain = self.taken.get(id(op), (None, None))
-            if ready is None or chain is None or self.verdict.where(op) not in ("float", "integer", "absorbed"):
+            where = self.verdict.where(op)
+            if ready is None or chain is None or where not in ("float", "integer", "absorbed"):
                 return None
-            return ready.kernel.precision if op is chain.anchor else "either"
+            return ready.kernel.memory if op is chain.anchor else "either", where != "float"
 
-        evidence = self.kernels.evidence(self.profile.mixed_precision_evidence)
-        for op, use, found, wanted in list(conflicts(self.model.ops, precision)):
+        evidence = self.kernels.evidence(self.profile.misplaced_evidence)
+        for op, use, culprit in list(conflicts(self.model.ops, memory)):
             placed = self.verdict.placements[id(op)]
             self.verdict.placements[id(op)] = replace(placed, where="rejected", basis=weakest(evidence))
-            source = use.tensor.producer
-            names = (source.label,) if source is not None else ()
+            found, wanted = "main memory", "tightly coupled memory"
             self.conflicting[id(op)] = Mismatch(
-                placed.kernel, op, op, use.role, use.tensor, "precision", found, wanted, "refused", evidence, (), names, (op,)
+                placed.kernel, op, op, use.role, use.tensor, "memory", found, wanted, "refused", evidence, (), (culprit.label,), (op,)
             )
-            because = "the compiler does not convert between fp32 and fp16"
-            self.verdict.refusals.append(RefusalReason("precision", because, op, found, evidence))
+            because = f"{culprit.label} leaves a tensor in {found} that the compiler planned in {wanted}"
+            self.verdict.refusals.append(RefusalReason("memory", because, op, found, evidence))
 
     # -- explain -------------------------------------------------------------------------------
 
@@ -166,7 +198,7 @@ class _Judge:
             return
         if placement.where in ("integer", "absorbed") or op.role != "data":
             return
-        nearest = explain(op, self.kernels, self.prepared, self.verdict)
+        nearest = explain(op, self.situations, self.verdict)
         if nearest is not None:
             kernel, nearest_chain, misses = nearest
             self._report(op, kernel, nearest_chain, misses, CONSEQUENCE[placement.where], kernel.kernel.evidence)

@@ -4,43 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from operator import itemgetter
 
 from qlint.graph import Op
 from qlint.judge.kernels import Kernels, Ready
 from qlint.judge.pattern import Chain, only_use
 from qlint.judge.ports import RELATION
 from qlint.judge.prepare import Prepared, readers
+from qlint.judge.situations import Candidate, Run, Situations
 from qlint.judge.verdict import Miss, Verdict
 
 LONGEST_PATTERN = 6
 
 
-def explain(op: Op, kernels: Kernels, prepared: Prepared, verdict: Verdict) -> tuple[Ready, Chain, list[Miss]] | None:
+def explain(op: Op, situations: Situations, verdict: Verdict) -> tuple[Ready, Chain, list[Miss]] | None:
     """The integer kernel that is nearest to taking `op`, its chain and what it misses; None if there is none.
 
     The longest chain that matches structurally and contains the op wins, then the smallest weighted
     distance, then file order. Only kernels with `advise` explain.
     """
-    best: tuple[tuple[int, int, int], Ready, Chain, list[Miss]] | None = None
-    for anchor in _anchors(op, prepared):
-        if anchor is not op and verdict.where(anchor) in ("integer", "absorbed"):
-            continue
-        for ready in kernels.starting_with(anchor.kind):
-            if ready.kernel.runs != "integer" or not ready.kernel.advise:
-                continue
-            for chain in ready.chains(anchor, prepared):
-                if op not in chain.ops:
-                    continue
-                if best is not None and len(chain.ops) < -best[0][0]:
-                    break
-                misses = list(ready.selection.misses(chain, prepared))
-                key = (-len(chain.ops), sum(m.weight for m in misses), ready.order)
-                if misses and (best is None or key < best[0]):
-                    best = (key, ready, chain, misses)
+    kernels, prepared = situations.kernels, situations.prepared
+    anchors = (anchor for anchor in _anchors(op, prepared) if anchor is op or verdict.where(anchor) not in ("integer", "absorbed"))
+    options: list[tuple[tuple[int, int, int, int], Candidate, Run]] = []
+    for number, run in enumerate(map(situations.run, anchors)):
+        for one in situations.advisers(run):
+            if op in run.ops[: one.length]:
+                options.append(((-one.length, one.bound, one.ready.order, number), one, run))
+    best: tuple[tuple[int, int, int, int], Candidate, Run] | None = None
+    for (length, bound, order, number), one, run in sorted(options, key=itemgetter(0)):
+        if best is not None and (length, bound, order, number) >= best[0]:
+            break
+        misses = situations.missing(one, run)
+        key = (length, sum(miss.weight for miss in misses), order, number)
+        if misses and (best is None or key < best[0]):
+            best = (key, one, run)
     if best is None:
         return None
-    _, ready, chain, misses = best
-    return ready, chain, [_because_of_rewrite(miss, kernels, prepared) for miss in misses]
+    _, one, run = best
+    return one.ready, run.chain(one.length), [_because_of_rewrite(miss, kernels, prepared) for miss in situations.missing(one, run)]
 
 
 def _anchors(op: Op, prepared: Prepared) -> Iterator[Op]:

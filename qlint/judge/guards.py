@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import replace
 from typing import Any
 
-from qlint.graph import Op, Quantizer
-from qlint.graph.kinds import CLASSES
+from qlint.graph import Op, Quantizer, Tensor
+from qlint.graph.kinds import CLASSES, expand
 from qlint.judge.pattern import Chain
 from qlint.judge.ports import MISSING, RELATION, SHAPE, VALUE, Port, ports
 from qlint.judge.prepare import Prepared, readers
@@ -16,18 +16,19 @@ from qlint.judge.verdict import Miss
 from qlint.profile.schema import Bounds, Guard
 
 RANGE_TOLERANCE = 1e-6  # relative, of a clamp's bound against the end of a grid
+_WIDE = ("int8", "uint8", "int16", "uint16")
 
 
 Compiled = tuple[tuple[Callable[[Any, Chain, Prepared], Iterator[Miss]], Any], ...]
 
 
-def compiled(guards: tuple[Guard, ...]) -> Compiled:
-    """The tests that some guards ask for, cheapest first, with what each wants."""
+def compiled(guards: tuple[Guard, ...], names: Container[str] | None = None) -> Compiled:
+    """The tests that some guards ask for, cheapest first, with what each wants; only those of some names, if they are given."""
     return tuple(
         (check, wanted)
         for name, check in _TABLE
         for guard in guards
-        if (wanted := getattr(guard, name)) is not None and wanted not in ((), {})
+        if (names is None or name in names) and (wanted := getattr(guard, name)) is not None and wanted not in ((), {})
     )
 
 
@@ -57,8 +58,9 @@ def _quantized(names: tuple[str, ...], chain: Chain, prepared: Prepared) -> list
 def _absorbed(wanted: str, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
     """The clamps of the chain do nothing that y's grid does not do itself.
 
-    `range`: in real numbers. `zero_point`: in the integers of y's grid, which must be 8 or 16 bits wide
-    with a scalar scale (ONNX Runtime, `IsClipMadeRedundantByQ` in qdq_util.cc).
+    `range`: in real numbers. `first_range`: the same for the first channel alone, and only 8 and 16 bits wide.
+    `zero_point`: in the integers of y's grid, which must be 8 or 16 bits wide with a scalar scale (ONNX Runtime,
+    `IsClipMadeRedundantByQ` in qdq_util.cc).
     """
     clamps = chain.ops[1:] if chain.anchor.kind not in CLASSES["clamp"] else chain.ops
     for port, q in _quantized(("y",), chain, prepared):
@@ -74,10 +76,19 @@ def _absorbed(wanted: str, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
                 yield from _redundant(port, q, op, bounds)
             elif q.zero_point_shape is None:
                 yield _miss(port, "zero_point_given", False, True, SHAPE)
-            elif q.range is not None:
-                slack = RANGE_TOLERANCE * max(abs(q.range[0]), abs(q.range[1]))
-                if q.range[0] < bounds[0] - slack or q.range[1] > bounds[1] + slack:
-                    yield _miss(port, "range", q.range, bounds, VALUE)
+            elif wanted == "first_range" and q.storage not in _WIDE:
+                yield _miss(port, "storage", q.storage, _WIDE, SHAPE)
+            elif (found := _first(q) if wanted == "first_range" else q.range) is not None:
+                slack = RANGE_TOLERANCE * max(abs(found[0]), abs(found[1]))
+                if found[0] < bounds[0] - slack or found[1] > bounds[1] + slack:
+                    yield _miss(port, "range", found, bounds, VALUE)
+
+
+def _first(q: Quantizer) -> tuple[float, float]:
+    """The range of the first channel."""
+    scale, zero_point = next(q.pairs())
+    low, high = sorted((scale * (q.qmin - zero_point), scale * (q.qmax - zero_point)))
+    return low, high
 
 
 def _redundant(port: Port, q: Quantizer, op: Op, bounds: tuple[float, float]) -> Iterator[Miss]:
@@ -86,8 +97,8 @@ def _redundant(port: Port, q: Quantizer, op: Op, bounds: tuple[float, float]) ->
         if zero_point != q.qmin:
             yield _miss(port, "zero_point", zero_point, q.qmin, VALUE)
         return
-    if q.storage not in ("int8", "uint8", "int16", "uint16"):
-        yield _miss(port, "storage", q.storage, ("int8", "uint8", "int16", "uint16"), SHAPE)
+    if q.storage not in _WIDE:
+        yield _miss(port, "storage", q.storage, _WIDE, SHAPE)
         return
     if q.scale_shape or q.zero_point_shape:
         yield _miss(port, "scale_shape", list(q.scale_shape), "scalar", SHAPE)
@@ -144,9 +155,10 @@ def _grid(quantizer: Quantizer) -> Quantizer:
 
 
 def _same_scale(names: tuple[str, ...], chain: Chain, prepared: Prepared) -> Iterator[Miss]:
+    """Only the first scale is looked at (`IsQDQPairSupported` of ONNX Runtime's QNN provider)."""
     found = _quantized(names, chain, prepared)
     for port, q in found[1:]:
-        if q.scale != found[0][1].scale:
+        if (q.scale or ())[:1] != (found[0][1].scale or ())[:1]:
             yield _miss(port, "same", str(q), str(found[0][1]), RELATION, found[0][0])
 
 
@@ -285,6 +297,41 @@ def _inputs(bounds: Bounds, chain: Chain, _: Prepared) -> Iterator[Miss]:
         yield _about(chain.anchor, "inputs", len(chain.anchor.uses), _text(bounds), SHAPE)
 
 
+def _last_and_other_axes(wanted: bool, chain: Chain, _: Prepared) -> Iterator[Miss]:
+    op, name = chain.anchor, "axes"  # an attribute, or an input from opset 18 on
+    use, x = op.uses.get(name), op.uses.get("x")
+    axes = use.tensor.data.values() if use is not None and use.tensor.data is not None else op.attrs.get(name)
+    rank = x.tensor.rank if x is not None else None
+    if x is None or rank is None:
+        return
+    over = {axis % rank for axis in axes} if axes else set(range(rank))
+    if rank in (3, 4) and _channels_last(x.tensor):
+        over = {0 if axis == 0 else rank - 1 if axis == 1 else axis - 1 for axis in over}
+    if (rank - 1 in over and len(over) > 1) != wanted:
+        yield _about(op, f"attribute {name}", sorted(over), "the last and another" if wanted else "other axes", SHAPE)
+
+
+_CHANNELS_LAST = expand("conv|conv_transpose|max_pool|avg_pool|lp_pool|global_avg_pool|global_max_pool|resize|depth_to_space|space_to_depth|batch_norm")
+_NOT_MOVED = ("QLinearConv", "ConvInteger")  # the layout changes inside only
+_SAME_LAYOUT = expand("act|binary|concat|slice|split|pad|softmax|identity|reduce")
+
+
+def _channels_last(tensor: Tensor) -> bool:
+    """Whether a compiler that runs spatial operators with the channels last has this tensor in that layout."""
+    seen: set[int] = set()
+    waiting = [tensor]
+    while waiting:
+        producer = waiting.pop().producer
+        if producer is None or id(producer) in seen:
+            continue
+        seen.add(id(producer))
+        if producer.kind in _CHANNELS_LAST:
+            return producer.native not in _NOT_MOVED
+        if producer.kind in _SAME_LAYOUT:
+            waiting += [use.tensor for use in producer.uses.values() if not use.tensor.constant]
+    return False
+
+
 def _opset(bounds: Bounds, chain: Chain, _: Prepared) -> Iterator[Miss]:
     if chain.anchor.opset and not _within(chain.anchor.opset, bounds):
         yield _about(chain.anchor, "opset", chain.anchor.opset, _text(bounds), SHAPE)
@@ -326,6 +373,7 @@ _TABLE: tuple[tuple[str, Callable[[Any, Chain, Prepared], Iterator[Miss]]], ...]
     ("present", _present),
     ("inputs", _inputs),
     ("opset", _opset),
+    ("last_and_other_axes", _last_and_other_axes),
     ("attrs", _attrs),
     ("op_attrs", _op_attrs),
     ("static", _static),
@@ -345,3 +393,4 @@ _TABLE: tuple[tuple[str, Callable[[Any, Chain, Prepared], Iterator[Miss]]], ...]
     ("bias_scale", _bias_scale),
     ("absorbed", _absorbed),
 )
+NAMES = frozenset(name for name, _ in _TABLE)

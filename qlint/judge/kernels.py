@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from qlint.graph import Op
 from qlint.judge import guards
-from qlint.judge.pattern import Chain, Step, chains, parse
+from qlint.judge.pattern import Chain, Step, parse
 from qlint.judge.ports import Spaces, ports
 from qlint.judge.prepare import Prepared
-from qlint.judge.verdict import Miss
+from qlint.judge.verdict import Miss, weakest
 from qlint.profile.schema import Check, Evidence, Guard, Kernel, Ports, Profile, Space
+
+# What a situation tells of a port and of a chain (see situations.py): dimensions and guards that look at nothing else.
+TOLD_OF_PORTS = frozenset("storage granularity block_size scale_shape zero_point_given dynamic writers rewritten axis scales".split())
+TOLD_OF_CHAINS = frozenset("native not_native present inputs opset static known_shapes rank dims dtypes same_storage scale_shape_equal".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,21 +28,45 @@ class Requirements:
     def misses(self, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
         """What is not as wanted: ports first; a guard is silent where a tensor that it is about already misses."""
         missed: set[int] = set()
-        for name, alternatives in self.ports.items():
-            for port in ports(chain, name, prepared):
-                for miss in self.spaces.misses(alternatives, port):
-                    missed.add(id(miss.tensor))
-                    yield miss
+        for miss in self.port_misses(chain, prepared):
+            missed.add(id(miss.tensor))
+            yield miss
         for miss in guards.misses(self.tests, chain, prepared):
             if not missed & {id(tensor) for tensor in (miss.tensor, miss.beside) if tensor is not None}:
                 yield miss
 
+    def port_misses(self, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
+        for name, alternatives in self.ports.items():
+            for port in ports(chain, name, prepared):
+                yield from self.spaces.misses(alternatives, port)
+
     def hold(self, chain: Chain, prepared: Prepared) -> bool:
-        return next(self.misses(chain, prepared), None) is None
+        """Whether nothing misses, without a word on what."""
+        for name, alternatives in self.ports.items():
+            for port in ports(chain, name, prepared):
+                if self.spaces.misses(alternatives, port):
+                    return False
+        return next(guards.misses(self.tests, chain, prepared), None) is None if self.tests else True
 
 
-def _requirements(wanted: Ports, tests: tuple[Guard, ...], spaces: Spaces) -> Requirements:
-    return Requirements({name: spaces.resolve(requirement) for name, requirement in wanted.items()}, guards.compiled(tests), spaces)
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Requirements in two parts: those that hold for every chain in a situation or for none, and those that each chain has to meet itself."""
+
+    whole: Requirements
+    told: Requirements
+    own: Requirements
+
+
+def _wanted(wanted: Ports, tests: tuple[Guard, ...], spaces: Spaces) -> Wanted:
+    resolved = {name: spaces.resolve(requirement) for name, requirement in wanted.items()}
+    told = {name: alternatives for name, alternatives in resolved.items() if spaces.asked(alternatives) <= TOLD_OF_PORTS}
+    own = {name: alternatives for name, alternatives in resolved.items() if name not in told}
+    return Wanted(
+        Requirements(resolved, guards.compiled(tests), spaces),
+        Requirements(told, guards.compiled(tests, TOLD_OF_CHAINS), spaces),
+        Requirements(own, guards.compiled(tests, guards.NAMES - TOLD_OF_CHAINS), spaces),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +76,17 @@ class Ready:
     kernel: Kernel
     order: int
     steps: tuple[Step, ...]
-    selection: Requirements
-    checks: tuple[tuple[Check, Requirements], ...]
+    selection: Wanted
+    checks: tuple[tuple[Check, Wanted], ...]
 
-    def chains(self, anchor: Op, prepared: Prepared) -> Iterator[Chain]:
-        return chains(self.steps, anchor, prepared)
+    @property
+    def unit(self) -> bool:
+        return is_unit(self.kernel)
+
+
+def is_unit(kernel: Kernel) -> bool:
+    """Whether the quantizers at a kernel's ports are part of it."""
+    return kernel.runs == "integer" if kernel.unit is None else kernel.unit
 
 
 class Kernels:
@@ -61,23 +94,35 @@ class Kernels:
 
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
-        spaces = Spaces(profile)
+        spaces = self.spaces = Spaces(profile)
+        self.lone_constants = spaces.resolve(profile.partition.constants) if profile.partition is not None else ()
+        every = tuple((c, _wanted(c.ports, c.guards, spaces)) for c in profile.checks)
         self.all = [
             Ready(
                 kernel,
                 order,
                 parse(kernel.match, profile.classes),
-                _requirements(kernel.ports, kernel.guards, spaces),
-                tuple((c, _requirements(c.ports, c.guards, spaces)) for c in kernel.checks),
+                _wanted(kernel.ports, kernel.guards, spaces),
+                (
+                    *(one for one in every if kernel.runs != "absorbed" and (is_unit(kernel) or not one[0].units)),
+                    *((c, _wanted(c.ports, c.guards, spaces)) for c in kernel.checks),
+                ),
             )
             for order, kernel in enumerate(profile.kernels)
         ]
         self._by_kind: dict[str, tuple[Ready, ...]] = {}
+        self._basis: dict[tuple[str, ...], str] = {}
 
     def starting_with(self, kind: str) -> tuple[Ready, ...]:
         if kind not in self._by_kind:
             self._by_kind[kind] = tuple(r for r in self.all if r.steps[0].kinds is None or kind in r.steps[0].kinds)
         return self._by_kind[kind]
+
+    def basis(self, names: tuple[str, ...]) -> str:
+        """The kind of the weakest of some pieces of evidence."""
+        if names not in self._basis:
+            self._basis[names] = weakest(self.evidence(names))
+        return self._basis[names]
 
     def evidence(self, names: tuple[str, ...]) -> tuple[Evidence, ...]:
         return tuple(self.profile.evidence[name] for name in names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
@@ -73,29 +73,21 @@ def kinds_of(names: str, own: dict[str, str], depth: int = 0) -> frozenset[str]:
     return frozenset(kinds)
 
 
-def chains(steps: tuple[Step, ...], anchor: Op, prepared: Prepared) -> Iterator[Chain]:
-    """Every chain from `anchor` that matches, longest first.
+def lengths(steps: tuple[Step, ...], kinds: Sequence[str], carried: Sequence[bool]) -> list[int]:
+    """How many ops of a run a pattern can take, the most first; `carried`: whether the edge to each one has a quantizer."""
 
-    A chain goes on only over a tensor with exactly one use, which is not a graph output.
-    """
-    found = [Chain(ops, entries) for ops, entries in _extend(steps, 1, (anchor,), ("",), prepared)]
-    yield from sorted(found, key=lambda chain: -len(chain.ops))
+    def match(at: int, count: int) -> Iterator[int]:
+        if at == len(steps):
+            yield count
+            return
+        step = steps[at]
+        fits = count < len(kinds) and (step.kinds is None or kinds[count] in step.kinds)
+        if fits and (step.edge == "either" or carried[count] == (step.edge == "quantized")):
+            yield from match(at + 1, count + 1)
+        if step.optional:
+            yield from match(at + 1, count)
 
-
-def _extend(
-    steps: tuple[Step, ...], at: int, ops: tuple[Op, ...], entries: tuple[str, ...], prepared: Prepared
-) -> Iterator[tuple[tuple[Op, ...], tuple[str, ...]]]:
-    if at == len(steps):
-        yield ops, entries
-        return
-    step = steps[at]
-    use = only_use(ops[-1], prepared)
-    if use is not None and use.op is not None and use.op not in ops and (step.kinds is None or use.op.kind in step.kinds):
-        carried = bool(prepared.of(use))
-        if step.edge == "either" or carried == (step.edge == "quantized"):
-            yield from _extend(steps, at + 1, (*ops, use.op), (*entries, use.role), prepared)
-    if step.optional:
-        yield from _extend(steps, at + 1, ops, entries, prepared)
+    return sorted(set(match(1, 1)), reverse=True)
 
 
 def only_use(op: Op, prepared: Prepared) -> Use | None:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from qlint.graph import Op, Quantizer, Tensor, Use
 from qlint.graph.axes import channel_axes
+from qlint.judge.integers import declared
 from qlint.judge.pattern import Chain
 from qlint.judge.prepare import Prepared, writer
 from qlint.judge.verdict import Miss
@@ -22,7 +23,7 @@ State = Literal["one", "none", "partial", "mixed", "absent"]
 _VARIADIC = re.compile(r"x\d+$")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Port:
     """One port of a chain: the tensor, and the quantizer that the kernel sees there.
 
@@ -40,7 +41,7 @@ class Port:
     use: Use | None = None
     writers: int = 1
     rewritten: bool = False
-    sharers: int = 1  # nodes of the file that use a float constant equal to the scale
+    prepared: Prepared | None = None
 
     @property
     def constant(self) -> bool:
@@ -48,11 +49,34 @@ class Port:
             self.tensor.constant or (self.tensor.producer is not None and self.tensor.producer.role == "constant")
         )
 
+    @property
+    def sharers(self) -> int:
+        """Nodes of the file that use a float constant equal to the scale."""
+        if self.prepared is None or self.use is None or not self.use.tensor.constant:
+            return 1
+        scale = self.prepared.of(self.use)[-1].scale
+        return self.prepared.scalars[scale[0]] if scale and len(scale) == 1 else 1
+
+    @property
+    def situation(self) -> tuple[object, ...]:
+        """What spaces ask of a port without looking at numbers."""
+        q, tensor = self.quantizer, self.tensor
+        grid = None if q is None else (
+            q.storage, q.granularity, q.block_size, q.scale_shape, q.zero_point_shape is None, q.dynamic, self.writers, self.rewritten,
+            q.granularity == "channel" and (_axis(q, self), _scales_hold(None, q, self)),
+        )  # fmt: skip
+        return (self.role, self.state, self.constant, None if tensor is None else (tensor.dtype, tensor.shape), grid)
+
 
 def ports(chain: Chain, name: str, prepared: Prepared) -> tuple[Port, ...]:
     """The ports that a name stands for: `x`, `w`, `y`, `skip`, `x*`, `y*`, `inner.KIND`, `KIND.ROLE`."""
     find = _SEVERAL.get(name) or (_of_another if "." in name else None)
     return (_input(name, chain.anchor, name, prepared),) if find is None else tuple(find(chain, name, prepared))
+
+
+def look_at(op: Op, prepared: Prepared) -> list[Port]:
+    """All ports of an op."""
+    return [*(_input(role, op, role, prepared) for role in op.uses), *(_output("y", op, number, prepared) for number in range(len(op.outputs)))]
 
 
 def _results(chain: Chain, name: str, prepared: Prepared) -> Iterator[Port]:
@@ -113,18 +137,26 @@ def _look_at_input(name: str, op: Op, role: str, prepared: Prepared) -> Port:
     if not sequence:
         return Port(name, role, op, use.tensor, None, "none", use=use)
     last = sequence[-1]
-    sharers = prepared.scalars[last.scale[0]] if use.tensor.constant and last.scale and len(last.scale) == 1 else 1
-    return Port(name, role, op, use.tensor, last.read_as or last, "one", use=use, rewritten=prepared.rewritten(use), sharers=sharers)
+    return Port(name, role, op, use.tensor, last.read_as or last, "one", (), use, 1, prepared.rewritten(use), prepared)
 
 
 def _look_at_output(name: str, op: Op, number: int, prepared: Prepared) -> Port:
+    if number >= len(op.outputs):
+        return Port(name, "y", op, None, None, "absent")
     tensor = op.outputs[number]
-    firsts = [(use, prepared.of(use)[:1]) for use in prepared.uses(tensor)]
-    bare = tuple(reader(use) for use, first in firsts if not first)
-    seen = {first[0] for _, first in firsts if first}
-    state: State = "none" if not seen else "partial" if bare else "one" if len(seen) == 1 else "mixed"
-    quantizer = next((first[0] for _, first in firsts if first), None)
-    return Port(name, "y", op, tensor, quantizer, state, bare, None, len({writer(first[0]) for _, first in firsts if first}))
+    firsts: dict[int, Quantizer] = {}
+    bare: list[str] = []
+    for use in prepared.uses(tensor):
+        sequence = prepared.of(use)
+        if sequence:
+            firsts[id(sequence[0])] = sequence[0]
+        else:
+            bare.append(reader(use))
+    if not firsts:
+        return Port(name, "y", op, tensor, None, "none", tuple(bare), None, 0)
+    quantizer, *others = firsts.values()
+    state: State = "partial" if bare else "mixed" if any(other != quantizer for other in others) else "one"
+    return Port(name, "y", op, tensor, quantizer, state, tuple(bare), None, len({writer(q) for q in firsts.values()}) if others else 1)
 
 
 def reader(use: Use) -> str:
@@ -154,6 +186,10 @@ class Spaces:
                 spaces.append(BUILTIN_SPACES[item])
         resolved = self._cache[requirement] = tuple(spaces)
         return resolved
+
+    def asked(self, spaces: tuple[Space, ...]) -> set[str]:
+        """The dimensions that some alternatives say something about."""
+        return {row[0] for space in spaces for row in self._wanted(space)}
 
     def misses(self, spaces: tuple[Space, ...], port: Port) -> list[Miss]:
         """What keeps the port out of the nearest of some alternatives; empty if one of them accepts it."""
@@ -232,12 +268,9 @@ def _scale_holds(wanted: Any, q: Quantizer, _: Port) -> bool:
         return False
     if isinstance(wanted, tuple):
         return all(any(abs(s - v) <= 1e-6 * abs(v) for v in wanted) for s in q.scale)
-    return {
-        "constant": True,
-        "nonzero": all(s != 0 for s in q.scale),
-        "positive": all(s > 0 for s in q.scale),
-        "power-of-two": q.power_of_two,
-    }[wanted]
+    if wanted == "power-of-two":
+        return q.power_of_two
+    return wanted == "constant" or all(s > 0 if wanted == "positive" else s != 0 for s in q.scale)
 
 
 def _zero_point_holds(wanted: Any, q: Quantizer, _: Port) -> bool:
@@ -252,6 +285,10 @@ def _shape_holds(wanted: str, q: Quantizer, _: Port) -> bool:
 
 def _given_holds(wanted: bool, q: Quantizer, _: Port) -> bool:
     return (q.zero_point_shape is not None) == wanted
+
+
+def _declared(_: Quantizer, port: Port) -> str:
+    return declared(port.use) if port.use is not None else "known"
 
 
 def _values(values: Sequence[float] | None) -> Any:
@@ -270,6 +307,7 @@ _DIMENSIONS: tuple[_Row, ...] = (
     ("scale_shape", SHAPE, lambda s: s.scale_shape, _shape_holds, lambda q, p: list(q.scale_shape)),
     ("zero_point_given", SHAPE, lambda s: s.zero_point_given, _given_holds, lambda q, p: q.zero_point_shape is not None),
     ("dynamic", SHAPE, lambda s: s.dynamic, lambda w, q, p: q.dynamic == w, lambda q, p: q.dynamic),
+    ("integers", SHAPE, lambda s: s.integers, lambda w, q, p: _declared(q, p) in w, _declared),
     ("writers", RELATION, lambda s: s.writers, lambda w, q, p: p.writers <= w, lambda q, p: p.writers),
     ("rewritten", RELATION, lambda s: s.rewritten, lambda w, q, p: p.rewritten == w, lambda q, p: p.rewritten),
     ("own_scale", RELATION, lambda s: s.own_scale, lambda w, q, p: (p.sharers <= 1) == w, lambda q, p: p.sharers <= 1),

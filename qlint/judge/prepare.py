@@ -28,6 +28,7 @@ class Prepared:
         self.ports: dict[tuple[str, int, object], Any] = {}  # what kernels have looked at, see ports.py
         self._traces: dict[int, tuple[Prepare, ...]] = {}
         self._uses: dict[int, list[Use]] = {}
+        self.removed: set[int] = set()  # ops that a step took away, by id
         self.broken: list[tuple[Prepare, Op | None]] = []  # steps that leave an invalid model behind, and where
 
     def of(self, use: Use) -> tuple[Quantizer, ...]:
@@ -39,15 +40,20 @@ class Prepared:
 
     def uses(self, tensor: Tensor) -> list[Use]:
         """Who reads a tensor when the backend selects kernels: what is computed from constants or static shapes,
-        or only asks for the shape that a Reshape keeps, is gone by then."""
+        or only asks for the shape that a Reshape keeps, is gone by then; behind a removed op are those that read it."""
         known = self._uses.get(id(tensor))
         if known is None:
-            known = self._uses[id(tensor)] = [use for use in tensor.uses if use.op is None or not _gone(use.op)]
+            known = self._uses[id(tensor)] = []
+            for use in tensor.uses:
+                if use.op is not None and id(use.op) in self.removed:
+                    known += self.uses(use.op.outputs[0])
+                elif use.op is None or not _gone(use.op):
+                    known.append(use)
         return known
 
     def rewritten(self, use: Use) -> bool:
         """Whether a step changed the container of the quantizer in front of a use."""
-        return any(step.step == "storage" for step in self.steps.get(id(use), ()))
+        return bool(self.steps) and any(step.step == "storage" for step in self.steps.get(id(use), ()))
 
     @cached_property
     def scalars(self) -> Counter[float]:
@@ -111,6 +117,28 @@ def readers(tensor: Tensor, quantizer: Quantizer, prepared: Prepared) -> int:
     """How many readers this quantizer has: consumers, graph outputs and dead ends."""
     firsts = [q for use in prepared.uses(tensor) for q in prepared.of(use)[:1]]
     return sum(1 for q in firsts if q == quantizer and writer(q) == writer(quantizer))
+
+
+# -- remove -------------------------------------------------------------------------------------
+
+
+def _remove(prepared: Prepared, step: Prepare, profile: Profile) -> None:
+    """Ops that do nothing, unless they give a graph output: their readers see the quantizers in front of them too."""
+    kinds = kinds_of("|".join(step.kinds), dict(profile.classes))
+    for op in prepared.model.ops:
+        if op.kind not in kinds or not _does_nothing(op):
+            continue
+        prepared.removed.add(id(op))
+        before = prepared.of(op.uses["x"])
+        for use in op.outputs[0].uses if before else ():
+            prepared.set(use, (*before, *prepared.of(use)), step)
+
+
+def _does_nothing(op: Op) -> bool:
+    x = op.uses.get("x")
+    if x is None or not op.outputs or any(use.kind == "output" and not use.quantizers for use in op.outputs[0].uses):
+        return False
+    return op.kind != "cast" or (bool(x.tensor.dtype) and x.tensor.dtype == op.outputs[0].dtype)
 
 
 # -- series -------------------------------------------------------------------------------------
@@ -263,6 +291,7 @@ def shifted(quantizer: Quantizer, storage: str, shift: float) -> Quantizer:
 
 
 _STEPS: dict[str, Callable[[Prepared, Prepare, Profile], None]] = {
+    "remove": _remove,
     "series": _series,
     "transparent": _transparent,
     "storage": _storage,

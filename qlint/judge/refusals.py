@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Any
 
-from qlint.graph import Model, Op, Quantizer
+from qlint.graph import TYPE_SINCE, Model, Op, Quantizer
+from qlint.graph.kinds import QUANTIZER_KINDS
 from qlint.judge import guards
 from qlint.judge.pattern import Chain, kinds_of
 from qlint.judge.prepare import Prepared
@@ -14,27 +16,60 @@ from qlint.profile.schema import Bounds, Profile, When
 
 
 def refusals(model: Model, prepared: Prepared, profile: Profile) -> Iterator[RefusalReason]:
-    """Each refusal of the profile that some node of the file meets, with the first such node."""
-    quantizers = _quantizers_by_node(model)
+    """Each refusal of the profile that some node of the file meets, with the first such node.
+
+    Of a file that has to be converted first, how its own format spells things is not looked at: the converter writes that anew.
+    """
+    nodes = _Nodes(model)
+    converted = bool(model.format and profile.ingests and model.format not in profile.ingests)
     for refusal in profile.refuses:
-        met = _first(refusal.when, model, prepared, profile, quantizers)
+        if converted and not refusal.when.model_fields_set.isdisjoint(_SPELLING):
+            continue
+        met = _first(refusal.when, model, prepared, profile, nodes)
         if met is not None:
             op, found = met
             evidence = tuple(profile.evidence[name] for name in refusal.evidence)
             yield RefusalReason(refusal.id, refusal.because, op, found, evidence)
 
 
-def _quantizers_by_node(model: Model) -> dict[int, Quantizer]:
-    nodes: dict[int, Quantizer] = {}
-    for _, quantizer in model.quantizers():
-        for node in (quantizer.quantize, quantizer.dequantize):
-            if node is not None:
-                nodes[id(node)] = quantizer
-    return nodes
+class _Nodes:
+    """The nodes of the file, those in control-flow bodies last."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.quantizers: dict[int, Quantizer] = {}  # by id() of the node
+        for _, quantizer in model.quantizers():
+            for node in (quantizer.quantize, quantizer.dequantize):
+                if node is not None:
+                    self.quantizers[id(node)] = quantizer
+
+    def __iter__(self) -> Iterator[Op]:
+        yield from self.model.nodes
+        for op in self.model.walk():
+            for body in op.bodies.values():
+                yield from body.nodes
+
+    @cached_property
+    def specimens(self) -> list[Op]:
+        """The first node of each sort that tests tell apart, unless they look at numbers."""
+        found: dict[object, Op] = {}
+        for op in self:
+            found.setdefault(self._sort(op), op)
+        return list(found.values())
+
+    def _sort(self, op: Op) -> object:
+        sort: tuple[object, ...] = (op.kind, op.native, op.domain, op.opset, op.unknown_attrs, not op.uses)
+        if op.kind not in QUANTIZER_KINDS:
+            return sort
+        q, x, zero_point = self.quantizers.get(id(op)), op.uses.get("x"), op.uses.get("zero_point")
+        sort = (sort, *(None if use is None else use.tensor.dtype for use in (x, zero_point)), *(out.dtype for out in op.outputs[:1]))
+        if q is None or q.granularity == "tensor":
+            return sort
+        return (sort, q.granularity, q.axis, None if q.scale is None else len(q.scale), None if x is None else x.tensor.shape)
 
 
 def _first(
-    when: When, model: Model, prepared: Prepared, profile: Profile, quantizers: dict[int, Quantizer]
+    when: When, model: Model, prepared: Prepared, profile: Profile, nodes: _Nodes
 ) -> tuple[Op | None, str] | None:
     if when.format and model.format not in when.format:
         return None
@@ -44,20 +79,14 @@ def _first(
     if not tests and not compiled:
         return (None, "") if kinds is None else next(((op, op.native) for op in model.walk() if op.kind in kinds), None)
     # Guards look at canonical ops; the other tests look at every node of the file.
-    for op in model.walk() if compiled else _nodes(model):
+    alike = all(test is not _zero_scale for _, test, _ in tests)
+    for op in model.walk() if compiled else nodes.specimens if alike else nodes:
         if kinds is not None and op.kind not in kinds:
             continue
-        found = [test(op, wanted, quantizers.get(id(op))) for _, test, wanted in tests]
+        found = [test(op, wanted, nodes.quantizers.get(id(op))) for _, test, wanted in tests]
         if all(f is not None for f in found) and not any(True for _ in guards.misses(compiled, Chain((op,)), prepared)):
             return op, next((f for f in found if f), op.native) or op.native
     return None
-
-
-def _nodes(model: Model) -> Iterator[Op]:
-    yield from model.nodes
-    for op in model.walk():
-        for body in op.bodies.values():
-            yield from body.nodes
 
 
 # Each test gives None (not met) or what it found.
@@ -72,7 +101,8 @@ def _domain(op: Op, wanted: tuple[str, ...], _: Quantizer | None) -> str | None:
 
 
 def _unknown_attrs(op: Op, wanted: bool, _: Quantizer | None) -> str | None:
-    return ", ".join(op.unknown_attrs) or "none" if bool(op.unknown_attrs) == wanted else None
+    names = [name for name in op.unknown_attrs if not name.startswith("__")]  # which ONNX keeps for tools, and lets pass
+    return ", ".join(names) or "none" if bool(names) == wanted else None
 
 
 def _unknown_op(op: Op, wanted: bool, _: Quantizer | None) -> str | None:
@@ -108,6 +138,9 @@ def _type_mismatch(op: Op, _wanted: bool, _quantizer: Quantizer | None) -> str |
     if op.kind not in ("quantize", "dequantize") or x is None:
         return None
     given, wanted = x.tensor.dtype, zero_point.tensor.dtype if zero_point is not None else ""
+    integers = op.outputs[0].dtype if op.kind == "quantize" and op.outputs else given
+    if not op.domain and 0 < op.opset < TYPE_SINCE.get(integers, 0):
+        return f"{integers} at opset {op.opset}"
     if op.kind == "dequantize":
         return f"{given} with a zero point of type {wanted}" if given and wanted and given != wanted else None
     return None if given in _READ else f"a tensor of type {given}"
@@ -121,6 +154,7 @@ def _scale_length(op: Op, _wanted: bool, quantizer: Quantizer | None) -> str | N
     return f"{len(quantizer.scale)} scales for {size} channels" if isinstance(size, int) and size != len(quantizer.scale) else None
 
 
+_SPELLING = frozenset({"domain", "unknown_attrs", "opset", "missing_inputs", "per_channel_below_opset", "type_mismatch"})
 _NODE_TESTS: tuple[tuple[str, Callable[[Op, Any, Quantizer | None], str | None]], ...] = (
     ("native", _native),
     ("domain", _domain),

@@ -27,7 +27,12 @@ class Surroundings:
         ops = list(model.walk())
         current = {id(op): op.kind for op in ops}
         for _ in range(HOPS):
-            current = {id(op): digest(op.kind, *_around(op, current)) for op in ops}
+            known: dict[tuple[object, ...], str] = {}  # blocks repeat, and so do their surroundings
+            after: dict[int, str] = {}
+            for op in ops:
+                key = _neighbours(op, current)
+                after[id(op)] = known.get(key) or known.setdefault(key, digest(op.kind, *_around(op, current)))
+            current = after
         self._signatures = current
         self._ordinals: dict[int, int] = {}
         seen: dict[str, int] = {}
@@ -42,6 +47,18 @@ class Surroundings:
             return digest(rule, port, op.kind if op is not None else "model")
         ordinal = self._ordinals[id(op)]
         return digest(rule, port, op.kind, self._signatures[id(op)]) + (f".{ordinal}" if ordinal else "")
+
+
+def _neighbours(op: Op, current: dict[int, str]) -> tuple[object, ...]:
+    """What `_around` says, not yet put in order and into words."""
+    told: list[object] = [op.kind]
+    for role, use in op.uses.items():
+        told += (role, _maker(use.tensor, current))
+    for tensor in op.outputs:
+        told.append(tensor is op.outputs[0])
+        for use in tensor.uses:
+            told += (use.role if use.op is not None else use.kind, current.get(id(use.op)))
+    return tuple(told)
 
 
 def _around(op: Op, current: dict[int, str]) -> Iterable[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 from qlint.graph import Model, Op, Quantizer, Shape, Use
 
@@ -43,8 +44,18 @@ def graphs(model: Model) -> Iterator[Model]:
         yield from op.bodies.values()
 
 
-def grids(model: Model) -> Iterator[Grid]:
+def grids(model: Model) -> tuple[Grid, ...]:
     """Every quantizer of the file once, however many uses see it; a DequantizeLinear on another grid counts too."""
+    found = _grids.get(model)
+    if found is None:
+        found = _grids[model] = tuple(_found(model))
+    return found
+
+
+_grids: WeakKeyDictionary[Model, tuple[Grid, ...]] = WeakKeyDictionary()  # many rules ask
+
+
+def _found(model: Model) -> Iterator[Grid]:
     seen: set[object] = set()
     for graph in graphs(model):
         for use, q in graph.quantizers():

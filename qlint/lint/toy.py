@@ -12,8 +12,8 @@ title = "a backend that does not exist"
 ingests = ["onnx"]
 fallback = "float"
 fallback_evidence = "toy"
-mixed_precision = "refused"
-mixed_precision_evidence = "toy"
+misplaced = "refused"
+misplaced_evidence = "toy"
 
 [evidence.toy]
 kind = "inferred"
@@ -47,19 +47,19 @@ readers = 1
 because = "int16 activations are rewritten to uint16"
 evidence = "toy"
 
-[[kernels]]                  # float types that do not fit
-id = "fp32"
+[[kernels]]                  # writes another memory than is planned
+id = "reference"
 match = "exp"
 runs = "float"
-precision = "fp32"
+memory = "either-to-main"
 advise = false
 evidence = "toy"
 
 [[kernels]]
-id = "fp16"
+id = "main-memory"
 match = "lrn"
 runs = "float"
-precision = "fp16"
+memory = "main"
 advise = false
 evidence = "toy"
 

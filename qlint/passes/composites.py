@@ -128,16 +128,16 @@ Row = tuple[int, str, Expression]  # its number in the table, the name, what the
 
 
 @lru_cache(maxsize=1)
-def _table() -> dict[tuple[str, str], list[Row]]:
+def _table() -> dict[str, dict[str, list[Row]]]:
     """Rows by the kind of op that they end with, and what has to be in front of that; '' if nothing has to."""
-    rows: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    rows: dict[str, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
     ends: dict[str, set[str]] = {}  # the kinds of op that a composite ends with
     for number, (name, text) in enumerate((name, text) for name, *texts in COMPOSITES for text in texts):
         expression = _parse(ast.parse(text, mode="eval").body)
         kinds = ends.get(expression.kind) or {expression.kind}
         front = next((argument.kind for argument in reversed(expression.arguments) if argument.made), "")
         for kind in kinds:
-            rows[kind, "" if expression.kind in _NAMES else front].append((number, name, expression))
+            rows[kind]["" if expression.kind in _NAMES else front].append((number, name, expression))
         ends.setdefault(name, set()).update(kinds)
     return rows
 
@@ -168,14 +168,23 @@ class _Search:
 
     def __init__(self) -> None:
         self.at: dict[tuple[str, int], Match] = {}
-        self.ends: dict[int, set[str]] = defaultdict(set)  # the kind of an op, and the composites that end with it
+        self.seen: set[int] = set()  # ops, by id(): those of other graphs are not among them
+        self.ends: dict[int, set[str]] = defaultdict(set)  # the composites that end with an op
 
     def run(self, model: Model) -> list[Match]:
         table = _table()
         for op in model.ops:
-            self.ends[id(op)].add(op.kind)
-            fronts = {name for use in op.uses.values() if use.tensor.producer is not None for name in self.ends[id(use.tensor.producer)]}
-            rows = [row for front in ("", *fronts) for row in table.get((op.kind, front), ())]
+            self.seen.add(id(op))
+            fitting = table.get(op.kind)
+            if fitting is None:
+                continue
+            fronts = {""}
+            for use in op.uses.values():
+                front = use.tensor.producer
+                if front is not None and id(front) in self.seen:
+                    fronts.add(front.kind)
+                    fronts.update(self.ends.get(id(front), ()))
+            rows = [row for front in fronts for row in fitting.get(front, ())]
             for _, name, expression in sorted(rows, key=itemgetter(0)):
                 for ops, bound in self._op(expression, op, (), {}):
                     if _same_axes(ops):
@@ -183,6 +192,9 @@ class _Search:
                         self.ends[id(op)].add(name)
                         break
         return list(self.at.values())
+
+    def _ends(self, name: str, op: Op) -> bool:
+        return id(op) in self.seen and (name == op.kind or name in self.ends.get(id(op), ()))
 
     def _op(self, expression: Expression, op: Op, ops: Ops, bound: Bound) -> Iterator[tuple[Ops, Bound]]:
         """Ways in which an op ends what an expression describes: members and named tensors, those before included."""
@@ -219,7 +231,7 @@ class _Search:
                 yield ops, {**bound, expression.name: operand}
             elif known.tensor is operand.tensor:
                 yield ops, bound
-        elif operand.tensor.producer is not None and expression.kind in self.ends[id(operand.tensor.producer)]:
+        elif operand.tensor.producer is not None and self._ends(expression.kind, operand.tensor.producer):
             for members, tensors in self._op(expression, operand.tensor.producer, ops, bound):
                 yield members, {**tensors, expression.name: operand} if expression.name else tensors
 

@@ -189,7 +189,8 @@ def _step(op: Op | None) -> Step | None:
 
 def _composed(steps: Sequence[Step]) -> tuple[Values, Values]:
     """(factor, offset) of steps one after the other, clamps left aside."""
-    factor, offset = (1.0,), (0.0,)
+    factor: Values = (1.0,)
+    offset: Values = (0.0,)
     for step in steps:
         factor = tuple(a * b for a, b in _pairs(factor, step.factor))
         scaled = tuple(a * b for a, b in _pairs(offset, step.factor))
@@ -218,7 +219,7 @@ def _bounds(steps: Sequence[Step]) -> tuple[float, float]:
 def _pairs(left: Values, right: Values) -> Iterator[tuple[float, float]]:
     """Element by element; one number goes with all of the other side."""
     count = max(len(left), len(right))
-    return zip(*(side * count if len(side) == 1 else side for side in (left, right)), strict=False)  # type: ignore[return-value]
+    return zip(*(side * count if len(side) == 1 else side for side in (left, right)), strict=False)
 
 
 def _positive(value: float) -> bool:

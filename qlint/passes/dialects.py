@@ -43,8 +43,12 @@ class Dialects:
 
     def read(self, op: Op, before: Quantizer | None = None) -> Quantizer:
         """The quantizer that a node of a dialect describes; `before` is the one that its input has already passed."""
-        name = op.native.rpartition("::")[2]
-        return _READERS[name](_Node(op, self, before))
+        node = _Node(op, self, before)
+        try:
+            return _READERS[op.native.rpartition("::")[2]](node)
+        except (ArithmeticError, LookupError, TypeError, ValueError):  # parameters that no documentation allows
+            node.unread("its parameters are not what the operator takes, its grid is not known")
+            return Quantizer("", None, None, qmin=0, qmax=0, origin="fake-quant")
 
     def notes(self) -> Iterator[str]:
         """One sentence for each reason, with the nodes."""
@@ -80,8 +84,10 @@ class _Node:
         return None
 
     def number(self, *names: str) -> float | None:
+        """The one finite number that an input or attribute holds."""
         values = self.numbers(*names)
-        return values[0] if values is not None and len(values) == 1 and isinstance(values[0], (int, float)) else None
+        value = values[0] if values is not None and len(values) == 1 else None
+        return value if isinstance(value, (int, float)) and math.isfinite(value) else None
 
     def has(self, name: str) -> bool:
         return name in self.op.uses or name in self.op.attrs
@@ -108,7 +114,7 @@ class _Node:
 
     def quantizer(self, low: float, high: float, *, axis: int | None = None, storage: str = "", scale: str = "scale", zero_point: str = "zero_point", **fields: Any) -> Quantizer:
         """The quantizer with codes from `low` to `high`, and with this node's scale and zero point; both 0 if they are not known."""
-        shape, zero_shape = self.shape(scale), self.shape(zero_point) if self.has(zero_point) else None
+        shape, zero_shape = self.shape(scale), self.shape(zero_point)
         zeros = self.numbers(zero_point) if self.has(zero_point) else (0,)
         x = self.op.uses["x"].tensor.shape if "x" in self.op.uses else None
         granularity, axis, block = spread(shape if math.prod(shape) > 1 else zero_shape or shape, x, axis)
@@ -135,7 +141,7 @@ def spread(scale: tuple[int, ...], x: Shape | None, axis: int | None = None) -> 
     """
     if math.prod(scale) == 1:
         return "tensor", None, 0
-    rank = len(x) if x is not None else max(len(scale), 1)
+    rank = len(x) if x is not None and len(x) >= len(scale) else max(len(scale), 1)
     if axis is not None and len(scale) <= 1:
         return "channel", axis + rank if axis < 0 else axis, 0
     padded = (1,) * (rank - len(scale)) + scale
@@ -206,7 +212,7 @@ def _trunc(node: _Node) -> Quantizer:
     if bits is None or not 0 < bits <= MAX_BITS:
         node.unread("the bit width is not a constant, its grid is not known")
         return node.quantizer(0, 0, scale=scale)
-    mode = {} if "rounding_mode" in node.op.attrs else {"rounding": "floor"}
+    mode: dict[str, Any] = {} if "rounding_mode" in node.op.attrs else {"rounding": "floor"}
     signed = node.before.signed if old and node.before is not None else node.flag("signed", default=True)
     low, high = bounds(bits, signed, node.flag("narrow", default=False))
     found = node.quantizer(low, high, scale=scale, **mode)
@@ -339,7 +345,9 @@ def _requant_shift(node: _Node) -> Quantizer:
         node.unread("the number of levels is not a constant, its grid is not known")
         levels = 1
     low = -(levels // 2) if signed else 0
-    return Quantizer(container(low, low + levels - 1), None, (0,), qmin=low, qmax=low + levels - 1, rounding="half_up", origin="requantize")
+    return Quantizer(
+        container(low, low + levels - 1), None, (0,), zero_point_shape=(), qmin=low, qmax=low + levels - 1, rounding="half_up", origin="requantize"
+    )
 
 
 # -- facts beside the nodes -------------------------------------------------------------------------------
@@ -371,9 +379,9 @@ def annotated(facts: dict[str, str], tensors: dict[str, Tensor]) -> Quantizer | 
     if found is None or not 1 < int(found[2]) <= 16:
         return None
     bits = int(found[2])
-    low, high = bounds(bits, signed=not name.startswith("U"), narrow=False)
+    least, most = bounds(bits, signed=not name.startswith("U"), narrow=False)
     step = 2.0 ** -(bits - int(found[3])) if found[3] else None if name.startswith("SCALED") else 1.0
-    return Quantizer(container(low, high), None if step is None else (step,), (0,), qmin=low, qmax=high, origin="annotation")
+    return Quantizer(container(least, most), None if step is None else (step,), (0,), qmin=least, qmax=most, origin="annotation")
 
 
 _READERS: dict[str, Callable[[_Node], Quantizer]] = {

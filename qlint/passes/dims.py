@@ -16,10 +16,13 @@ Rule = Callable[[Op, Values], Shapes]
 
 def shape_of(op: Op, *roles: str) -> Shape:
     """The shape of the first of these inputs that is there; raises if it is not known."""
-    shape = next((op.uses[role].tensor.shape for role in roles if role in op.uses), None)
-    if shape is None:
-        raise ValueError("of no known shape")
-    return shape
+    for role in roles:
+        if role in op.uses:
+            shape = op.uses[role].tensor.shape
+            if shape is not None:
+                return shape
+            break
+    raise ValueError("of no known shape")
 
 
 def ranked(op: Op, role: str, rank: int) -> Shape:

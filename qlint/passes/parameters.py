@@ -8,13 +8,18 @@ from typing import Any, TypeVar
 
 from qlint.graph import FLOAT_GRIDS, INTEGER_RANGES, Op, Quantizer, Tensor
 from qlint.graph.axes import channel_axes
+from qlint.graph.quantizer import Granularity
 from qlint.graph.values import Numbers
 from qlint.passes.constants import MAX_ELEMENTS, small
 
 Key = tuple[Any, ...]
+# Roles that hold quantization parameters of an integer operator (QLinearConv, QGemm ...).
+PARAMETER_ROLES = ("_scale", "_zero_point")
 D = TypeVar("D", int, None)
+OPEN = (None, None)
 
 
+BLOCK_WEIGHTS = frozenset(f"com.microsoft::{name}" for name in ("MatMulNBits", "MatMulBnb4", "GatherBlockQuantized"))
 LOGARITHM = Quantizer("int8", None, (0,), qmin=-128, qmax=127, grid="log")
 
 
@@ -23,6 +28,7 @@ class Parameters:
 
     def __init__(self) -> None:
         self._built: dict[Key, Quantizer] = {}
+        self._forms: dict[Key, Quantizer] = {}  # quantizers without numbers
         self._numbers: dict[int, Sequence[float] | None] = {}
 
     def of_node(self, op: Op, storage: str) -> Quantizer:
@@ -37,17 +43,21 @@ class Parameters:
             return LOGARITHM
         scale = uses["scale"].tensor if "scale" in uses else None
         zero_point = uses["zero_point"].tensor if "zero_point" in uses else None
-        return self.build(
-            storage or (zero_point.dtype if zero_point is not None else ""), scale, zero_point, axis=_integer(attrs.get("axis"), 1),
-            block_size=_integer(attrs.get("block_size"), 0), rank=uses["x"].tensor.rank if "x" in uses else None,
-            bounds=(_integer(attrs.get("quant_min"), None), _integer(attrs.get("quant_max"), None)),
-        )  # fmt: skip
+        axis, block_size = _integer(attrs.get("axis"), 1), _integer(attrs.get("block_size"), 0)
+        bounds = (_integer(attrs.get("quant_min"), None), _integer(attrs.get("quant_max"), None)) if "quant_min" in attrs or "quant_max" in attrs else OPEN
+        rank = uses["x"].tensor.rank if axis < 0 and "x" in uses else None
+        return self.build(storage or (zero_point.dtype if zero_point is not None else ""), scale, zero_point, axis, block_size, rank, bounds)
+
+    @staticmethod
+    def has_ports(op: Op) -> bool:
+        """Whether an operator says anything of its ports."""
+        return op.native == "com.microsoft::MatMulNBits" or any(role.endswith(PARAMETER_ROLES) for role in op.uses)
 
     def of_port(self, op: Op, role: str, storage: str) -> Quantizer | None:
         """What an integer operator says of one of its ports (`x_scale`, `y_zero_point` ...); None if it says nothing."""
         scale, zero_point = op.uses.get(f"{role}_scale"), op.uses.get(f"{role}_zero_point")
-        if op.native == "com.microsoft::MatMulNBits":
-            return self._of_n_bits(op) if role == "w" else None
+        if op.native in BLOCK_WEIGHTS:
+            return self._of_blocks(op) if role == "w" else None
         if scale is None and zero_point is None:
             return self._of_bias(op, storage) if role == "b" else None
         axis = channel_axes(op, role)[0] or 0 if role in op.uses else 0
@@ -76,20 +86,21 @@ class Parameters:
             axis=0 if per_channel else None, qmin=low, qmax=high, origin="qoperator",
         )  # fmt: skip
 
-    def _of_n_bits(self, op: Op) -> Quantizer | None:
-        """Weight-only blocks along K; without zero points they are in the middle (ORT, ContribOperators.md)."""
+    def _of_blocks(self, op: Op) -> Quantizer | None:
+        """Weight-only blocks along K; without zero points they are in the middle, Bnb4's 16 levels are a table (ORT, ContribOperators.md)."""
         bits, scales = _integer(op.attrs.get("bits"), 4), op.uses.get("scales")
         if scales is None or bits not in (2, 4, 8):
             return None
         middle = (1 << bits - 1,) if "zero_points" not in op.uses else None
         return Quantizer(
-            f"uint{bits}", self.numbers(scales.tensor), middle, granularity="block", axis=0, block_size=_integer(op.attrs.get("block_size"), 0),
-            qmin=0, qmax=(1 << bits) - 1, origin="qoperator",
+            f"uint{bits}", self.numbers(scales.tensor), middle, granularity="block", axis=_integer(op.attrs.get("quantize_axis"), 0),
+            block_size=_integer(op.attrs.get("block_size"), 0), qmin=0, qmax=(1 << bits) - 1, origin="qoperator",
+            grid="codebook" if op.native.endswith("Bnb4") else "affine",
         )  # fmt: skip
 
     def build(
-        self, storage: str, scale: Tensor | None, zero_point: Tensor | None, *, axis: int = 1, block_size: int = 0, rank: int | None = None,
-        bounds: tuple[int | None, int | None] = (None, None), origin: Any = "qdq",
+        self, storage: str, scale: Tensor | None, zero_point: Tensor | None, axis: int = 1, block_size: int = 0, rank: int | None = None,
+        bounds: tuple[int | None, int | None] = OPEN, origin: Any = "qdq",
     ) -> Quantizer:  # fmt: skip
         """A quantizer from the tensors that hold its parameters; unknown values stay None."""
         if axis < 0 and rank is not None:
@@ -114,24 +125,20 @@ class Parameters:
     def _build(
         self, storage: str, scale: Tensor | None, zero_point: Tensor | None, axis: int, block_size: int, bounds: tuple[int | None, int | None], origin: Any
     ) -> Quantizer:
-        shape = _numbers_of(scale)
-        granularity = "block" if block_size else "tensor" if math.prod(shape) == 1 else "channel"
-        low, high = grid_range(storage)
-        return Quantizer(
-            storage=storage,
-            scale=self.numbers(scale),
-            zero_point=(0,) if zero_point is None else self.numbers(zero_point),
-            scale_shape=shape,
-            zero_point_shape=None if zero_point is None else _numbers_of(zero_point),
-            granularity=granularity,  # type: ignore[arg-type]
-            axis=None if granularity == "tensor" else axis,
-            block_size=block_size,
-            qmin=low if bounds[0] is None else max(low, bounds[0]),
-            qmax=high if bounds[1] is None else min(high, bounds[1]),
-            grid="float" if storage in FLOAT_GRIDS else "affine",
-            dynamic=scale is not None and scale.data is None and scale.producer is not None and scale.producer.role != "constant" and self.numbers(scale) is None,
-            origin=origin,
-        )
+        shape, zero_point_shape = _numbers_of(scale), None if zero_point is None else _numbers_of(zero_point)
+        numbers = self.numbers(scale)
+        dynamic = numbers is None and scale is not None and scale.data is None and scale.producer is not None and scale.producer.role != "constant"
+        key = (storage, shape, zero_point_shape, axis, block_size, bounds, dynamic, origin)
+        form = self._forms.get(key)
+        if form is None:
+            granularity: Granularity = "block" if block_size else "tensor" if math.prod(shape) == 1 else "channel"
+            low, high = grid_range(storage)
+            form = self._forms[key] = Quantizer(
+                storage, None, None, shape, zero_point_shape, granularity, None if granularity == "tensor" else axis, block_size,
+                low if bounds[0] is None else max(low, bounds[0]), high if bounds[1] is None else min(high, bounds[1]),
+                "float" if storage in FLOAT_GRIDS else "affine", dynamic, origin=origin,
+            )  # fmt: skip
+        return form.placed(scale=numbers, zero_point=(0,) if zero_point is None else self.numbers(zero_point))
 
 
 def grid_range(storage: str) -> tuple[float, float]:

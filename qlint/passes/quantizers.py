@@ -10,13 +10,10 @@ from dataclasses import dataclass, replace
 
 from qlint.graph import INTEGER_RANGES, Model, Op, Quantizer, Tensor, Use
 from qlint.graph.kinds import CLASSES, QUANTIZER_KINDS
-from qlint.graph.order import data_flow
-from qlint.passes.decomposed import NAME, find
+from qlint.passes.decomposed import NAME, ROUNDINGS, find
 from qlint.passes.dialects import Dialects, annotated
-from qlint.passes.parameters import Parameters
+from qlint.passes.parameters import PARAMETER_ROLES, Parameters
 
-# Roles that hold quantization parameters of an integer operator (QLinearConv, QGemm ...).
-_PARAMETER_ROLES = ("_scale", "_zero_point")
 # Kinds that move integer data without looking at it: their output is on the grid of their input.
 _CARRIERS = CLASSES["move"] | {"max_pool", "global_max_pool", "reduce_max", "reduce_min", "clip"}
 MAX_SERIES = 256  # quantizers in a row that are told apart; of more, the first ones and the last
@@ -24,7 +21,7 @@ MAX_SERIES = 256  # quantizers in a row that are told apart; of more, the first 
 _OFF_GRID = ("int32", "int64", "bool")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _State:
     root: Tensor
     passed: tuple[Quantizer, ...] = ()
@@ -56,6 +53,7 @@ class _Attacher:
         )  # fmt: skip
         self.tensors: dict[str, Tensor] = model.tensors
         self.spelled: dict[int, Quantizer] = {}  # by tensor behind the ops that spell a quantizer out
+        self.rounding: dict[int, Op] = {}  # the canonical op by the raw one, of those that round in such a group
         for number, found in enumerate(find(raw), 1):
             self.spelled[id(found.tensor)] = found.quantizer
             for op in found.ops:
@@ -63,7 +61,7 @@ class _Attacher:
         self.raw = raw
         for tensor in raw.inputs:
             model.inputs.append(self._fresh(tensor).root)
-        for op in data_flow(raw.ops):
+        for op in raw.flow:
             if op.kind in QUANTIZER_KINDS and "x" in op.uses and op.outputs:
                 self._quantizer_node(op)
             elif op.kind != "constant":
@@ -129,11 +127,14 @@ class _Attacher:
             raw.index, raw.name, raw.kind, raw.native, raw.attrs, {}, [], raw.domain, raw.opset, raw.since,
             raw.unknown_attrs, raw.source, {}, raw.dialect, raw.role, raw.groups, raw.fused,
         )  # fmt: skip
+        of_port = self.parameters.of_port if self.parameters.has_ports(raw) else _nothing
         for role, use in raw.uses.items():
-            if not role.endswith(_PARAMETER_ROLES):
+            if not role.endswith(PARAMETER_ROLES):
                 tensor = use.tensor
-                own = use.quantizers[0] if use.quantizers else self.parameters.of_port(raw, role, tensor.dtype)
+                own = use.quantizers[0] if use.quantizers else of_port(raw, role, tensor.dtype)
                 op.uses[role] = self._connect(tensor, Use(tensor, op, role, use.slot, "op", (), tensor.name), own)
+        if raw.kind in ROUNDINGS:
+            self.rounding[id(raw)] = op
         if raw.kind == "clip":
             op.attrs = {**op.attrs, **_bounds(op)}
         carried = self._carried(raw)
@@ -141,14 +142,15 @@ class _Attacher:
             root = self._fresh(tensor).root
             root.producer = op
             op.outputs.append(root)
-            opened = self.parameters.of_port(raw, "y", tensor.dtype) if number == 0 else None
+            opened = of_port(raw, "y", tensor.dtype) if number == 0 else None
             if raw.kind == "dynamic_quantize" and number == 0:
                 scale, zero_point, *_ = (*raw.outputs[1:3], None, None)
                 opened = replace(self.parameters.build(tensor.dtype, scale, zero_point, origin="dynamic"), dynamic=True)
             if opened is None and tensor.quantizer is None and tensor.dtype not in _OFF_GRID:
                 opened = carried
             if raw.kind == "multi_threshold" or id(tensor) in self.spelled:
-                behind = self.spelled.get(id(tensor)) or self.dialects.read(raw).placed(quantize=raw, dequantize=raw)
+                spelled = self.spelled.get(id(tensor))
+                behind = self.dialects.read(raw).placed(quantize=raw, dequantize=raw) if spelled is None else spelled.placed(quantize=self.rounding[id(spelled.quantize)])
                 self.states[id(tensor)] = _State(root, (behind.placed(readers=len(tensor.uses)),))
             elif opened is not None:
                 self.states[id(tensor)] = _State(root, (), opened.placed(readers=len(tensor.uses), quantize=None, dequantize=None))
@@ -163,6 +165,10 @@ class _Attacher:
         grids = {self._state(use.tensor).open for role, use in raw.uses.items() if role == "x" or (role[0] == "x" and role[1:].isdigit())}
         grid = grids.pop() if len(grids) == 1 else None
         return None if grid is None else _narrowed(grid, raw)
+
+
+def _nothing(_op: Op, _role: str, _storage: str) -> None:
+    """What an operator on floats says of its ports."""
 
 
 def _capped(series: tuple[Quantizer, ...]) -> tuple[Quantizer, ...]:

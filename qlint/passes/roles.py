@@ -18,13 +18,13 @@ def tell_shape_from_data(model: Model) -> None:
     for op in reversed(model.ops):
         for body in op.bodies.values():
             tell_shape_from_data(body)
-        if op.role == "data" and op.outputs and (op.kind in _SHAPE_KINDS or _only_shapes(op)):
+        if op.role == "data" and op.outputs and (op.kind in _SHAPE_KINDS or (op.outputs[0].dtype in _INTEGERS and _only_shapes(op))):
             op.role = "shape"
 
 
 def _only_shapes(op: Op) -> bool:
     uses = [use for tensor in op.outputs for use in tensor.uses]
-    return bool(uses) and op.outputs[0].dtype in _INTEGERS and all(_is_shape(use) for use in uses)
+    return bool(uses) and all(_is_shape(use) for use in uses)
 
 
 def _is_shape(use: Use) -> bool:

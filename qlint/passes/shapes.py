@@ -7,12 +7,10 @@ Reshape) are followed, symbols included.
 from __future__ import annotations
 
 import math
-from contextlib import suppress
 from typing import TypeGuard
 
 from qlint.graph import Dim, Model, Op, Shape, Tensor
 from qlint.graph.kinds import QUANTIZER_KINDS
-from qlint.graph.order import data_flow
 from qlint.passes.constants import EVALUATED, MAX_ELEMENTS, RANDOM, SAME_VALUES, Reshaped, Values, evaluate, small
 from qlint.passes.dims import MAX_RANK
 from qlint.passes.shape_rules import RULES
@@ -39,9 +37,10 @@ class _Walk:
         self.elements: dict[int, Values | None] = {}  # of small tensors: numbers, or symbols and unknowns of a shape
         self.fixed: set[int] = set()  # tensors that no input of the model reaches, quantized weights among them
         self.evaluated = 0
+        self.possible: set[Shape] = set()  # shapes whose sizes have been looked at
 
     def run(self, model: Model) -> None:
-        for op in data_flow(model.ops):
+        for op in model.flow:
             for body in op.bodies.values():
                 self.run(body)
             self._see(op)
@@ -55,19 +54,24 @@ class _Walk:
         self._tell_constants(op)
         if not op.outputs or op.kind == "constant":
             return
-        with suppress(ArithmeticError, AttributeError, LookupError, TypeError, ValueError):  # attributes that no specification allows
+        try:
             self._infer(op)
             if op.kind in EVALUATED and op.outputs[0].data is None and not _on_grids(op):
                 self._evaluate(op, op.outputs[0])
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):  # attributes that no specification allows
+            return
 
     # -- constants -----------------------------------------------------------------------------
 
     def _tell_constants(self, op: Op) -> None:
-        inputs = [op.uses["x"].tensor] if op.kind in QUANTIZER_KINDS and "x" in op.uses else [use.tensor for use in op.uses.values()]
-        pure = op.kind == "constant" or (inputs and not op.bodies and op.kind not in RANDOM)
-        if pure and all(self._is_fixed(tensor) for tensor in inputs):
-            self.fixed.update(id(tensor) for tensor in op.outputs)
-            if op.kind not in QUANTIZER_KINDS and all(_is_constant(tensor) for tensor in inputs):
+        if op.kind in QUANTIZER_KINDS and "x" in op.uses:
+            if self._is_fixed(op.uses["x"].tensor):
+                self.fixed.update(map(id, op.outputs))
+            return
+        pure = op.kind == "constant" or (op.uses and not op.bodies and op.kind not in RANDOM)
+        if pure and all(self._is_fixed(use.tensor) for use in op.uses.values()):
+            self.fixed.update(map(id, op.outputs))
+            if op.kind not in QUANTIZER_KINDS and all(_is_constant(use.tensor) for use in op.uses.values()):
                 op.role = "constant"
         elif op.kind == "matmul" and "w" in op.uses and not self._is_fixed(op.uses["w"].tensor):
             _two_sided(op)
@@ -119,11 +123,14 @@ class _Walk:
 
     def _infer(self, op: Op) -> None:
         rule = RULES.get(op.kind)
-        shapes = rule(op, self.values) if rule is not None else ()
-        for tensor, shape in zip(op.outputs, shapes, strict=False):
+        if rule is None:
+            return
+        for tensor, shape in zip(op.outputs, rule(op, self.values), strict=False):
             if shape is None or len(shape) > MAX_RANK:
                 continue
-            shape = tuple(d if not isinstance(d, int) or 0 <= d < MAX_DIM else None for d in shape)
+            if shape not in self.possible:
+                shape = tuple(d if not isinstance(d, int) or 0 <= d < MAX_DIM else None for d in shape)
+                self.possible.add(shape)
             tensor.shape = shape if tensor.shape is None or self.overridden else _tighten(tensor.shape, shape)
 
 

@@ -11,10 +11,11 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 Runs = Literal["integer", "float", "cpu", "rejected", "refused", "absorbed"]
-# What a float kernel does to float types: takes and gives either; computes in fp16 only; starts in fp32 unless it
-# reads fp16; the same, but not behind a DequantizeLinear; reads both and gives fp16; reads both and gives either.
-# `packed` is an integer kernel that cannot take what was quantized from fp32.
-Precision = Literal["either", "fp16", "fp32", "reduces", "converts", "restarts", "packed"]
+# Where a kernel reads and writes tensors, on accelerators with tightly coupled memory (TCM): see judge/memory.py.
+Memory = Literal[
+    "either", "alike", "either-to-main", "prefers-tcm", "prefers-tcm-to-main", "tcm", "strict-tcm", "main", "main-sliced", "main-to-tcm", "any-to-main",
+    "any-to-tcm",
+]  # fmt: skip
 Otherwise = Literal["cpu", "float", "rejected", "refused", "wrong", "slow", "note", "unknown"]
 EvidenceKind = Literal["measured", "source", "documented", "inferred"]
 # Strongest first: an op's basis is the weakest evidence that its placement rests on.
@@ -59,6 +60,7 @@ class Space(_Data):
     zero_point: Literal["zero", "nonzero", "qmin", "mid"] | tuple[int, ...] | None = None
     scale: Literal["nonzero", "positive", "power-of-two", "constant"] | tuple[float, ...] | None = None
     scale_shape: Literal["scalar", "vector"] | None = None
+    integers: Names = ()  # how integers between operators were declared (see judge/integers.py): grid, plain; known, lost
     rewritten: bool | None = None  # a prepare step changed the container
     own_scale: bool | None = None  # no other node of the file uses an equal float constant (some optimizers share them)
     writers: int | None = None  # quantize nodes behind an output, after merging those that share their parameters
@@ -94,10 +96,10 @@ class Bounds(_Data):
 class Guard(_Data):
     """Relations between ports and facts of the op; a closed set. All fields that are given must hold."""
 
-    absorbed: Literal["zero_point", "range"] | None = None  # the clamps in the chain vanish into y's grid
+    absorbed: Literal["zero_point", "range", "first_range"] | None = None  # the clamps in the chain vanish into y's grid
     bias_scale: float | None = None  # scale(b) == scale(x) * scale(w), relative tolerance
     same: tuple[str, ...] = ()  # equal quantizers
-    same_scale: tuple[str, ...] = ()  # equal scales, whatever the zero points
+    same_scale: tuple[str, ...] = ()  # equal first scales, whatever the zero points and the other channels
     same_storage: tuple[str, ...] = ()
     dtypes: DtypeTuples | None = None
     attrs: dict[str, tuple[int | float | str | None, ...]] = {}  # of the anchor; "absent": not given
@@ -110,6 +112,7 @@ class Guard(_Data):
     uses: dict[str, Bounds] = {}  # all readers of a port's tensor
     rank: dict[str, Bounds] = {}
     dims: dict[str, dict[str, Bounds]] = {}  # port -> dimension index (as a string) -> bounds
+    last_and_other_axes: bool | None = None  # a reduction is over the last axis together with others
     inputs: Bounds | None = None  # number of inputs of the anchor
     opset: Bounds | None = None
     present: tuple[str, ...] = ()  # roles that the op must have
@@ -125,6 +128,7 @@ class Check(_Data):
     ports: Ports = {}
     guards: tuple[Guard, ...] = ()
     otherwise: Otherwise
+    units: bool = False  # of those that hold for every kernel: only for units
     evidence: Names = ()
     since: str = ""
     until: str = ""
@@ -145,7 +149,8 @@ class Kernel(_Data):
     ports: Ports = {}
     guards: tuple[Guard, ...] = ()
     runs: Runs
-    precision: Precision = "either"  # matters where `mixed_precision` is refused
+    unit: bool | None = None  # quantizers at its ports are part of it; default: if it runs in integer. Matters to `partition`
+    memory: Memory = "either"  # matters where `misplaced` is refused
     checks: tuple[Check, ...] = ()
     advise: bool = True  # may explain why another op is not in integer
     note: str = ""  # shown with ops that run here, e.g. "quantizes on the fly"
@@ -183,9 +188,9 @@ class Prepare(_Data):
     """One step that the backend takes on the quantizers before it selects kernels; traced, in file order."""
 
     id: str
-    step: Literal["series", "transparent", "storage"]
+    step: Literal["remove", "series", "transparent", "storage"]
     how: Literal["intersect", "first", "last", "keep"] = "keep"  # series
-    kinds: Names = ()  # transparent
+    kinds: Names = ()  # remove (where they do nothing), transparent
     forward: bool = False
     backward: bool = False
     from_: str = Field("", alias="from")  # storage
@@ -193,6 +198,18 @@ class Prepare(_Data):
     readers: int | None = None
     breaks_inserted_from: int | None = None  # storage: from this opset on, rewriting a pair inserted forward makes the model invalid
     because: str = ""  # what a message says: "two quantizers in series were merged"
+    evidence: Names
+
+
+class Partition(_Data):
+    """How a backend cuts what it takes out of a graph, where that can go wrong.
+
+    The DequantizeLinear of a constant is taken by itself if its reader is in no unit. Two of them and nothing
+    that depends on the input make a partition without inputs: the model is refused.
+    """
+
+    constants: Requirement  # of which constants the DequantizeLinear is taken
+    because: str
     evidence: Names
 
 
@@ -212,7 +229,7 @@ class Overlay(_Data):
     like: str = ""  # another overlay of the profile, applied before this one
     toolchain: str = ""
     fallback: Literal["cpu", "float", "none"] | None = None
-    mixed_precision: Literal["converted", "refused"] | None = None
+    misplaced: Literal["moved", "refused"] | None = None
     drop: tuple[str, ...] = ()
     spaces: dict[str, Requirement] = {}
     refuses: tuple[Refusal, ...] = ()
@@ -243,8 +260,8 @@ class Profile(_Data):
     target_name: str = ""  # the target or revision in force, filled in by the loader
     fallback: Literal["cpu", "float", "none"] = "float"
     fallback_evidence: Names = ()
-    mixed_precision: Literal["converted", "refused"] = "converted"  # a float op reads the other float type
-    mixed_precision_evidence: Names = ()
+    misplaced: Literal["moved", "refused"] = "moved"  # a tensor in another memory than the compiler had planned
+    misplaced_evidence: Names = ()
     world: Literal["closed", "open"] = "closed"
     notes: tuple[str, ...] = ()
     classes: dict[str, str] = {}
@@ -252,6 +269,8 @@ class Profile(_Data):
     refuses: tuple[Refusal, ...] = ()
     prepare: tuple[Prepare, ...] = ()
     kernels: tuple[Kernel, ...] = ()
+    checks: tuple[Check, ...] = ()  # what must hold of every op, whatever kernel takes it, before that kernel's own
+    partition: Partition | None = None
     arithmetic: Arithmetic | None = None
     evidence: dict[str, Evidence] = {}
     drop: tuple[str, ...] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from qlint.profile.schema import Check, Kernel, Ports, Prepare, Profile, Refusal, Space
+from qlint.profile.schema import Check, Kernel, Partition, Ports, Prepare, Profile, Refusal, Space
 
 # Spaces that every profile may name; a profile's own definition of the same name wins.
 BUILTIN_SPACES: dict[str, Space] = {
@@ -30,12 +30,16 @@ def problems(profile: Profile) -> list[str]:
     return [*_dangling_spaces(profile), *_dangling_evidence(profile)]
 
 
-def claims(profile: Profile) -> Iterator[tuple[str, Refusal | Prepare | Kernel | Check]]:
+def claims(profile: Profile) -> Iterator[tuple[str, Refusal | Prepare | Kernel | Check | Partition]]:
     """Every claim of the profile with the name it has in messages."""
     for refusal in profile.refuses:
         yield f"refuses {refusal.id}", refusal
     for step in profile.prepare:
         yield f"prepare {step.id}", step
+    for number, check in enumerate(profile.checks, 1):
+        yield f"check {number}", check
+    if profile.partition is not None:
+        yield "partition", profile.partition
     for kernel in profile.kernels:
         yield f"kernel {kernel.id}", kernel
         for number, check in enumerate(kernel.checks, 1):
@@ -46,6 +50,7 @@ def _dangling_spaces(profile: Profile) -> Iterator[str]:
     known = {*BUILTIN_SPACES, *profile.spaces}
     ports: list[tuple[str, Ports]] = [("spaces", profile.spaces)]
     ports += [(name, claim.ports) for name, claim in claims(profile) if isinstance(claim, (Kernel, Check))]
+    ports += [("partition", {"constants": profile.partition.constants})] if profile.partition is not None else []
     for name, requirement in ports:
         for port, alternatives in requirement.items():
             for space in alternatives:
@@ -59,5 +64,5 @@ def _dangling_evidence(profile: Profile) -> Iterator[str]:
         for ref in claim.evidence:
             if ref not in known:
                 yield f"{name}: evidence {ref!r} is not defined"
-        if not claim.evidence and not isinstance(claim, Check):  # a check may rest on its kernel's evidence
+        if not claim.evidence and (not isinstance(claim, Check) or claim in profile.checks):  # a kernel's check may rest on its evidence
             yield f"{name}: has no evidence"

@@ -13,6 +13,7 @@ READERS: dict[str, tuple[str, str]] = {
     "onnx": ("qlint.readers.onnx", "read_onnx"),
     "tflite": ("qlint.readers.tflite", "read_tflite"),
     "torchscript": ("qlint.readers.torchscript", "read_torchscript"),
+    "pt2": ("qlint.readers.pt2", "read_pt2"),
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,7 +51,7 @@ def bits(dtype: str) -> int:
 
 def size_of(dtype: str, shape: Sequence[int]) -> int:
     """Bytes that a tensor takes in a file."""
-    return -(-math.prod(shape) * bits(dtype) // 8)
+    return -(-math.prod(shape) * _BITS.get(dtype, 0) // 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +99,22 @@ class Stored:
         return self.end - self.start
 
     def values(self) -> tuple[Any, ...]:
-        self._check()
-        return decode(self.file.buffer, self.dtype, math.prod(self.shape), self.start)
+        size = math.prod(self.shape)
+        self._check(size)
+        return decode(self.file.buffer, self.dtype, size, self.start)
+
+    def part(self, start: int, count: int) -> tuple[Any, ...]:
+        """`count` elements from `start` on; nothing else is touched."""
+        self._check(math.prod(self.shape))
+        inside = start % (8 // math.gcd(8, bits(self.dtype)))  # elements of its first byte that come before it
+        return decode(self.file.buffer, self.dtype, count + inside, self.start + (start - inside) * bits(self.dtype) // 8)[inside:]
 
     def array(self) -> numpy.ndarray[Any, Any]:
-        self._check()
+        self._check(math.prod(self.shape))
         return to_array(self.file.buffer, self.dtype, self.shape, self.start)
 
-    def _check(self) -> None:
-        needed = size_of(self.dtype, self.shape)
+    def _check(self, size: int) -> None:
+        needed = -(-size * _BITS.get(self.dtype, 0) // 8)
         if self.dtype not in _BITS:
             raise ReadError(f"the values of {self.where} are of the type {self.dtype}, which qlint cannot decode", subject=str(self.file.path))
         if self.end - self.start < needed:
@@ -135,6 +142,13 @@ class External:
 
     def values(self) -> tuple[Any, ...]:
         return self._stored().values()
+
+    def part(self, start: int, count: int) -> tuple[Any, ...]:
+        """`count` elements from `start` on; nothing else is read."""
+        inside = start % (8 // math.gcd(8, bits(self.dtype)))
+        size = size_of(self.dtype, (count + inside,))
+        piece = replace(self, shape=(count + inside,), offset=self.offset + (start - inside) * bits(self.dtype) // 8, length=size)
+        return piece._stored().values()[inside:]
 
     def array(self) -> numpy.ndarray[Any, Any]:
         return self._stored().array()

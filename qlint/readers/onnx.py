@@ -21,10 +21,12 @@ from qlint.readers.protobuf import VARINT, Buffer, Span, fields, key, signed, te
 
 MAX_NODES = 1_000_000
 MAX_UNROLLED = 200_000  # nodes that calls of functions may add
+SMALL = 128  # bytes of an attribute that is likely to come again
 MAX_DEPTH = 32  # of control-flow bodies and function calls
 _VALUE_TYPES = {"value_float": "float32", "value_floats": "float32", "value_int": "int64", "value_ints": "int64",
                 "value_string": "string", "value_strings": "string"}  # fmt: skip
 _TYPE_ATTRIBUTES = ("to", "dtype", "output_dtype", "output_datatype", "stash_type")
+_PLAIN = {"float", "int", "string", "floats", "ints", "strings"}  # attributes that point to nothing in the file
 _LIKE = {"eye_like", "random_normal_like", "random_uniform_like", "bernoulli"}
 _AGAIN = "export or download it again"
 _IR_VERSION, _PRODUCER, _PRODUCER_VERSION, _GRAPH, _OPSET, _PROPERTY, _FUNCTION = (
@@ -83,10 +85,10 @@ class _Scope:
         """A tensor that this graph defines, whatever the outer one has."""
         tensor = self.tensors.get(name)
         if tensor is None:
-            full = self.prefix + name
-            while full in self.model.tensors:
-                full = f"{full}#{len(self.model.tensors)}"
-            tensor = self.tensors[name] = self.model.tensors[full] = Tensor(full)
+            full, taken = self.prefix + name, self.model.tensors
+            while full in taken:
+                full = f"{full}#{len(taken)}"
+            tensor = self.tensors[name] = taken[full] = Tensor(full)
         return tensor
 
 
@@ -97,6 +99,8 @@ class _Reader:
         self.count = self.unrolled = 0
         self.sizes: dict[tuple[str, str, str], int] = {}
         self.notes: list[str] = []
+        self.sorts: dict[tuple[str, str, int, int], tuple[onnx_ops.Operator, tuple[str, ...]]] = {}  # with the roles of so many inputs
+        self.attributes: dict[bytes, proto.Attribute] = {}
 
     # -- model ---------------------------------------------------------------------------------
 
@@ -219,28 +223,34 @@ class _Reader:
         self.count += 1
         if self.count > MAX_NODES:
             raise ReadError(f"has more than {MAX_NODES} nodes")
-        model, domain = scope.model, node.domain
+        domain, names = node.domain, node.inputs
         opset = scope.opsets.get(domain, 0)
-        known = onnx_ops.operator(node.op_type, domain, opset)
+        sort = (node.op_type, domain, opset, len(names))
+        if sort not in self.sorts:
+            known = onnx_ops.operator(node.op_type, domain, opset)
+            self.sorts[sort] = known, onnx_ops.roles(known.native, known.kind, known.inputs, len(names))
+        known, roles = self.sorts[sort]
+        nodes, tensors = scope.model.nodes, scope.tensors
+        uses: dict[str, Use] = {}
         op = Op(
-            len(model.nodes), scope.prefix + node.name if node.name else "", known.kind, known.native, domain=domain, opset=opset,
-            since=known.since, source=node.source or scope.source, dialect=known.dialect,
+            len(nodes), scope.prefix + node.name if node.name else "", known.kind, known.native, dict(known.defaults), uses, [], domain, opset,
+            known.since, (), node.source or scope.source, dialect=known.dialect,
         )  # fmt: skip
-        model.nodes.append(op)
-        for slot, (role, name) in enumerate(zip(onnx_ops.roles(known.native, known.kind, known.inputs, len(node.inputs)), node.inputs, strict=True)):
-            tensor = scope.tensor(name) if name else None
+        nodes.append(op)
+        for slot, name in enumerate(names):
+            tensor = (tensors.get(name) or scope.tensor(name)) if name else None
             if tensor is not None:
-                use = op.uses[role] = Use(tensor, op, role, slot, "op", (), tensor.name)
+                role = roles[slot]
+                use = uses[role] = Use(tensor, op, role, slot, "op", (), tensor.name)
                 tensor.uses.append(use)
         for name in node.outputs:
-            tensor = scope.own(name) if name else Tensor("")
+            tensor = (tensors.get(name) or scope.own(name)) if name else Tensor("")
             if tensor.producer is not None or tensor.data is not None:
                 self.notes.append(f"the tensor {name!r} is made twice, the second time by {node.name or node.op_type!r}")
             tensor.producer = op
             op.outputs.append(tensor)
         while op.outputs and not op.outputs[-1].name:
             op.outputs.pop()
-        op.attrs = dict(known.defaults)
         for span in node.attributes:
             self._attribute(span, known, op, scope)
         _type_outputs(op, known.outputs)
@@ -248,7 +258,7 @@ class _Reader:
             _constant(op)
 
     def _attribute(self, span: Span, known: onnx_ops.Operator, op: Op, scope: _Scope) -> None:
-        one, inside = self._referenced(proto.attribute(self.file, span), scope)
+        one, inside = self._referenced(self._parsed(span), scope)
         if one is None:
             return
         wanted = known.types.get(name := one.name)
@@ -258,9 +268,22 @@ class _Reader:
                 self.notes.append(f"{op.label}: the attribute {name!r} is of type {one.type or 'none'}, not {wanted}, and is taken as absent")
                 return
         if not one.graphs:
-            op.attrs[name] = one.value
+            op.attrs[name] = list(one.value) if isinstance(one.value, list) else one.value
         for number, body in enumerate(one.graphs):
             scope.bodies.append((op, name if one.type == "graph" else f"{name}[{number}]", body, inside))
+
+    def _parsed(self, span: Span) -> proto.Attribute:
+        """An attribute; small ones repeat from node to node and are parsed once."""
+        start, end = span
+        if end - start > SMALL:
+            return proto.attribute(self.file, span)
+        raw = self.buffer[start:end]
+        one = self.attributes.get(raw)
+        if one is None:
+            one = proto.attribute(self.file, span)
+            if one.type in _PLAIN:
+                self.attributes[raw] = one
+        return one
 
     @staticmethod
     def _referenced(one: proto.Attribute, scope: _Scope) -> tuple[proto.Attribute | None, _Scope]:
@@ -331,7 +354,10 @@ def _type_outputs(op: Op, types: tuple[str | int | None, ...]) -> None:
 
 
 def _input_type(op: Op, slot: int) -> str:
-    return next((use.tensor.dtype for use in op.uses.values() if use.slot == slot), "")
+    for use in op.uses.values():
+        if use.slot == slot:
+            return use.tensor.dtype
+    return ""
 
 
 def _asked_type(op: Op) -> str:

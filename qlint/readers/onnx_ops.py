@@ -63,6 +63,8 @@ NATIVE_ROLES: dict[str, list[str]] = {
     "com.microsoft::DynamicQuantizeMatMul": ["x", "w", "w_scale", "w_zero_point", "b"],
     "com.microsoft::MatMulIntegerToFloat": ["x", "w", "x_scale", "w_scale", "x_zero_point", "w_zero_point", "b"],
     "com.microsoft::MatMulNBits": ["x", "w", "scales", "zero_points", "g_idx", "b"],
+    "com.microsoft::GatherBlockQuantized": ["w", "indices", "scales", "zero_points"],
+    "com.microsoft::MatMulBnb4": ["x", "w", "scales"],
     "com.microsoft::BiasGelu": ["x", "b"],
 }  # fmt: skip
 NATIVE_ROLES |= {

@@ -157,7 +157,7 @@ def tensor(file: File, span: Span) -> tuple[str, Data]:
             elsewhere[entry] = value
         elif found == _LOCATION:
             location = a
-    kind, shape, where = DTYPES.get(dtype, f"type {dtype}"), _checked(dims, name), f"the constant {name!r}"
+    kind, shape, where = DTYPES.get(dtype) or f"type {dtype}", _checked(dims, name), f"the constant {name!r}"
     if location == 1:
         return name, _external(file, kind, shape, elsewhere, where)
     if typed or kind == "string":  # the values of strings are never raw

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from qlint.readers.torch_archive import Archive
 
 HEAD = 512
-_LATER = "this version of qlint reads ONNX, TFLite and TorchScript"
+_LATER = "this version of qlint reads ONNX, TFLite, TorchScript and torch.export archives"
 _EXPORT = "export the network to ONNX, for example with torch.onnx.export"
 _TRACE = "load it where it was made and save the network with torch.onnx.export, torch.export.save or torch.jit.trace(...).save"
 MAX_NAMES = 10_000  # of a pickle that are looked at
@@ -45,11 +45,9 @@ _TEXTS: tuple[tuple[bytes, str, str], ...] = (
     (b"", "is text, not a model", _LATER),
 )
 # Members of zip archives that make a format, tried in order: (name ends with, format)
-_FORMATS: tuple[tuple[str, str], ...] = (("constants.pkl", "torchscript"),)
+_FORMATS: tuple[tuple[str, str], ...] = (("archive_format", "pt2"), ("serialized_exported_program.json", "pt2"), ("constants.pkl", "torchscript"))
 # Other members of zip archives, tried in order: (name ends with, what it is, what to do)
 _MEMBERS: tuple[tuple[str, str, str], ...] = (
-    ("archive_format", f"is a torch.export archive (.pt2); {_LATER}", _EXPORT),
-    ("serialized_exported_program.json", f"is a torch.export archive; {_LATER}", _EXPORT),
     ("model.json", "is a TorchScript archive of PyTorch 1.0", "load and save it again with PyTorch 1.4 to 1.13"),
     ("model.dlc", "is a Qualcomm DLC, already converted", "check the model that it was converted from"),
     ("keras_metadata.pb", "is a Keras model", "export it to ONNX, for example with tf2onnx"),

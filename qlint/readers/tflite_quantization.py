@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,10 +39,12 @@ def _of_details(details: Table, dtype: str, shape: Shape | None, tensors: Sequen
     scale, zero_point = _tensor(details["scales"], tensors), _tensor(details["zero_points"], tensors)
     if scale is None:
         return None
-    block = max(details["block_size"], 0)
     size = math.prod(d for d in scale.shape or () if isinstance(d, int))
     dimensions: Sequence[int] = details.get("quantized_dimensions") or ()
-    axis = _blocked(shape, scale.shape, block) if block else dimensions[0] if dimensions else None
+    sizes: Sequence[int] = details.get("block_shape") or ()
+    along = next((axis for axis in reversed(range(len(sizes))) if sizes[axis] > 1), None)  # of blocks in several dimensions the last one
+    block = max(details["block_size"] or (0 if along is None else sizes[along]), 0)
+    axis = (_blocked(shape, scale.shape, block) if along is None else along) if block else dimensions[0] if dimensions else None
     several = not block and len(dimensions) > 1  # a scale for each element of several dimensions: blocks of one along the last
     return _grid(
         dtype, _values(scale), (0,) if zero_point is None else _values(zero_point), tuple(d for d in scale.shape or () if isinstance(d, int)),
@@ -80,6 +83,28 @@ def _blocked(shape: Shape | None, scales: Shape | None, block: int) -> int | Non
     return len(shape) - 1
 
 
+def fake_grid(op: Op) -> Quantizer | None:
+    """The grid of a FAKE_QUANT node: its range, moved so that zero is on it, in float as the kernel does.
+
+    NudgeQuantizationRange in tflite/kernels/internal/quantization_util.cc.
+    """
+    low, high, bits = op.attrs.get("min", 0.0), op.attrs.get("max", 0.0), op.attrs.get("num_bits", 0)
+    if not 2 <= bits <= 16 or not low < high:
+        return None
+    qmin, qmax = int(bool(op.attrs.get("narrow_range"))), (1 << bits) - 1
+    try:
+        scale = _single(_single(high - low) / (qmax - qmin))
+        zero_point = min(max(math.floor(_single(qmin - _single(low / scale)) + 0.5), qmin), qmax)
+    except (OverflowError, ZeroDivisionError):  # a range that float does not hold
+        return None
+    return Quantizer("uint8" if bits <= 8 else "uint16", (scale,), (zero_point,), zero_point_shape=(), qmin=qmin, qmax=qmax, origin="fake-quant")
+
+
+def _single(value: float) -> float:
+    number: float = struct.unpack("<f", struct.pack("<f", value))[0]
+    return number
+
+
 def hybrid(op: Op) -> Quantizer | None:
     """The grid on which a kernel for float activations and integer weights puts its input at every run; None if it does not.
 
@@ -89,8 +114,7 @@ def hybrid(op: Op) -> Quantizer | None:
     x = op.uses.get("x")
     if op.native not in HYBRID or x is None or x.tensor.dtype != "float32":
         return None
-    weights = [use for role, use in op.uses.items() if role != "x" and use.tensor.quantizer is not None and use.tensor.data is not None]
-    if not any(use.tensor.dtype in HYBRID[op.native] for use in weights):
+    if not any(use.tensor.quantizer is not None and use.tensor.dtype in HYBRID[op.native] for role, use in op.uses.items() if role != "x"):
         return None
     asymmetric = bool(op.attrs.get("asymmetric_quantize_inputs"))
     return Quantizer(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import mmap
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +69,18 @@ class Archive:
     def text(self, name: str) -> str:
         """A member as text; '' if it is not there."""
         return self.read(name).decode("utf-8", "replace") if name in self.members else ""
+
+    def mount(self, name: str) -> str:
+        """Make the members of an archive in the archive known, and return the prefix of their names; '' if it is compressed."""
+        outer = self.members[name]
+        if outer.method:
+            return ""
+        start, end = self.span(outer)
+        inner = _directory(memoryview(self.buffer)[start:end])
+        prefix = f"{name}!/"
+        for path, member in inner.items():
+            self.members[prefix + path.partition("/")[2]] = replace(member, header=start + member.header)
+        return prefix
 
     def span(self, member: Member) -> tuple[int, int]:
         """Where the bytes of a member lie in the file, behind its own header."""
@@ -176,7 +188,7 @@ def _inflate(member: Member, raw: bytes) -> bytes:
     return found
 
 
-def _directory(buffer: Buffer) -> dict[str, Member]:
+def _directory(buffer: Buffer | memoryview) -> dict[str, Member]:
     """The central directory (APPNOTE.TXT 4.3.12 to 4.3.16, zip64 included)."""
     tail = max(0, len(buffer) - 65_557)
     end = buffer.rfind(_END, tail) if isinstance(buffer, mmap.mmap) else bytes(buffer[tail:]).rfind(_END) + tail
@@ -190,7 +202,7 @@ def _directory(buffer: Buffer) -> dict[str, Member]:
     if count > MAX_MEMBERS or start + size > len(buffer):
         raise ReadError("is a damaged zip archive: its directory does not fit into the file", hint=_AGAIN)
     members: dict[str, Member] = {}
-    raw, at = buffer[start : start + size], 0
+    raw, at = bytes(buffer[start : start + size]), 0
     for _ in range(count):
         if raw[at : at + 4] != _ENTRY or at + 46 > size:
             raise ReadError(f"is a damaged zip archive: its directory is broken at byte {start + at}", hint=_AGAIN)

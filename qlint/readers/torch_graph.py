@@ -369,7 +369,9 @@ class Builder:
         return next((use.tensor.dtype for use in op.uses.values() if use.role in ("x", "lhs", "x0") and use.tensor.dtype), source.dtype)
 
     def _result_grid(self, op: Op, args: dict[str, Any], dtype: str) -> Quantizer | None:
-        """The grid of the result; None if it is no quantized tensor."""
+        """The grid of the result; None if it is no quantized tensor, or the operator has its grid as inputs."""
+        if op.domain == "quantized_decomposed":
+            return None
         if op.kind == "fake_quantize":
             return self._fake(op, args)
         if op.kind == "quantize":

@@ -349,6 +349,17 @@ OPS: dict[str, Rule] = {
              lambda args: {"quant_min": plain(args, "quant_min"), "quant_max": plain(args, "quant_max"), **({"axis": plain(args, "ch_axis")} if plain(args, "per_row_fake_quant") else {})}),
 }  # fmt: skip
 
+
+
+def _grid_of(args: Args) -> dict[str, Any]:
+    """Bounds and axis; groups lie along the last axis, tokens along all but that."""
+    found = {name: plain(args, name) for name in ("quant_min", "quant_max")}
+    if args.get("group_size") is not None:
+        return {**found, "axis": -1, "block_size": plain(args, "group_size")}
+    axis = args.get("axis", args.get("ch_axis"))
+    return found if axis is None else {**found, "axis": plain(args, "axis", axis)}
+
+
 # Operators on quantized tensors (ATen/native/quantized/library.cpp): packed weights, and the grid of the result as arguments.
 _PACKED = "qx=x X=x"
 _ON_GRID = "qa=lhs qb=rhs b=rhs"
@@ -378,6 +389,10 @@ OPS |= {
     "quantized::instance_norm": Rule("instance_norm", _roles("input=x weight=gamma bias=beta"), _like(epsilon="eps")),
     **{f"quantized::embedding_{bits}": Rule("gather", _roles("indices=indices"), _fixed(axis=0)) for bits in ("byte", "4bit")},
     "quantized::quantized_lstm_cell_dynamic": Rule("lstm_cell", _roles("input=x")), "quantized::quantized_gru_cell_dynamic": Rule("gru_cell", _roles("input=x")),
+    # What torchao's PT2E flow writes: integers in ordinary tensors, each grid as arguments (torch/ao/quantization/fx/_decomposed.py).
+    **{f"quantized_decomposed::{name}_per_{how}": Rule(name, _roles("input=x scale=scale scales=scale zero_point=zero_point zero_points=zero_point"), _grid_of, dtype)
+       for name, dtype in (("quantize", "!dtype"), ("dequantize", "float32")) for how in ("tensor", "channel", "channel_group", "token")},
+    "quantized_decomposed::fake_quant_per_channel": Rule("fake_quantize", _roles("input=x scales=scale zero_points=zero_point"), _grid_of),
     # mobile-optimised models
     "prepacked::conv2d_clamp_run": Rule("conv", _roles("X=x")), "prepacked::linear_clamp_run": Rule("linear", _roles("X=x"), _GEMM),
     "prepacked::conv2d_transpose_clamp_run": Rule("conv_transpose", _roles("X=x")),

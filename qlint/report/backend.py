@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from qlint.profile import Profile, Space
-from qlint.profile.schema import Guard, Requirement
+from qlint.profile.schema import Check, Guard, Requirement
 from qlint.profile.validate import claims
 
 
@@ -40,17 +40,20 @@ def _lines(profile: Profile) -> Iterator[str]:
     if profile.refuses:
         yield "\nrefuses the model if"
         yield from (f"  {refusal.because} ({refusal.id}; {_cited(profile, refusal.evidence)})" for refusal in profile.refuses)
+        if (cut := profile.partition) is not None:
+            yield f"  {cut.because}: {_requirement(cut.constants)} (partition; {_cited(profile, cut.evidence)})"
     if profile.prepare:
         yield "\nbefore it selects kernels"
         yield from (f"  {step.because} ({step.id}; {_cited(profile, step.evidence)})" for step in profile.prepare)
+    if profile.checks:
+        yield "\nwhatever kernel takes an operator"
+        yield from (f"  {_check(check)} ({_cited(profile, check.evidence)})" for check in profile.checks)
     yield "\nkernels, in the order in which they are tried"
     for kernel in profile.kernels:
         yield f"\n  {kernel.id}: {kernel.match} → {kernel.runs}" + (f" · {kernel.title}" if kernel.title else "")
         yield from (f"      {port:6} {_requirement(wanted)}" for port, wanted in kernel.ports.items())
         yield from (f"      only if {_guard(guard)}" for guard in kernel.guards)
-        for check in kernel.checks:
-            needs = [*(f"{port} is {_requirement(wanted)}" for port, wanted in check.ports.items()), *map(_guard, check.guards)]
-            yield f"      {check.otherwise} unless {' and '.join(needs)}"
+        yield from (f"      {_check(check)}" for check in kernel.checks)
         yield from ([f"      note: {kernel.note}"] if kernel.note else [])
         yield f"      {_cited(profile, kernel.evidence)}"
     if profile.spaces:
@@ -60,6 +63,11 @@ def _lines(profile: Profile) -> Iterator[str]:
 
 def _cited(profile: Profile, refs: Iterable[str]) -> str:
     return "; ".join(f"{(e := profile.evidence[ref]).kind}: {e.version or e.ref}" for ref in refs)
+
+
+def _check(check: Check) -> str:
+    needs = [*(f"{port} is {_requirement(wanted)}" for port, wanted in check.ports.items()), *map(_guard, check.guards)]
+    return f"{check.otherwise} {'if it is a unit, ' if check.units else ''}unless {' and '.join(needs)}"
 
 
 def _requirement(wanted: Requirement) -> str:

@@ -7,6 +7,7 @@ without notice; `schema_version` grows when one is renamed, removed or changes i
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr
@@ -26,7 +27,8 @@ class _Data(BaseModel):
     model_config = ConfigDict(ser_json_inf_nan="strings", json_schema_serialization_defaults_required=True, defer_build=True)
 
 
-class OpReport(_Data):
+@dataclass(slots=True)
+class OpReport:
     """One node of the file and where it runs. Without a backend `placement`, `kernel` and `basis` are empty."""
 
     name: str  # in the file; its first output if it has none

@@ -15,7 +15,7 @@ from qlint.readers import read
 
 RESNET = ROOT / "tests/zoo/tiny_results_v1.3/resnet.onnx"
 DETECTOR = ROOT / "tests/zoo/Ultra-Light-Fast-Generic-Face-Detector-1MB/version-RFB-320.onnx"
-HEAVY = {"numpy", "networkx", "pydantic", "torch", "onnx", "onnxruntime", "ml_dtypes"}
+HEAVY = {"numpy", "networkx", "pydantic", "torch", "onnx", "onnxruntime", "ml_dtypes", "flatbuffers", "ai_edge_litert"}
 linux = pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 
 
@@ -32,8 +32,9 @@ def test_a_check_imports_no_framework(arguments):
     assert found.code in (0, 1) and not found.modules & (HEAVY - {"pydantic"})
 
 
-def test_reading_imports_nothing_at_all():
-    found = watch("from qlint.readers import read; from qlint.passes import canonical; canonical(read(sys.argv[1]))", RESNET)
+@pytest.mark.parametrize("model", [RESNET, ROOT / "tests/zoo/tiny/pretrainedResnet_quant.tflite"], ids=lambda path: path.suffix)
+def test_reading_imports_nothing_at_all(model):
+    found = watch("from qlint.readers import read; from qlint.passes import canonical; canonical(read(sys.argv[1]))", model)
     assert not found.modules & HEAVY
 
 

@@ -43,7 +43,7 @@ def test_exit_codes(arguments, code):
 
 
 def test_unknown_placements_fail_on_demand():
-    model = "tests/zoo/qonnx/quant_model.onnx"
+    model = AUTOENCODER
     assert qlint("check", model, "-b", "snpe", "--fail-on", "error").returncode == 0
     run = qlint("check", model, "-b", "snpe", "--fail-on", "error", "--fail-on-unknown", "-f", "json")
     assert run.returncode == 1

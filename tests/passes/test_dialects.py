@@ -11,6 +11,7 @@ from test_quantizers import Net, only, op
 
 from qlint.passes import canonical
 from qlint.readers import read
+from qlint.readers.onnx_dialects import DIALECTS
 from qlint.report.summary import quantization
 
 F32 = np.float32
@@ -135,7 +136,7 @@ def test_float_quant(tmp_path, exponent, mantissa, bias, largest, storage):
 
 
 def test_bipolar_quant(tmp_path):
-    model, q = single(tmp_path / "m.onnx", "BipolarQuant", {"scale": F32(0.25)}, "finn.custom_op.general")
+    _, q = single(tmp_path / "m.onnx", "BipolarQuant", {"scale": F32(0.25)}, "finn.custom_op.general")
     assert (q.grid, q.levels, q.bits, q.range) == ("bipolar", 2, 1, (-0.25, 0.25))
     x = np.array([-3.0, -0.01, 0.0, 2.0])
     np.testing.assert_array_equal(on_grid(q, x), [-0.25, -0.25, 0.25, 0.25])
@@ -453,3 +454,54 @@ def test_every_spelling_says_the_same(tmp_path):
     q = only(op(net.canonical(tmp_path, net.add("Abs", net.quant("x", 0.25, 0, np.int8))), "abs").uses["x"])
     assert grids == {(q.storage, q.scale, (0.0,), q.qmin, q.qmax, q.granularity, q.grid, q.rounding, "fake-quant")}
     assert math.isclose(q.range[0], float(low))
+
+
+@pytest.mark.parametrize(
+    ("name", "constants", "attributes", "expected"),
+    [("MatMulBnb4", {"w": np.ones(32, np.uint8), "absmax": np.ones(4, F32)}, {"K": 4, "N": 16, "block_size": 16, "quant_type": 1}, ("codebook", 16, 0, 4)),
+     ("MatMulNBits", {"w": np.ones((16, 1, 8), np.uint8), "s": np.ones(16, F32)}, {"K": 4, "N": 16, "block_size": 16, "bits": 4}, ("affine", 16, 0, 4))],
+)  # fmt: skip
+def test_weights_in_blocks_of_onnx_runtime(tmp_path, name, constants, attributes, expected):
+    nodes = [helper.make_node(name, ["x", *constants], ["y"], "product", domain="com.microsoft", **attributes)]
+    q = only(model_of(tmp_path / "m.onnx", nodes, constants, ["y"], (1, 4), domains=["com.microsoft"]).ops[0].uses["w"])
+    assert (q.grid, q.block_size, q.axis, q.bits) == expected
+
+
+def test_embeddings_in_blocks(tmp_path):
+    constants = {"data": np.ones((10, 16), np.uint8), "i": np.ones(2, np.int64), "s": np.ones((10, 1), F32)}
+    nodes = [helper.make_node("GatherBlockQuantized", ["data", "i", "s"], ["y"], "rows", domain="com.microsoft", gather_axis=0, quantize_axis=1, block_size=16, bits=8)]
+    q = only(model_of(tmp_path / "m.onnx", nodes, constants, ["y"], (1, 4), domains=["com.microsoft"]).ops[0].uses["w"])
+    assert (q.granularity, q.block_size, q.axis, q.bits) == ("block", 16, 1, 8)
+
+
+# -- what no documentation allows ---------------------------------------------------------------------------
+
+ARRAYS = st.builds(
+    lambda shape, values: np.resize(np.asarray(values, F32), shape), st.sampled_from([(), (1,), (4,), (1, 4, 1, 1), (2, 2), (0,), (1, 1, 1, 1, 1)]),
+    st.lists(st.sampled_from([0, 1, -1, 0.5, 4, 8, 255, -128, 1e30, math.nan, math.inf]), min_size=1, max_size=4),
+)  # fmt: skip
+ATTRIBUTES = st.dictionaries(
+    st.sampled_from(["scale", "zero_point", "bit_width", "signed", "narrow", "rounding_mode", "quant_min", "quant_max", "levels", "out_scale", "out_bias", "n_levels", "axis"]),
+    st.sampled_from([0, 1, -1, 3, 2**40, 0.5, math.nan, math.inf, "ROUND", "x", [1, 2], [0.5]]), max_size=5,
+)  # fmt: skip
+NODES = [(domain, name) for domain, operators in DIALECTS.items() for name in operators]
+
+
+@settings(max_examples=150, deadline=None)
+@given(node=st.sampled_from(NODES), arrays=st.lists(st.none() | ARRAYS, max_size=7), attributes=ATTRIBUTES, shape=st.sampled_from([(1, 4, 6, 6), (4,), (), ("N", 4)]))
+def test_whatever_a_node_says_it_is_read(tmp_path_factory, node, arrays, attributes, shape):
+    """Every node becomes a fact, known or unknown; its quantizer answers whatever it is asked."""
+    domain, name = node
+    constants = {f"c{i}": array for i, array in enumerate(arrays)}
+    model = single_node(tmp_path_factory.mktemp("n") / "m.onnx", name, domain, constants, attributes, shape)
+    quantizers = [q for _, q in model.quantizers()]
+    assert quantizers and len(model.nodes) == 2 and quantization(model) != "no quantizers"
+    for q in quantizers:
+        assert str(q) and q.levels >= 0 and q.bits >= 0 and isinstance(q.symmetric, bool) and isinstance(hash(q), int)
+        assert q.range is None or len(q.range) == 2
+
+
+def single_node(path, name, domain, constants, attributes, shape):
+    inputs = ["x", *(key if value is not None else "" for key, value in constants.items())]
+    nodes = [helper.make_node(name, inputs, ["q"], "node", domain=domain, **attributes), helper.make_node("Relu", ["q"], ["y"], "relu")]
+    return model_of(path, nodes, {k: v for k, v in constants.items() if v is not None}, ["y"], shape, domains=[domain] if domain else [])

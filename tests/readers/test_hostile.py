@@ -397,7 +397,7 @@ REFUSED = {
     "checkpoint": (archive("m/data.pkl", "m/data/0"), "PyTorch checkpoint", "torch.onnx.export"),
     "old checkpoint": (b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.", "PyTorch checkpoint", "torch.onnx.export"),
     "pickle": (b"\x80\x04\x95", "pickle", "torch.onnx.export"), "protocol 5": (b"\x80\x05\x95", "pickle", "torch.onnx.export"),
-    "torchscript": (archive("m/data.pkl", "m/code/__torch__.py", "m/constants.pkl"), "TorchScript", "torch.onnx.export"),
+    "damaged torchscript": (archive("m/data.pkl", "m/code/__torch__.py", "m/constants.pkl"), "data.pkl", "export or download it again"),
     "pt2": (archive("m/archive_format", "m/models/model.json"), "torch.export", "torch.onnx.export"),
     "old pt2": (archive("serialized_exported_program.json", "version"), "torch.export", "torch.onnx.export"),
     "safetensors": ((64).to_bytes(8, "little") + b'{"a":1}', "safetensors", "torch.onnx.export"), "gguf": (b"GGUF\3\0\0\0", "GGUF", "torch.onnx.export"),

@@ -1,0 +1,145 @@
+"""Which memory tensors are in, for backends whose compiler plans that before it picks float kernels.
+
+Such an accelerator computes on tightly coupled memory (TCM), its reference kernels for float on main memory. The
+compiler first plans a memory for each tensor and puts a move wherever plan meets other plan; then it picks the
+kernels. A float kernel that only writes to main memory, where the plan says TCM, leaves its tensor *misplaced*: the
+move behind it, or a kernel that reads TCM only, does not find what it wants and the graph cannot be compiled.
+
+The plan: operators with one memory have it, and so does everything in integer (TCM). Q/DQ between two float operators
+becomes a clamp, which changes nothing here. The others
+1. follow their inputs into TCM if all of these are there; those that prefer TCM are there from the start;
+2. of the latter, those with main memory on all sides come back;
+3. the rest goes to TCM if any reader is there, and then what reads only such tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Literal, NamedTuple
+
+from qlint.graph import Op, Use
+from qlint.profile.schema import Memory
+
+FLOATS = ("float32", "float16", "bfloat16", "float64", "")
+
+
+class Habit(NamedTuple):
+    """Where a kernel reads and writes.
+
+    `either`, `prefers`: the plan decides. `any`: no move in front of it. `sliced`: main memory, but behind a slice
+    or a padding of its own, which prefers TCM.
+    """
+
+    reads: Literal["tcm", "main", "sliced", "either", "prefers", "any"]
+    writes: Literal["tcm", "main", "same"] = "same"  # same: as it finds its inputs
+    strict: bool = False  # cannot read what is misplaced
+    alike: bool = False  # cannot read from both at once
+
+
+HABITS: dict[Memory, Habit] = {
+    "either": Habit("either"),
+    "alike": Habit("either", alike=True),
+    "either-to-main": Habit("either", "main"),
+    "prefers-tcm": Habit("prefers"),
+    "prefers-tcm-to-main": Habit("prefers", "main"),
+    "tcm": Habit("tcm", "tcm"),
+    "strict-tcm": Habit("tcm", "tcm", strict=True),
+    "main": Habit("main", "main", strict=True),
+    "main-sliced": Habit("sliced", "main", strict=True),
+    "main-to-tcm": Habit("main", "tcm", strict=True),
+    "any-to-main": Habit("any", "main"),
+    "any-to-tcm": Habit("any", "tcm"),
+}
+
+
+def conflicts(ops: list[Op], memory: Callable[[Op], tuple[Memory, bool] | None]) -> Iterator[tuple[Op, Use, Op]]:
+    """(op, input, the op that left it in main memory) for each op that does not find an input where it was planned.
+
+    `memory`: of the kernel that an op runs in, and whether that is an integer kernel; None if the op is not on the
+    device. `ops` are in data-flow order.
+    """
+    habits = {id(op): habit for op in ops if (habit := _habit(memory(op))) is not None}
+    plan = _Plan(ops, habits)
+    plan.run()
+    misplaced: dict[int, Op] = {}  # id of a tensor → the op that left it in main memory
+    for op in plan.ops:
+        habit = habits[id(op)]
+        inputs = list(_inputs(op))
+        astray = [use for use in inputs if id(use.tensor) in misplaced]
+        culprit = misplaced[id(astray[0].tensor)] if astray else op
+        moved = habit.reads != "any" and not plan.reads_tcm(op)
+        if astray and (moved or habit.strict or (habit.alike and len(astray) < len(inputs))):
+            yield op, astray[0], culprit
+        if plan.writes_tcm(op) and (habit.writes == "main" or (habit.writes == "same" and astray and not _written_to_tcm(op, habit, astray))):
+            misplaced |= dict.fromkeys((id(tensor) for tensor in op.outputs), op if habit.writes == "main" else culprit)
+
+
+def _habit(kernel: tuple[Memory, bool] | None) -> Habit | None:
+    if kernel is None:
+        return None
+    memory, integer = kernel
+    return HABITS[memory]._replace(reads="tcm") if integer else HABITS[memory]
+
+
+def _written_to_tcm(op: Op, habit: Habit, astray: list[Use]) -> bool:
+    """An integer kernel writes to TCM if it reads anything from there; constants of 16 bits are there, of 8 bits not."""
+    return habit.reads == "tcm" and len(astray) < sum(not use.tensor.constant or _wide(use) for use in op.uses.values())
+
+
+def _wide(use: Use) -> bool:
+    return any(quantizer.storage in ("uint16", "int16") for quantizer in use.quantizers)
+
+
+def _inputs(op: Op) -> Iterator[Use]:
+    return (use for use in op.uses.values() if not use.tensor.constant)
+
+
+class _Plan:
+    """The memory planned for the operators that have no fixed one."""
+
+    def __init__(self, ops: list[Op], habits: dict[int, Habit]) -> None:
+        self.habits = habits
+        self.ops = [op for op in ops if id(op) in habits]
+        self.free = [op for op in self.ops if habits[id(op)].reads in ("either", "prefers")]
+        self.tcm = {id(op) for op in self.free if habits[id(op)].reads == "prefers"}
+
+    def run(self) -> None:
+        self._follow()
+        for op in self.free:
+            if self.habits[id(op)].reads == "prefers" and not any(map(self._from_tcm, _inputs(op))) and self._only_main_reads(op):
+                self.tcm.discard(id(op))
+        size = -1
+        while size != len(self.tcm):
+            size = len(self.tcm)
+            self.tcm |= {id(op) for op in reversed(self.free) if self.habits[id(op)].reads == "either" and self._read_in_tcm(op)}
+            self._follow()
+
+    def _follow(self) -> None:
+        for op in self.free:
+            if id(op) not in self.tcm and self.habits[id(op)].reads == "either" and all(map(self._from_tcm, _inputs(op))):
+                self.tcm.add(id(op))
+
+    def reads_tcm(self, op: Op) -> bool:
+        return self.habits[id(op)].reads == "tcm" or id(op) in self.tcm
+
+    def writes_tcm(self, op: Op) -> bool:
+        habit = self.habits[id(op)]
+        return habit.writes == "tcm" or self.reads_tcm(op)
+
+    def _from_tcm(self, use: Use) -> bool:
+        producer = use.tensor.producer
+        return producer is None or id(producer) not in self.habits or self.writes_tcm(producer)
+
+    def _read_in_tcm(self, op: Op) -> bool:
+        return any(self._reads_in_tcm(use) for tensor in op.outputs for use in tensor.uses)
+
+    def _reads_in_tcm(self, use: Use) -> bool:
+        if use.op is None or id(use.op) not in self.habits:
+            return bool(use.quantizers)
+        return self.reads_tcm(use.op)
+
+    def _only_main_reads(self, op: Op) -> bool:
+        uses = [use for tensor in op.outputs for use in tensor.uses]
+        return bool(uses) and all(
+            not use.quantizers and use.op is not None and id(use.op) in self.habits and self.habits[id(use.op)].reads == "main" for use in uses
+        )

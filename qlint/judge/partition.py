@@ -1,0 +1,49 @@
+"""Cutting what a backend takes out of a graph that it does not take whole.
+
+ONNX Runtime's providers form partitions in waves (`CreateSupportedPartitionNodeGroups`). A wave takes every node
+whose producers are done, and leaves for the next one a node that is not supported and reads from the wave. The
+DequantizeLinear of a constant has no producer: where its reader is in no unit, the first wave takes it by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from qlint.graph import Op
+from qlint.judge.pattern import Chain
+from qlint.judge.ports import Port, Spaces, ports
+from qlint.judge.prepare import Prepared
+from qlint.profile.schema import Space
+
+
+def constants_alone(
+    ops: list[Op], covered: Callable[[Op], tuple[bool, bool]], wanted: tuple[Space, ...], spaces: Spaces, prepared: Prepared
+) -> list[Port]:
+    """The dequantized constants that make up the first partition, if nothing that depends on an input is in it.
+
+    `covered`: whether an op is on the device, and whether it is in a unit with its quantizers. `ops` are in data-flow
+    order. A partition of one DequantizeLinear is dropped, and the list is empty.
+    """
+    alone: list[Port] = []
+    later: set[int] = set()  # tensors that are not there before the second wave, by id
+    for op in ops:
+        if op.role != "data":
+            continue
+        on_device, in_unit = covered(op)
+        lone = [] if in_unit else [port for role in op.uses if _taken(port := ports(Chain((op,)), role, prepared)[0], wanted, spaces)]
+        alone += lone
+        waits = any(id(use.tensor) in later for use in op.uses.values())
+        if not waits and (on_device or (not in_unit and _quantized(op, prepared))):
+            return []
+        if waits or lone:
+            later.update(id(tensor) for tensor in op.outputs)
+    return alone if len(alone) > 1 else []
+
+
+def _taken(port: Port, wanted: tuple[Space, ...], spaces: Spaces) -> bool:
+    return port.quantizer is not None and port.quantizer.dequantize is not None and port.constant and not spaces.misses(wanted, port)
+
+
+def _quantized(op: Op, prepared: Prepared) -> bool:
+    """Whether a quantizer node of fixed shape in front of an op is taken by itself."""
+    return any(prepared.of(use) and not use.tensor.constant and not use.tensor.dynamic for use in op.uses.values())

@@ -220,7 +220,7 @@ def test_notes(tmp_path):
 
 def test_a_converted_network_runs_in_integer(tmp_path):
     save(models.converted("qnnpack", Exported()), tmp_path / "model.pt")
-    report = qlint.check(tmp_path / "model.pt", ["snpe", "qnn-htp"])
+    report = qlint.check(tmp_path / "model.pt", ["snpe", "ort-cpu", "qnn-htp"])
     for result in report.results:
         assert (result.format, result.outcome, result.summary.integer_macs) == ("torchscript", "runs", 1.0)
         assert [finding.rule for finding in result.findings] == ["assumed-conversion"]

@@ -22,7 +22,9 @@ def split_linear(model: Model) -> None:
             op.kind = "matmul"
             if "b" in op.uses:
                 ops.append(_bias(op, model))
-    model.ops = ops
+    if len(ops) != len(model.ops):
+        model.ops = ops
+        model.__dict__.pop("flow", None)  # was told for the ops before
 
 
 def _bias(op: Op, model: Model) -> Op:

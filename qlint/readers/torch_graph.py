@@ -343,6 +343,8 @@ class Builder:
             op = Op(len(self.model.nodes), self.unique(f"{op.name}.{fused}"), fused, op.native, domain=op.domain, source=op.source, fused=True)
             self.model.nodes.append(op)
             self.use(op, "x", inner)
+        if quantizer is not None:  # what writes the integers also says what they mean: nobody behind it takes them for plain ones
+            quantizer = quantizer.placed(quantize=op, dequantize=op)
         for number, value in enumerate(values):
             kind = _SCALARS.get(value.kind, "")
             tensor = self.output(op, kind or (dtype if number == 0 or op.kind in _SAME_GRID | {"split"} else _SECOND.get(op.kind, dtype)), _SHAPES.get(value.kind), number)

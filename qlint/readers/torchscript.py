@@ -155,6 +155,6 @@ def _notes(model: Model, evaluator: Evaluator, builder: Builder, module: Instanc
     if evaluator.states:
         yield f"the network keeps {', '.join(value.name for value in evaluator.states[:5])} from one run to the next: their values are not known"
     if evaluator.updated:
-        names = sorted(name or "a constant" for name in evaluator.updated.values())
+        names = sorted(buffer.path or "a constant" for buffer in evaluator.updated.values())
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        yield f"running the network changes its buffers {', '.join(names[:3])}{more}; their present values are taken"
+        yield f"running the network changes its buffers {', '.join(names[:3])}{more}; a run is judged that starts with their present values"

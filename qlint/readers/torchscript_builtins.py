@@ -235,7 +235,7 @@ OPERATORS: dict[str, Callable[[Emitter, list[Any]], Any]] = {
     "aten::__is__": _identical(False), "aten::__isnot__": _identical(True),
     **dict.fromkeys(("prim::data", "prim::unchecked_unwrap_optional", "aten::_unwrap_optional", "prim::unchecked_cast", "aten::FloatImplicit",
                      "aten::IntImplicit", "aten::ScalarImplicit", "prim::dictcopy"), _same),
-    "prim::device": _device, "aten::device": _device, "prim::layout": _constant(None),
+    "prim::device": _device, "aten::device": _device, "prim::type": _device, "prim::layout": _constant(None),
     **dict.fromkeys(("prim::is_cuda", "prim::is_xpu", "prim::is_mkldnn", "prim::is_sparse", "prim::is_meta", "prim::is_mps", "prim::is_nested",
                      "prim::requires_grad", "aten::is_autocast_enabled", "aten::is_autocast_cpu_enabled", "aten::is_grad_enabled"), _constant(False)),
     "aten::append": _append, "aten::extend": _extend, "aten::insert": _insert, "aten::pop": _pop, "aten::clear": _clear, "aten::reverse": _reverse,

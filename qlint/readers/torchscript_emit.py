@@ -22,6 +22,8 @@ _ARITHMETIC = {f"aten::{name}{suffix}" for name in "add sub mul div floor_divide
 _INTEGERS = ("i", "b", "f", "i[]")
 # Operators whose result shares its elements with their first argument.
 _VIEWS = {f"aten::{name}" for name in "select slice view reshape narrow transpose permute unsqueeze squeeze expand t flatten detach alias chunk split unbind".split()}
+# Buffers and attributes that keep book of training and calibration: networks are judged with their present values.
+STATISTICS = {"min_val", "max_val", "running_mean", "running_var", "num_batches_tracked", "histogram", "scale", "zero_point", "eps"}
 # Operators that are printed without their inputs, so that the file no longer tells what is connected to what.
 _MUTE = {"prim::ConstantMKLDNNTensor", "prim::BroadcastMKLDNNTensors"}
 
@@ -36,7 +38,7 @@ class Emitter:
         self.files: list[tuple[str, int]] = [("", 0)]
         self.trail: list[tuple[Place, Any]] = []  # what was written, so that a branch can be taken back
         self.count = 0
-        self.updated: dict[int, str] = {}  # buffers that running the network would change
+        self.updated: dict[int, TensorRecord] = {}  # buffers that running the network changes
 
     def eval(self, tree: ast.expr, env: dict[str, Any]) -> Any:
         """What an expression stands for; see :class:`qlint.readers.torchscript_eval.Evaluator`."""
@@ -114,15 +116,16 @@ class Emitter:
         if not native.endswith("_") or native.endswith("__") or not outputs or not bound:
             return
         target: Any = next(iter(bound.values()))
-        if isinstance(target, TensorRecord):  # statistics of training and calibration, and state: their present values are taken
-            self.updated[id(target)] = target.path
-            return
         result = outputs[0]
-        while isinstance(target, Value):
+        while isinstance(target, (Value, TensorRecord)):
+            if isinstance(target, TensorRecord):
+                self.updated[id(target)] = target
+                if target.path.rpartition(".")[2] in STATISTICS or target.path.startswith("CONSTANTS."):  # tracing leaves constants that nobody shares
+                    return
             self._write(("now", target, None), result)
-            node = target.node
+            node = target.node if isinstance(target, Value) else None
             base = latest(next(iter(node.args.values()), None)) if node is not None and node.native in _VIEWS else None
-            if not isinstance(base, Value) or base is result:
+            if not isinstance(base, (Value, TensorRecord)) or base is result:
                 return
             part, result, target = result, Value("T"), base  # a view: what it is a view of has changed too
             self._node("aten::slice_scatter", {"self": base, "src": part}, [result])
@@ -166,4 +169,4 @@ class Emitter:
 def _now(value: Any) -> Any:
     """An argument as it is now; of a list, so its elements."""
     value = latest(value)
-    return [latest(item) for item in value] if isinstance(value, list) and any(isinstance(item, Value) and item.now is not None for item in value) else value
+    return [latest(item) for item in value] if isinstance(value, list) and any(item is not latest(item) for item in value) else value

@@ -14,7 +14,7 @@ from typing import Any
 from qlint.errors import ReadError
 from qlint.readers.torchscript_builtins import CALLS
 from qlint.readers.torchscript_code import Code, Function
-from qlint.readers.torchscript_emit import AGAIN
+from qlint.readers.torchscript_emit import AGAIN, STATISTICS
 from qlint.readers.torchscript_flow import Flow
 from qlint.readers.torchscript_packed import Packed, unpack
 from qlint.readers.torchscript_values import KINDS, Block, Raised, Value, dotted, held, is_open, key_of, kind_of, latest, put
@@ -43,16 +43,16 @@ class Evaluator(Flow):
         """
         block = self._forward(module)
         kept = {key_of(place): place for place, _ in self.trail if place[0] == "attribute" and _is_state(held(place))}
-        if not kept:
-            return block
-        self._take_back(0)
-        self.blocks, self.count, self.updated = [Block()], 0, {}
-        for place in kept.values():
-            _, owner, name = place
-            self.states.append(Value(kind_of(held(place)), name=f"{owner.path}.{name}" if owner.path else name))
-            put(place, self.states[-1])
-        block = self._forward(module)
-        self.kept = [held(place) for place in kept.values() if place[2] not in _STATISTICS]
+        if kept:
+            self._take_back(0)
+            self.blocks, self.count, self.updated = [Block()], 0, {}
+            for place in kept.values():
+                _, owner, name = place
+                self.states.append(Value(kind_of(held(place)), name=f"{owner.path}.{name}" if owner.path else name))
+                put(place, self.states[-1])
+            block = self._forward(module)
+        self.kept = [held(place) for place in kept.values() if place[2] not in STATISTICS]
+        self.kept += [latest(buffer) for buffer in self.updated.values()]
         return block
 
     def _forward(self, module: Instance) -> Block:
@@ -324,10 +324,6 @@ class Evaluator(Flow):
         if known is not None:
             return Instance(name, attrs=dict(zip(known.fields, args, strict=False)))
         raise self.error(at, f"calls {name!r}, which the archive does not have")
-
-
-# Attributes that keep book of training and calibration; what they become reaches nobody.
-_STATISTICS = {"min_val", "max_val", "running_mean", "running_var", "num_batches_tracked", "histogram"}
 
 
 def _is_state(value: Any) -> bool:

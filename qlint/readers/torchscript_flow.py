@@ -49,7 +49,7 @@ class Flow(Emitter):
 
     def _side(self, body: list[ast.stmt], env: dict[str, Any]) -> _Side | None:
         """What a branch does, taken back again; None if it raises an error."""
-        mark, depth, block, inner = len(self.trail), len(self.files), Block(), dict(env)
+        mark, depth, level, block, inner = len(self.trail), len(self.files), len(self.blocks), Block(), dict(env)
         self.blocks.append(block)
         raised = False
         try:
@@ -57,7 +57,7 @@ class Flow(Emitter):
         except Raised:
             raised = True
             del self.files[depth:], self.paths[depth:]
-        self.blocks.remove(block)
+        del self.blocks[level:]
         writes = self._take_back(mark)
         return None if raised else (block, inner, writes)
 

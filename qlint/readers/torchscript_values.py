@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qlint.readers.torchscript_packed import Packed
-from qlint.readers.unpickle import Global, Instance
+from qlint.readers.unpickle import Global, Instance, TensorRecord
 
 
 @dataclass(slots=True, eq=False)
@@ -57,7 +57,7 @@ Place = tuple[str, Any, Any]  # what was written: how (attribute, items, entries
 
 def latest(value: Any) -> Any:
     """A value as it is now, after everything that was written into it."""
-    while isinstance(value, Value) and value.now is not None:
+    while isinstance(value, (Value, TensorRecord)) and value.now is not None:
         value = value.now
     return value
 

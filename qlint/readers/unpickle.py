@@ -66,7 +66,7 @@ class Affine:
 
 @dataclass(slots=True, eq=False)
 class TensorRecord:
-    """A tensor in a storage. `grid` is that of a quantized one; `path` is where it hangs in the module tree."""
+    """A tensor in a storage. `grid` is that of a quantized one; `path` is where it hangs in the module tree; `now` is what was written into it."""
 
     dtype: str
     storage: Storage
@@ -75,6 +75,7 @@ class TensorRecord:
     strides: tuple[int, ...]
     grid: Affine | None = None
     path: str = ""
+    now: Any = None
 
 
 _Make = Callable[[tuple[Any, ...]], Any]

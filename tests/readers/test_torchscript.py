@@ -189,6 +189,23 @@ def test_state_from_one_run_to_the_next(tmp_path):
     assert model.notes == ["the network keeps state from one run to the next: their values are not known"]
 
 
+def test_structures_are_taken_apart(tmp_path):
+    models.scripted(models.Structures().eval()).save(str(tmp_path / "m.pt"))
+    model = canonical(read(tmp_path / "m.pt"))
+    assert [tensor.name for tensor in model.inputs] == ["x", "pair.0", "pair.1"]
+    assert [op.kind for op in model.ops] == ["linear", "conv", "concat", "mul", "transpose", "matmul"]
+    assert [op.name for op in model.ops[:2]] == ["layers.x", "layers.y"]
+    assert [use.tensor.producer.kind for use in model.outputs] == ["mul", "matmul"]
+    assert model.ops[3].uses["rhs"].tensor.data.values() == (0.5,)
+
+
+def test_what_is_written_into_a_buffer(tmp_path):
+    models.scripted(models.Cached()).save(str(tmp_path / "m.pt"))
+    model = canonical(read(tmp_path / "m.pt"))
+    assert {"matmul", "linear"} & {op.kind for op in model.ops} and model.outputs[0].tensor.producer.uses["x"].tensor.producer.kind == "scatter"
+    assert [note for note in model.notes if "changes its buffers cache;" in note]
+
+
 def test_notes(tmp_path):
     assert save(models.Residual().eval(), tmp_path / "m.pt").notes == []
     training = save(models.Residual().train(), tmp_path / "m.pt").notes
@@ -203,7 +220,7 @@ def test_notes(tmp_path):
 
 def test_a_converted_network_runs_in_integer(tmp_path):
     save(models.converted("qnnpack", Exported()), tmp_path / "model.pt")
-    report = qlint.check(tmp_path / "model.pt", ["snpe", "qnn-htp"])
+    report = qlint.check(tmp_path / "model.pt", ["snpe", "ort-cpu", "qnn-htp"])
     for result in report.results:
         assert (result.format, result.outcome, result.summary.integer_macs) == ("torchscript", "runs", 1.0)
         assert [finding.rule for finding in result.findings] == ["assumed-conversion"]

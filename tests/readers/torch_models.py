@@ -111,6 +111,38 @@ class Stateful(nn.Module):
         return h
 
 
+class Structures(nn.Module):
+    """Lists, dictionaries, tuples and optional inputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleDict({"x": nn.Linear(8, 8), "y": nn.Conv1d(5, 5, 1)})
+
+    def forward(self, x, pair: tuple[torch.Tensor, torch.Tensor], mask: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+        seen: list[torch.Tensor] = []
+        scales: list[float] = []
+        for number, layer in enumerate(self.layers.values()):
+            x = layer(x)
+            seen.append(x)
+            scales.append(number * 0.5)
+        if mask is not None:
+            x = x * mask
+        return {"joined": torch.cat(seen, 1) * scales[1], "product": pair[0] @ pair[1].transpose(0, 1)}
+
+
+class Cached(nn.Module):
+    """A cache of keys, of which one place is written in each run."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("cache", torch.zeros(1, 4, 8))
+        self.proj = nn.Linear(8, 8)
+
+    def forward(self, x, at: int):
+        self.cache[:, at] = self.proj(x)[:, 0]
+        return torch.relu(self.cache)
+
+
 class InPlace(nn.Module):
     """What is written into a tensor, or into a part of it, reaches whoever reads it later."""
 

@@ -38,7 +38,7 @@ class Requirements:
         return next(self.misses(chain, prepared), None) is None
 
 
-def _requirements(wanted: Ports, tests: tuple[Guard, ...], spaces: Spaces) -> Requirements:
+def requirements(wanted: Ports, tests: tuple[Guard, ...], spaces: Spaces) -> Requirements:
     return Requirements({name: spaces.resolve(requirement) for name, requirement in wanted.items()}, guards.compiled(tests), spaces)
 
 
@@ -67,8 +67,8 @@ class Kernels:
                 kernel,
                 order,
                 parse(kernel.match, profile.classes),
-                _requirements(kernel.ports, kernel.guards, spaces),
-                tuple((c, _requirements(c.ports, c.guards, spaces)) for c in kernel.checks),
+                requirements(kernel.ports, kernel.guards, spaces),
+                tuple((c, requirements(c.ports, c.guards, spaces)) for c in kernel.checks),
             )
             for order, kernel in enumerate(profile.kernels)
         ]

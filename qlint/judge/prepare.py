@@ -45,6 +45,10 @@ class Prepared:
             known = self._uses[id(tensor)] = [use for use in tensor.uses if use.op is None or not _gone(use.op)]
         return known
 
+    def only(self, tensor: Tensor, uses: list[Use]) -> None:
+        """From here on a tensor has no other readers than these."""
+        self._uses[id(tensor)] = uses
+
     def rewritten(self, use: Use) -> bool:
         """Whether a step changed the container of the quantizer in front of a use."""
         return any(step.step == "storage" for step in self.steps.get(id(use), ()))
@@ -108,6 +112,28 @@ def readers(tensor: Tensor, quantizer: Quantizer, prepared: Prepared) -> int:
     """How many readers this quantizer has: consumers, graph outputs and dead ends."""
     firsts = [q for use in prepared.uses(tensor) for q in prepared.of(use)[:1]]
     return sum(1 for q in firsts if q == quantizer and writer(q) == writer(quantizer))
+
+
+# -- strip, dead --------------------------------------------------------------------------------
+
+
+def _strip(prepared: Prepared, step: Prepare, _: Profile) -> None:
+    """Some grids are too fine to matter to a backend: what quantizes to them is removed."""
+    for tensor in prepared.model.tensors.values():
+        for use in tensor.uses:
+            kept = tuple(q for q in prepared.of(use) if q.storage not in step.storage or q.quantize is None)
+            if kept == prepared.of(use):
+                continue
+            prepared.set(use, kept, step)
+            if use.kind == "output" and tensor.producer is not None and tensor.producer.kind in step.breaks_behind:
+                prepared.broken.append((step, tensor.producer))
+
+
+def _dead(prepared: Prepared, _step: Prepare, _: Profile) -> None:
+    """What leads nowhere is gone before kernels are selected."""
+    for tensor in prepared.model.tensors.values():
+        if any(use.kind == "dead" for use in tensor.uses):
+            prepared.only(tensor, [use for use in prepared.uses(tensor) if use.kind != "dead"])
 
 
 # -- series -------------------------------------------------------------------------------------
@@ -260,6 +286,8 @@ def shifted(quantizer: Quantizer, storage: str, shift: float) -> Quantizer:
 
 
 _STEPS: dict[str, Callable[[Prepared, Prepare, Profile], None]] = {
+    "strip": _strip,
+    "dead": _dead,
     "series": _series,
     "transparent": _transparent,
     "storage": _storage,

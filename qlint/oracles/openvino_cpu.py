@@ -1,8 +1,8 @@
 """OpenVINO's CPU plugin as a judge: which kernel of the compiled model does the work of each node.
 
 The nodes are renamed to `op0`, `op1` ... in a copy of the model. The importer makes several operators of some
-nodes and names only the last of them; the others get the name of the one that reads them, so that every
-operator can be followed. Then the model is compiled for `INFERENCE_PRECISION_HINT` f32, run once on zeros if
+nodes, names only the last of them, and that by its output where this is one of the graph; all get the name of
+their node, so that every operator can be followed. Then the model is compiled for `INFERENCE_PRECISION_HINT` f32, run once on zeros if
 its shapes are static, and its runtime model read: for each kernel its type, its implementation
 (`primitiveType`) and the operators that it is made of (`originalLayersNames`).
 
@@ -68,7 +68,9 @@ _MOVE = frozenset({
 _NOTHING = frozenset({"Const", "Input", "Output", "Reorder"})
 _INTEGER = ("_i8", "_u8", "_i4", "_u4")  # lower case: uint8 is called I8 in the runtime model
 _UNSCORED = frozenset({"Shape", "Size", "ConstantOfShape", "Range", "NonZero", "DynamicQuantizeLinear", "If", "Loop", "Scan", "EyeLike"})
+_MOVING = MOVES | {"Resize", "GatherElements", "GatherND", "ScatterElements", "ScatterND", "ReverseSequence"}
 _WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "FusedConv", "FusedMatMul"})
+_ACCUMULATING = _WEIGHTED | {"MaxPool", "AveragePool"}
 _FOLDED = frozenset({"BatchNormalization", "Add", "Mul", "Sub", "Div"})
 _CLAMPS = frozenset({"Relu", "Clip"})
 
@@ -153,9 +155,9 @@ def name_parts(model: Any, traced: Traced) -> set[str]:
         name = op.get_friendly_name()
         found = _NAMED.match(name)
         owner = found[1] if found and found[1] in traced.everything else outputs.get(name, "")
-        if not owner and op.get_type_name() not in ("Constant", "Parameter", "Result"):
+        if not found and op.get_type_name() not in ("Constant", "Parameter", "Result"):
             readers = {owners.get(reader.get_node().get_friendly_name(), "") for value in op.outputs() for reader in value.get_target_inputs()}
-            owner = readers.pop() if len(readers) == 1 else ""
+            owner = owner or (readers.pop() if len(readers) == 1 else "")
             if owner:
                 name = f"{owner}/part{number}"
                 op.set_friendly_name(name)
@@ -213,24 +215,27 @@ class _Lookup:
         return self._told(node, made_of) if made_of else self._gone(node)
 
     def _told(self, node: onnx.NodeProto, kernels: list[Kernel]) -> str:
-        products = [k for k in kernels if k.layer in _MULTIPLY]
-        moves = [k for k in kernels if k.layer in _MOVE]
-        others = [k for k in kernels if k.layer not in _MOVE]
-        said = {k.computes_in for k in products or (moves if node.op_type in MOVES else others) or kernels}
+        # What follows may be there under its name as well: the way back to real numbers, constants that move.
+        products = [k for k in kernels if k.layer in _ACCUMULATE]
+        renamed = [k for k in kernels if any(part.startswith(node.name) and part.endswith("_original") for part in (*k.parts, k.name))]
+        alike = [k for k in kernels if (k.layer in _MOVE or k.nearest) == (node.op_type in _MOVING)]
+        said = {k.computes_in for k in products or renamed or alike or kernels}
         if said != {"integer"}:
             return "float"
-        own = node.op_type in _WEIGHTED or not products
+        own = node.op_type in _ACCUMULATING or not products
         return "integer" if own else "absorbed"
 
     def _gone(self, node: onnx.NodeProto) -> str:
         """Where a node went that no kernel names."""
         before, behind = self._kernels(node, back=True), self._kernels(node, back=False)
-        if node.op_type in MOVES:
-            low = all(k.computes_in == "integer" for k in [*before, *behind])
+        if node.op_type in _MOVING:
+            if named := [k for k in self._quantizers_behind(node) if k.layer in _MOVE]:
+                return named[0].computes_in
+            low = {k.computes_in for k in [*before, *behind]} == {"integer"}
             return "absorbed" if low and node.name in self.between else "skip"
         hosts = [k for k in before if k in behind]
-        if not hosts and node.op_type in _WEIGHTED:
-            hosts = [k for k in behind if k.layer in _MULTIPLY]
+        if not hosts and node.op_type in _ACCUMULATING:
+            hosts = [k for k in behind if k.layer in _ACCUMULATE]
         elif not hosts and node.op_type in _CLAMPS:
             hosts = behind
         elif not hosts and node.op_type in _FOLDED:
@@ -238,7 +243,13 @@ class _Lookup:
         said = {k.computes_in for k in hosts or [*before, *behind]}
         if said == {"float"}:
             return "float"
-        return ("integer" if node.op_type in _WEIGHTED else "absorbed") if said == {"integer"} and hosts else "skip"
+        return ("integer" if node.op_type in _ACCUMULATING else "absorbed") if said == {"integer"} and hosts else "skip"
+
+    def _quantizers_behind(self, node: onnx.NodeProto) -> list[Kernel]:
+        """Kernels under the name of the quantizers that follow: one whose quantizer was removed has taken its name."""
+        near = [reader for name in node.output for reader in self.readers[name] if reader.op_type in QUANTIZERS]
+        near += [reader for q in near for name in q.output for reader in self.readers[name] if reader.op_type in QUANTIZERS]
+        return [kernel for quantizer in near for kernel in self.made_of[quantizer.name]]
 
     def _dequantized(self, node: onnx.NodeProto) -> bool:
         """Whether what a node computes with comes from a quantizer."""

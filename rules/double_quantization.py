@@ -57,12 +57,16 @@ def series(model: Model) -> Iterator[Issue]:
     for graph in graphs(model):
         for tensor in graph.tensors.values():
             for use in tensor.uses:
-                if use.kind != "dead" and len(use.quantizers) > 1:
-                    yield _issue(tensor, use)
+                issue = _issue(tensor, use) if use.kind != "dead" and len(use.quantizers) > 1 else None
+                if issue is not None:
+                    yield issue
 
 
-def _issue(tensor: Tensor, use: Use) -> Issue:
-    different = next(((a, b) for a, b in pairwise(use.quantizers) if not _equal(a, b)), None)
+def _issue(tensor: Tensor, use: Use) -> Issue | None:
+    known = [(a, b) for a, b in pairwise(use.quantizers) if a.constant and b.constant]
+    if not known:  # as in a graph of integers, whose scales no file holds
+        return None
+    different = next(((a, b) for a, b in known if not _equal(a, b)), None)
     if different is None:
         return Issue.at(use, "the same way", "once", "same", meaning="the second time changes nothing")
     first, second = different

@@ -93,10 +93,12 @@ def _holds_zeros(grid: Grid, channel: int) -> bool:
     if not grid.stored or data is None or shape != grid.shape or q.granularity == "block" or q.zero_point is None:
         return False
     axis = q.axis or 0
+    if axis >= max(1, len(data.shape)):
+        return False
     size, inner = (data.shape[axis], math.prod(data.shape[axis + 1 :])) if q.granularity == "channel" else (1, math.prod(data.shape))
     zero = q.zero_point[channel if channel < len(q.zero_point) else 0]
     values = data.values()
-    rows = range(channel * inner, len(values), size * inner)
+    rows = range(channel * inner, len(values), max(1, size * inner))
     return all(value == zero for row in rows for value in values[row : row + inner])
 
 

@@ -50,6 +50,7 @@ rule = Rule(
 )
 
 _Problem = tuple[str, str, str]  # of what, found, wanted
+BROADCAST = ("fake-quant", "decomposed")  # their scales have the rank of the tensor, as in arithmetic
 
 
 @rule.check
@@ -65,9 +66,9 @@ def shapes(model: Model) -> Iterator[Issue]:
 
 
 def _own(q: Quantizer) -> _Problem | None:
-    """The zero point against the scale; a scalar and a vector of one element are the same."""
+    """The zero point against the scale; a scalar and a vector of one element are the same, and what is broadcast fits."""
     scale, zero_point = q.scale_shape, q.zero_point_shape
-    if zero_point is None or scale == zero_point or (_single(scale) and _single(zero_point)):
+    if zero_point is None or scale == zero_point or (_single(scale) and _single(zero_point)) or q.origin in BROADCAST:
         return None
     return "the zero point", f"has shape {list(zero_point)}", f"the scale has shape {list(scale)}, and both have to agree"
 
@@ -82,14 +83,17 @@ def _against(q: Quantizer, shape: Shape | None) -> _Problem | None:
         return None
     if not 0 <= q.axis < len(shape):
         return "the axis", f"is {q.axis}", f"the tensor has {len(shape)} dimension{'s' if len(shape) != 1 else ''}, counted from 0"
-    return _blocks(q, shape) if q.granularity == "block" else _channels(q, shape[q.axis])
+    if q.granularity == "block":
+        return None if q.origin in BROADCAST else _blocks(q, shape)
+    return _channels(q, shape[q.axis])
 
 
 def _channels(q: Quantizer, size: object) -> _Problem | None:
-    if len(q.scale_shape) != 1:
+    if len(q.scale_shape) != 1 and q.origin not in BROADCAST:
         return "the scale", f"has shape {list(q.scale_shape)}", "scales along one axis are a vector"
-    if isinstance(size, int) and size != q.scale_shape[0]:
-        return "the scale", f"has {q.scale_shape[0]} values", f"axis {q.axis} of the tensor has {size} elements"
+    count = math.prod(q.scale_shape)
+    if isinstance(size, int) and size != count:
+        return "the scale", f"has {count} values", f"axis {q.axis} of the tensor has {size} elements"
     return None
 
 

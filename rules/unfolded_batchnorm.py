@@ -35,7 +35,7 @@ from qlint.graph import Model
 from qlint.judge import Mismatch
 from qlint.lint.rule import Rule
 from qlint.lint.testing import Graph, s8, u8
-from qlint.lint.where import missing
+from qlint.lint.where import missing, unwanted
 
 rule = Rule(
     name="unfolded-batchnorm",
@@ -43,7 +43,7 @@ rule = Rule(
     since="0.1.0",
     what="stands behind {producer} and is not folded into it",
     why="{backend} runs it in integer only as part of the operator in front",
-    fix="fold the batch-norm into {producer} before quantizing",
+    fix="fold the batch-norm into the operator in front of it before quantizing",
 )
 
 
@@ -62,6 +62,21 @@ def _in_front(m: Mismatch) -> bool:
 rule.explains("kernel", kinds="batch_norm", about=_batch_norm)
 rule.explains("quantizer", kinds="batch_norm", roles="x", where=missing, about=_batch_norm)
 rule.explains("quantizer", roles="y", where=(missing, _in_front), about=_batch_norm)
+
+
+def _in_chain(m: Mismatch) -> object:
+    """The batch-norm of a kernel that folds it into the weights of the op in front."""
+    return next((op for op in m.chain if op.kind == "batch_norm"), None) if m.anchor.kind != "batch_norm" else None
+
+
+def _folds(m: Mismatch) -> bool:
+    return _in_chain(m) is not None
+
+
+rule.explains(
+    "quantizer", roles="w|b", where=(unwanted, _folds), about=_in_chain,
+    what="a batch-norm stands behind the {kind} and is not folded into it", why="{backend} folds it into weights and biases in float only",
+)
 
 
 @rule.bad(says="bn: stands behind conv1 and is not folded into it")

@@ -71,8 +71,8 @@ def zero_points(model: Model) -> Iterator[Issue]:
 
 
 def _other_type(grid: Grid) -> str | None:
-    """The type of a zero point in the file, if it is not that of the integers."""
-    nodes = [node for node in (grid.quantizer.quantize, grid.quantizer.dequantize) if node is not None and "zero_point" in node.uses]
+    """The type of a zero point in the file, if it is not that of the integers; where none are stored it is of no type."""
+    nodes = [node for node in (grid.quantizer.quantize, grid.quantizer.dequantize) if node is not None and not node.dialect and "zero_point" in node.uses]
     written = [node.uses["zero_point"].tensor.dtype for node in nodes]
     return next((dtype for dtype in written if dtype and dtype != grid.quantizer.storage), None)
 

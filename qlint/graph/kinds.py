@@ -22,7 +22,7 @@ CLASSES: dict[str, frozenset[str]] = {
 }
 
 # Kinds that carry no computation of their own: the nodes that become quantizers, and constants.
-QUANTIZER_KINDS = frozenset({"quantize", "dequantize"})
+QUANTIZER_KINDS = frozenset({"quantize", "dequantize", "fake_quantize", "requantize"})
 
 
 def expand(names: str) -> frozenset[str]:

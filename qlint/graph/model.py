@@ -125,6 +125,7 @@ class Op:
     unknown_attrs: tuple[str, ...] = ()
     source: str = ""  # module path, stack line or file location, for messages
     bodies: dict[str, Model] = field(default_factory=dict)  # subgraphs by attribute name
+    dialect: str = ""  # the tool whose operator it is (QONNX, MQBench ...), where neither a specification nor a runtime defines it
     role: Literal["data", "shape", "constant"] = "data"  # set by the passes
     groups: tuple[str, ...] = ()  # composite patterns that this op is part of, e.g. "swish:3"
 
@@ -163,6 +164,7 @@ class Model:
     opsets: dict[str, int] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)  # what a reader could not understand, precisely
+    annotations: dict[str, dict[str, str]] = field(default_factory=dict)  # what the file says of tensors beside its nodes, by tensor and key
 
     @cached_property
     def by_kind(self) -> dict[str, list[Op]]:

@@ -12,8 +12,14 @@ if TYPE_CHECKING:
     from qlint.graph.model import Op
 
 Granularity = Literal["tensor", "channel", "block"]
-Grid = Literal["affine", "float", "log", "codebook"]
-Origin = Literal["qdq", "fake-quant", "qoperator", "requantize", "dynamic", "encodings"]
+# Of `affine` grids the levels are evenly spaced and hold an exact zero (or could); `bipolar` has the two levels -scale
+# and +scale; `codebook` has levels, or steps between them, that follow no formula.
+Grid = Literal["affine", "float", "log", "codebook", "bipolar"]
+# `decomposed` is spelled out in ordinary arithmetic, an `annotation` stands beside the nodes: runtimes take neither for a quantizer.
+Origin = Literal["qdq", "fake-quant", "qoperator", "requantize", "dynamic", "encodings", "decomposed", "annotation"]
+UNSEEN: frozenset[str] = frozenset({"decomposed", "annotation"})
+# How a number between two levels is rounded: to the nearest level (ties: `half_...`), or always to one side. `up` is away from zero.
+Rounding = Literal["half_even", "half_up", "half_down", "floor", "ceil", "up", "down"]
 
 # Inclusive bounds of every integer container, in units of the grid.
 INTEGER_RANGES: dict[str, tuple[int, int]] = {
@@ -32,6 +38,18 @@ FLOAT_GRIDS: dict[str, float] = {
     "float4e2m1": 6.0,
 }
 POT_TOLERANCE = 1e-6
+# The opset of the default domain in which QuantizeLinear and DequantizeLinear got a type (ONNX, Operator Changelog).
+TYPE_SINCE: dict[str, int] = {
+    "int8": 10, "uint8": 10, "int32": 10, **dict.fromkeys(("float8e4m3fn", "float8e4m3fnuz", "float8e5m2", "float8e5m2fnuz"), 19),
+    **dict.fromkeys(("int4", "uint4", "int16", "uint16"), 21), "float4e2m1": 23, "int2": 25, "uint2": 25, "float6e2m3": 28, "float6e3m2": 28,
+}  # fmt: skip
+CHANNELS_SINCE, BLOCKS_SINCE = 13, 21  # opsets in which the two operators got `axis` and `block_size`
+
+
+def container(low: float, high: float) -> str:
+    """The smallest integer type that holds all codes from `low` to `high`; '' if there is none."""
+    fits = (name for name, (least, most) in INTEGER_RANGES.items() if least <= low and high <= most and (least < 0) == (low < 0))
+    return next(fits, "") if low < high else ""
 
 
 @dataclass(frozen=True)
@@ -56,6 +74,7 @@ class Quantizer:
     qmax: float = 255
     grid: Grid = "affine"
     dynamic: bool = False
+    rounding: Rounding = "half_even"
     origin: Origin = field(default="qdq", compare=False)
     quantize: Op | None = field(default=None, compare=False, repr=False)
     dequantize: Op | None = field(default=None, compare=False, repr=False)
@@ -89,15 +108,15 @@ class Quantizer:
 
     @property
     def levels(self) -> int:
-        """Number of integers on the grid (of a float grid: of its codes)."""
+        """Number of integers on the grid (of a float grid: of its codes); 0 if it is not known."""
         if self.grid == "float":
             return 1 << int("".join(c for c in self.storage.split("e")[0] if c.isdigit()) or 8)
-        return int(self.qmax - self.qmin) + 1
+        return 2 if self.grid == "bipolar" else int(self.qmax - self.qmin) + 1 if self.qmin < self.qmax else 0
 
     @property
     def bits(self) -> int:
-        """Bits that hold all levels, whatever the container."""
-        return max(1, math.ceil(math.log2(self.levels)))
+        """Bits that hold all levels, whatever the container; 0 if it is not known."""
+        return max(1, math.ceil(math.log2(self.levels))) if self.levels else 0
 
     @cached_property
     def zero_point_class(self) -> frozenset[str]:
@@ -150,15 +169,16 @@ class Quantizer:
             yield from ((s, zps[0] if zps else 0) for s in self.scale)
 
     def __str__(self) -> str:
+        storage = self.storage or "of an unknown type"
         if self.scale is None:
-            return f"{self.storage}, scale not constant"
+            return f"{storage}, scale not constant"
         scale = f"scale {self.scale[0]:.6g}" if len(self.scale) == 1 else f"{len(self.scale)} scales"
         zp = ""
         if self.zero_point and self.grid == "affine":
             distinct = sorted(set(self.zero_point))
             zp = f", zero point {distinct[0]:g}" if len(distinct) == 1 else f", zero points {distinct[0]:g}..{distinct[-1]:g}"
         where = {"tensor": "", "channel": f" per channel (axis {self.axis})", "block": f" per block of {self.block_size}"}
-        return f"{self.storage}{where[self.granularity]}, {scale}{zp}"
+        return f"{storage}{where[self.granularity]}, {scale}{zp}"
 
 
 def _is_power_of_two(value: float) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from qlint.graph.model import Data
 
+SMALL = 1 << 14  # bytes of a constant that is read whole without a second thought
 _last: tuple[Data | None, tuple[Any, ...]] = (None, ())  # the one that was looked at last
 
 
@@ -45,3 +46,15 @@ class Numbers(Sequence[float]):
 
     def __repr__(self) -> str:
         return f"Numbers({self._length})"
+
+
+def part(data: Data, start: int, count: int) -> tuple[Any, ...] | None:
+    """`count` elements of a constant from position `start` on, flat; None if they cannot be had without reading it all.
+
+    For looking into weights: only the bytes that are asked for are touched.
+    """
+    read = getattr(data, "part", None)
+    if read is not None:
+        found = read(start, count)
+        return None if found is None else tuple(found)
+    return data.values()[start : start + count] if data.nbytes <= SMALL else None

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from qlint.graph import INTEGER_RANGES, Model, Op, Quantizer, Tensor, Use
+from qlint.graph import INTEGER_RANGES, UNSEEN, Model, Op, Quantizer, Tensor, Use
 from qlint.judge.pattern import kinds_of
 from qlint.profile.schema import Prepare, Profile
 
@@ -77,8 +77,11 @@ class Prepared:
 
 
 def prepare(model: Model, profile: Profile) -> Prepared:
-    """Apply the profile's steps, in its order."""
+    """Apply the profile's steps, in its order. What no runtime takes for a quantizer is not seen from the start."""
     prepared = Prepared(model)
+    for use, quantizer in model.quantizers():
+        if quantizer.origin in UNSEEN:
+            prepared.sequences[id(use)] = tuple(q for q in use.quantizers if q.origin not in UNSEEN)
     for step in profile.prepare:
         _STEPS[step.step](prepared, step, profile)
     return prepared

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from qlint.graph import Model, Op, Quantizer
+from qlint.graph import TYPE_SINCE, Model, Op, Quantizer
 from qlint.judge.kernels import requirements
 from qlint.judge.pattern import Chain, kinds_of
 from qlint.judge.ports import Spaces
@@ -73,11 +73,12 @@ def _domain(op: Op, wanted: tuple[str, ...], _: Quantizer | None) -> str | None:
 
 
 def _unknown_attrs(op: Op, wanted: bool, _: Quantizer | None) -> str | None:
-    return ", ".join(op.unknown_attrs) or "none" if bool(op.unknown_attrs) == wanted else None
+    names = [name for name in op.unknown_attrs if not name.startswith("__")]  # which ONNX keeps for tools, and lets pass
+    return ", ".join(names) or "none" if bool(names) == wanted else None
 
 
 def _unknown_op(op: Op, wanted: bool, _: Quantizer | None) -> str | None:
-    return op.native if (op.kind == "custom") == wanted else None
+    return op.native if (op.kind == "custom" or bool(op.dialect)) == wanted else None
 
 
 def _opset(op: Op, wanted: Bounds, _: Quantizer | None) -> str | None:
@@ -109,6 +110,9 @@ def _type_mismatch(op: Op, _wanted: bool, _quantizer: Quantizer | None) -> str |
     if op.kind not in ("quantize", "dequantize") or x is None:
         return None
     given, wanted = x.tensor.dtype, zero_point.tensor.dtype if zero_point is not None else ""
+    integers = op.outputs[0].dtype if op.kind == "quantize" and op.outputs else given
+    if not op.domain and 0 < op.opset < TYPE_SINCE.get(integers, 0):
+        return f"{integers} at opset {op.opset}"
     if op.kind == "dequantize":
         return f"{given} with a zero point of type {wanted}" if given and wanted and given != wanted else None
     return None if given in _READ else f"a tensor of type {given}"

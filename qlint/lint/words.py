@@ -9,7 +9,8 @@ from typing import Any
 MANY_KINDS = 3  # more kinds than this are just "ops"
 MANY_VALUES = 3
 
-_NOUNS = {"": "op", "custom": "custom op", "batch_norm": "batch-norm", "linear": "linear layer", "conv_transpose": "transposed conv"}
+_NOUNS = {"": "op", "custom": "custom op", "batch_norm": "batch-norm", "linear": "linear layer", "conv_transpose": "transposed conv",
+          "fake_quantize": "fake quantizer", "requantize": "requantization", "quantize": "quantizer", "dequantize": "dequantizer"}  # fmt: skip
 _PLURALS = {"identity": "identities"}
 _PORTS = {"y": "the output", "w": "the weight", "b": "the bias"}
 # What a backend does with these kinds; every other kind it "runs".

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qlint.graph import INTEGER_RANGES, Data, Op, Shape, Tensor
+from qlint.graph.values import part
 
 if TYPE_CHECKING:
     import numpy
@@ -55,6 +56,9 @@ class Reshaped:
 
     def values(self) -> tuple[Any, ...]:
         return self.base.values()
+
+    def part(self, start: int, count: int) -> tuple[Any, ...] | None:
+        return part(self.base, start, count)
 
     def array(self) -> numpy.ndarray[Any, Any]:
         return self.base.array().reshape(self.shape)

@@ -15,6 +15,10 @@ Key = tuple[Any, ...]
 D = TypeVar("D", int, None)
 
 
+BLOCK_WEIGHTS = frozenset(f"com.microsoft::{name}" for name in ("MatMulNBits", "MatMulBnb4", "GatherBlockQuantized"))
+LOGARITHM = Quantizer("int8", None, (0,), qmin=-128, qmax=127, grid="log")
+
+
 class Parameters:
     """Builds quantizers; nodes that share scale and zero point share what is derived from them."""
 
@@ -26,9 +30,12 @@ class Parameters:
         """What a QuantizeLinear or DequantizeLinear node describes; `storage` is the type of its integers.
 
         ONNX: without a zero point it is 0; a scale of one element is per tensor; `block_size` > 0 makes `axis` a
-        blocked one. MQBench writes the integers that it uses of the type as `quant_min` and `quant_max`.
+        blocked one. MQBench writes the integers that it uses of the type as `quant_min` and `quant_max`, and for NNIE,
+        whose 8-bit codes are those of a logarithm, only where they end: `data_max`.
         """
         uses, attrs = op.uses, op.attrs
+        if "data_max" in attrs and "scale" not in uses:
+            return LOGARITHM
         scale = uses["scale"].tensor if "scale" in uses else None
         zero_point = uses["zero_point"].tensor if "zero_point" in uses else None
         return self.build(
@@ -40,8 +47,8 @@ class Parameters:
     def of_port(self, op: Op, role: str, storage: str) -> Quantizer | None:
         """What an integer operator says of one of its ports (`x_scale`, `y_zero_point` ...); None if it says nothing."""
         scale, zero_point = op.uses.get(f"{role}_scale"), op.uses.get(f"{role}_zero_point")
-        if op.native == "com.microsoft::MatMulNBits":
-            return self._of_n_bits(op) if role == "w" else None
+        if op.native in BLOCK_WEIGHTS:
+            return self._of_blocks(op) if role == "w" else None
         if scale is None and zero_point is None:
             return self._of_bias(op, storage) if role == "b" else None
         axis = channel_axes(op, role)[0] or 0 if role in op.uses else 0
@@ -70,15 +77,16 @@ class Parameters:
             axis=0 if per_channel else None, qmin=low, qmax=high, origin="qoperator",
         )  # fmt: skip
 
-    def _of_n_bits(self, op: Op) -> Quantizer | None:
-        """Weight-only blocks along K; without zero points they are in the middle (ORT, ContribOperators.md)."""
+    def _of_blocks(self, op: Op) -> Quantizer | None:
+        """Weight-only blocks along K; without zero points they are in the middle, Bnb4's 16 levels are a table (ORT, ContribOperators.md)."""
         bits, scales = _integer(op.attrs.get("bits"), 4), op.uses.get("scales")
         if scales is None or bits not in (2, 4, 8):
             return None
         middle = (1 << bits - 1,) if "zero_points" not in op.uses else None
         return Quantizer(
-            f"uint{bits}", self.numbers(scales.tensor), middle, granularity="block", axis=0, block_size=_integer(op.attrs.get("block_size"), 0),
-            qmin=0, qmax=(1 << bits) - 1, origin="qoperator",
+            f"uint{bits}", self.numbers(scales.tensor), middle, granularity="block", axis=_integer(op.attrs.get("quantize_axis"), 0),
+            block_size=_integer(op.attrs.get("block_size"), 0), qmin=0, qmax=(1 << bits) - 1, origin="qoperator",
+            grid="codebook" if op.native.endswith("Bnb4") else "affine",
         )  # fmt: skip
 
     def build(

@@ -1,4 +1,4 @@
-"""Quantizers onto uses: Q/DQ nodes, integer operators and integer data all become one kind of fact.
+"""Quantizers onto uses: Q/DQ nodes, fake-quantize nodes, integer operators and integer data all become one kind of fact.
 
 Every raw tensor is seen as (root, sequence, open): the root is the tensor of the canonical graph whose
 values flow, the sequence the quantizers already passed, and `open` the grid that integer data is on.
@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from qlint.graph import INTEGER_RANGES, Model, Op, Quantizer, Tensor, Use
 from qlint.graph.kinds import CLASSES, QUANTIZER_KINDS
 from qlint.graph.order import data_flow
+from qlint.passes.decomposed import NAME, ROUNDINGS, find
+from qlint.passes.dialects import Dialects, annotated
 from qlint.passes.parameters import Parameters
 
 # Roles that hold quantization parameters of an integer operator (QLinearConv, QGemm ...).
@@ -35,21 +37,31 @@ class _State:
 
 def attach_quantizers(model: Model) -> Model:
     """The canonical model: compute ops only, whose uses carry the quantizers. The raw one stays as it is."""
-    return _Attacher({}, Parameters()).run(model)
+    dialects = Dialects()
+    canonical = _Attacher({}, Parameters(), dialects).run(model)
+    canonical.notes += dialects.notes()
+    return canonical
 
 
 class _Attacher:
     """One walk in data-flow order. `states` is shared with control-flow bodies, which read outer tensors."""
 
-    def __init__(self, states: dict[int, _State], parameters: Parameters) -> None:
-        self.states, self.parameters = states, parameters
+    def __init__(self, states: dict[int, _State], parameters: Parameters, dialects: Dialects) -> None:
+        self.states, self.parameters, self.dialects = states, parameters, dialects
 
     def run(self, raw: Model) -> Model:
         model = Model(
             name=raw.name, format=raw.format, producer=raw.producer, nodes=raw.ops, opsets=raw.opsets,
-            metadata=raw.metadata, notes=list(raw.notes),
+            metadata=raw.metadata, notes=list(raw.notes), annotations=raw.annotations,
         )  # fmt: skip
         self.tensors: dict[str, Tensor] = model.tensors
+        self.spelled: dict[int, Quantizer] = {}  # by tensor behind the ops that spell a quantizer out
+        self.rounding: dict[int, Op] = {}  # the canonical op by the raw one, of those that round in such a group
+        for number, found in enumerate(find(raw), 1):
+            self.spelled[id(found.tensor)] = found.quantizer
+            for op in found.ops:
+                op.groups = (*op.groups, f"{NAME}:{number}")
+        self.raw = raw
         for tensor in raw.inputs:
             model.inputs.append(self._fresh(tensor).root)
         for op in data_flow(raw.ops):
@@ -71,7 +83,9 @@ class _Attacher:
         root = Tensor(tensor.name, tensor.dtype, tensor.shape, tensor.data, is_input=tensor.is_input, overridable=tensor.overridable)
         if root.name:
             self.tensors[root.name] = root
-        state = self.states[id(tensor)] = _State(root)
+        facts = self.raw.annotations.get(tensor.name)
+        known = annotated(facts, self.raw.tensors) if facts and not any(u.op is not None and u.op.kind in QUANTIZER_KINDS for u in tensor.uses) else None
+        state = self.states[id(tensor)] = _State(root, () if known is None else (known,))
         return state
 
     def _state(self, tensor: Tensor) -> _State:
@@ -91,26 +105,36 @@ class _Attacher:
     def _quantizer_node(self, op: Op) -> None:
         x, out = op.uses["x"].tensor, op.outputs[0]
         state = self._state(x)
+        if op.kind in ("fake_quantize", "requantize"):
+            before = state.sequence[-1] if state.sequence else None
+            passed = self.dialects.read(op, before).placed(quantize=op, dequantize=op, readers=len(out.uses))
+            self.states[id(out)] = _State(state.root, (*_capped(state.sequence), passed))
+            return
         if op.kind == "quantize":
-            opened = self.parameters.of_node(op, out.dtype).placed(quantize=op, readers=len(out.uses))
+            opened = self._described(op, out.dtype).placed(quantize=op, readers=len(out.uses))
             self.states[id(out)] = _State(state.root, _capped(state.sequence), opened)
             return
-        read = self.parameters.of_node(op, x.dtype)
+        read = self._described(op, x.dtype)
         if state.open is not None:
             read = _read_back(state.open, read, op)
         else:
             read = _narrowed(read, x.producer).placed(dequantize=op)
         self.states[id(out)] = _State(state.root, (*_capped(state.passed), read))
 
+    def _described(self, op: Op, storage: str) -> Quantizer:
+        return self.dialects.read(op) if op.dialect else self.parameters.of_node(op, storage)
+
     def _compute_op(self, raw: Op) -> Op:
         op = Op(
             raw.index, raw.name, raw.kind, raw.native, raw.attrs, {}, [], raw.domain, raw.opset, raw.since,
-            raw.unknown_attrs, raw.source, {}, raw.role, raw.groups,
+            raw.unknown_attrs, raw.source, {}, raw.dialect, raw.role, raw.groups,
         )  # fmt: skip
         for role, use in raw.uses.items():
             if not role.endswith(_PARAMETER_ROLES):
                 tensor = use.tensor
                 op.uses[role] = self._connect(tensor, Use(tensor, op, role, use.slot, "op", (), tensor.name), self.parameters.of_port(raw, role, tensor.dtype))
+        if raw.kind in ROUNDINGS:
+            self.rounding[id(raw)] = op
         if raw.kind == "clip":
             op.attrs = {**op.attrs, **_bounds(op)}
         carried = self._carried(raw)
@@ -124,10 +148,14 @@ class _Attacher:
                 opened = replace(self.parameters.build(tensor.dtype, scale, zero_point, origin="dynamic"), dynamic=True)
             if opened is None and tensor.dtype not in _OFF_GRID:
                 opened = carried
-            if opened is not None:
+            if raw.kind == "multi_threshold" or id(tensor) in self.spelled:
+                spelled = self.spelled.get(id(tensor))
+                behind = self.dialects.read(raw).placed(quantize=raw, dequantize=raw) if spelled is None else spelled.placed(quantize=self.rounding[id(spelled.quantize)])
+                self.states[id(tensor)] = _State(root, (behind.placed(readers=len(tensor.uses)),))
+            elif opened is not None:
                 self.states[id(tensor)] = _State(root, (), opened.placed(readers=len(tensor.uses), quantize=None, dequantize=None))
         for name, body in raw.bodies.items():
-            op.bodies[name] = _Attacher(self.states, self.parameters).run(body)
+            op.bodies[name] = _Attacher(self.states, self.parameters, self.dialects).run(body)
         return op
 
     def _carried(self, raw: Op) -> Quantizer | None:

@@ -233,7 +233,7 @@ def _bodies(op: Op, _: Values) -> Shapes:
 RULES: dict[str, Rule] = {
     **dict.fromkeys(
         "abs acos acosh asin asinh atan atanh ceil cos cosh erf exp floor log neg not reciprocal round sign sin sinh sqrt tan tanh bitwise_not "
-        "is_nan is_inf identity cast cast_like quantize dequantize softmax log_softmax hardmax shrink instance_norm group_norm lp_norm lrn "
+        "is_nan is_inf identity cast cast_like quantize dequantize fake_quantize requantize multi_threshold softmax log_softmax hardmax shrink instance_norm group_norm lp_norm lrn "
         "mean_variance_normalization cum_sum cum_prod trilu scatter scatter_elements scatter_nd tensor_scatter reverse_sequence eye_like bernoulli "
         "random_normal_like random_uniform_like dynamic_quantize q_linear_softmax swish rotary_embedding".split(), _same,
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,6 +102,12 @@ class Stored:
         self._check()
         return decode(self.file.buffer, self.dtype, math.prod(self.shape), self.start)
 
+    def part(self, start: int, count: int) -> tuple[Any, ...]:
+        """`count` elements from `start` on; nothing else is touched."""
+        self._check()
+        inside = start % (8 // math.gcd(8, bits(self.dtype)))  # elements of its first byte that come before it
+        return decode(self.file.buffer, self.dtype, count + inside, self.start + (start - inside) * bits(self.dtype) // 8)[inside:]
+
     def array(self) -> numpy.ndarray[Any, Any]:
         self._check()
         return to_array(self.file.buffer, self.dtype, self.shape, self.start)
@@ -135,6 +141,13 @@ class External:
 
     def values(self) -> tuple[Any, ...]:
         return self._stored().values()
+
+    def part(self, start: int, count: int) -> tuple[Any, ...]:
+        """`count` elements from `start` on; nothing else is read."""
+        inside = start % (8 // math.gcd(8, bits(self.dtype)))
+        size = size_of(self.dtype, (count + inside,))
+        piece = replace(self, shape=(count + inside,), offset=self.offset + (start - inside) * bits(self.dtype) // 8, length=size)
+        return piece._stored().values()[inside:]
 
     def array(self) -> numpy.ndarray[Any, Any]:
         return self._stored().array()

@@ -166,7 +166,8 @@ class _Reader:
             elif found == _GRAPH_NAME and not scope.depth:
                 model.metadata.setdefault("graph", text(buffer, a, b))
             elif found == _ANNOTATION:
-                model.metadata[f"quantization_annotation:{len(model.metadata)}"] = proto.annotation(buffer, (a, b))
+                name, facts = proto.annotation(buffer, (a, b))
+                model.annotations.setdefault(name, {}).update(facts)
         defaults = 0
         for one in inputs:
             tensor = self._typed(one, scope)
@@ -223,7 +224,7 @@ class _Reader:
         known = onnx_ops.operator(node.op_type, domain, opset)
         op = Op(
             len(model.nodes), scope.prefix + node.name if node.name else "", known.kind, known.native, domain=domain, opset=opset,
-            since=known.since, source=node.source or scope.source,
+            since=known.since, source=node.source or scope.source, dialect=known.dialect,
         )  # fmt: skip
         model.nodes.append(op)
         for slot, (role, name) in enumerate(zip(onnx_ops.roles(known.native, known.kind, known.inputs, len(node.inputs)), node.inputs, strict=True)):

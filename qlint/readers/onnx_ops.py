@@ -9,6 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from qlint.readers.onnx_dialects import spelling
+
 # Operators whose canonical kind is not their own name in snake case.
 KINDS: dict[str, str] = {
     "Gemm": "linear", "MatMul": "matmul", "QuantizeLinear": "quantize", "DequantizeLinear": "dequantize",
@@ -61,6 +63,8 @@ NATIVE_ROLES: dict[str, list[str]] = {
     "com.microsoft::DynamicQuantizeMatMul": ["x", "w", "w_scale", "w_zero_point", "b"],
     "com.microsoft::MatMulIntegerToFloat": ["x", "w", "x_scale", "w_scale", "x_zero_point", "w_zero_point", "b"],
     "com.microsoft::MatMulNBits": ["x", "w", "scales", "zero_points", "g_idx", "b"],
+    "com.microsoft::GatherBlockQuantized": ["w", "indices", "scales", "zero_points"],
+    "com.microsoft::MatMulBnb4": ["x", "w", "scales"],
     "com.microsoft::BiasGelu": ["x", "b"],
 }  # fmt: skip
 NATIVE_ROLES |= {
@@ -84,7 +88,10 @@ VARIADIC = {"concat", "sum", "mean", "max", "min"}
 
 
 def kind_of(op_type: str, domain: str) -> str:
-    """The canonical kind; `custom` for what neither the specification nor ONNX Runtime defines."""
+    """The canonical kind; `custom` for what neither the specification, ONNX Runtime nor a known dialect defines."""
+    foreign = spelling(op_type, domain)
+    if foreign is not None:
+        return foreign.kind
     if domain == "com.microsoft":
         return MICROSOFT_KINDS.get(op_type, snake(op_type))
     if domain == "":
@@ -107,6 +114,7 @@ class Operator:
     outputs: tuple[str | int | None, ...]  # a dtype, or the slot of the input that has the same, or not told
     types: dict[str, str]  # of attributes: int, floats, graph ...
     defaults: dict[str, Any]
+    dialect: str = ""  # the tool that writes it, if it is no standard one
 
 
 @lru_cache(maxsize=4096)
@@ -114,6 +122,9 @@ def operator(op_type: str, domain: str, opset: int) -> Operator:
     """What is known of an operator; `opset` 0 means the newest."""
     kind, native = kind_of(op_type, domain), f"{domain}::{op_type}" if domain else op_type
     since, inputs, attributes = 0, (), {}
+    foreign = spelling(op_type, domain)
+    if foreign is not None:
+        return Operator(kind, native, 0, foreign.roles, (foreign.output,), {}, {}, foreign.tool)
     outputs = MICROSOFT_OUTPUTS.get(op_type, ()) if domain == "com.microsoft" else ()
     for version, names, results, described in _table().get(domain, {}).get(op_type, ()):
         if version <= opset or not opset:
@@ -128,7 +139,9 @@ def roles(native: str, kind: str, inputs: tuple[str, ...], count: int) -> tuple[
     if native == "com.microsoft::QLinearConcat":
         names = ["y_scale", "y_zero_point", *(part for i in range((count - 2) // 3) for part in _quantized(f"x{i}"))]
     else:
-        names = NATIVE_ROLES.get(native) or KIND_ROLES.get(kind) or []
+        domain, _, op_type = native.rpartition("::")
+        foreign = spelling(op_type, domain)
+        names = list(foreign.roles) if foreign is not None else NATIVE_ROLES.get(native) or KIND_ROLES.get(kind) or []
     if not names and kind in VARIADIC:
         names = _BINARY if kind in ("max", "min") and count == 2 else [f"x{i}" for i in range(count)]
     if not names:

@@ -64,15 +64,15 @@ def domain_of(domain: str) -> str:
     return "" if domain == "ai.onnx" else domain
 
 
-def annotation(buffer: Buffer, span: Span) -> str:
-    """A TensorAnnotation, `TENSOR KEY=TENSOR ...`."""
+def annotation(buffer: Buffer, span: Span) -> tuple[str, dict[str, str]]:
+    """A TensorAnnotation: the tensor, and the facts by key (`SCALE_TENSOR` and `ZERO_POINT_TENSOR` name tensors)."""
     name, pairs = "", []
     for found, a, b in fields(buffer, *span):
         if found == key(1):
             name = text(buffer, a, b)
         elif found == key(2):
-            pairs.append("=".join(pair(buffer, (a, b))))
-    return " ".join([name, *pairs])
+            pairs.append(pair(buffer, (a, b)))
+    return name, dict(pairs)
 
 
 # -- types ----------------------------------------------------------------------------------------------

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from qlint.graph import Model, Op, Quantizer
+from qlint.graph import Model, Op, Quantizer, Use
+from qlint.graph.kinds import QUANTIZER_KINDS
 from qlint.graph.macs import macs
 from qlint.judge import Verdict
 from qlint.lint.finding import SEVERITIES, Finding
 from qlint.report.result import Counts, OpReport, Result, Summary
 
-NOT_COUNTED = ("quantize", "dequantize", "constant")
+NOT_COUNTED = (*QUANTIZER_KINDS, "constant")
 PLACEMENTS = ("integer", "float", "cpu", "rejected", "unknown", "absorbed")
 
 
@@ -40,7 +41,7 @@ def quantization(model: Model) -> str:
     grids: dict[str, Counter[tuple[str, str]]] = {"W": Counter(), "A": Counter()}
     for use, quantizer in model.quantizers():
         if quantizer.storage != "int32":  # a bias
-            grids["W" if use.tensor.constant else "A"][(_width(quantizer), quantizer.granularity)] += 1
+            grids["W" if _weight(use) else "A"][(_width(quantizer), quantizer.granularity)] += 1
     words = []
     for letter, counts in grids.items():
         widths = sorted({width for width, _ in counts}, key=lambda width: (len(width), width))
@@ -50,8 +51,17 @@ def quantization(model: Model) -> str:
     return ", ".join(words) if words else "no quantizers"
 
 
+def _weight(use: Use) -> bool:
+    """A constant, or what ops compute from constants alone."""
+    made = use.tensor.producer
+    return use.tensor.constant or (made is not None and made.role == "constant")
+
+
 def _width(quantizer: Quantizer) -> str:
-    return str(quantizer.bits) if quantizer.grid == "affine" else f" {quantizer.storage}"
+    """In bits, if that says it all; `?` for a grid that the file does not tell."""
+    if quantizer.grid in ("affine", "bipolar"):
+        return str(quantizer.bits or "?")
+    return f" {quantizer.storage}" if quantizer.grid == "float" else f"{quantizer.bits or '?'} {quantizer.grid}"
 
 
 def _reasons(verdict: Verdict | None) -> Iterator[str]:
@@ -80,6 +90,8 @@ def _one(node: Op, op: Op | None, verdict: Verdict | None) -> OpReport:
     if op is not None and verdict is not None:
         taken = verdict.of(op)
         placement, kernel, basis = "rejected" if verdict.refusals else taken.where, taken.kernel, taken.basis
+    elif node.dialect and verdict is not None and verdict.refusals:
+        placement = "rejected"
     return OpReport.model_construct(
         name=node.label, outputs=[tensor.name for tensor in node.outputs], kind=node.kind, native=node.native,
         placement=placement, kernel=kernel, basis=basis,

@@ -4,8 +4,12 @@ The signature is the multiset of (kind, role, real scale, real zero, levels) ove
 differ is declared here: a relu that a quantizer absorbs is not written down; ops that only move data have the grid
 that they got. (The two writers of ONNX Runtime calibrate an AveragePool's output differently, and in QOperator form the
 weights of channels are always int8; such networks are not the same network.)
+
+The writers of fake-quantize nodes (QONNX, MQBench before its exports were QuantizeLinear, OpenVINO) are played by the test: it
+rewrites each quantizer of the QDQ file as their documentation has it. Of them only QONNX quantizes biases.
 """
 
+import math
 from collections import Counter
 
 import numpy as np
@@ -100,3 +104,98 @@ def test_storage_of_the_same_grid_is_the_only_difference(tmp_path):
     signed, unsigned = (written(tmp_path, str(t), activation_type=t, weight_type=Type.QInt8, extra_options=extra) for t in (Type.QInt8, Type.QUInt8))
     levels = {(kind, role, n) for kind, role, _, _, n in signature(signed)}
     assert levels == {(kind, role, n) for kind, role, _, _, n in signature(unsigned)}
+
+
+# -- fake-quantize nodes ------------------------------------------------------------------------------------
+
+
+class Rewritten:
+    """A QDQ file whose pairs are single nodes of another tool, on float weights."""
+
+    def __init__(self, path):
+        self.model = onnx.load(path)
+        graph = self.model.graph
+        self.values = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+        self.made = {output: node for node in graph.node for output in node.output}
+        self.nodes, self.constants = [], {}
+
+    def run(self, target, fake_quantize, domain):
+        graph = self.model.graph
+        for node in graph.node:
+            if node.op_type == "DequantizeLinear":
+                self._pair(node, fake_quantize, domain)
+            elif node.op_type != "QuantizeLinear":
+                self.nodes.append(node)
+        used = {name for node in self.nodes for name in node.input}
+        constants = {**{name: value for name, value in self.values.items() if name in used}, **self.constants}
+        written = helper.make_graph(self.nodes, "g", graph.input, graph.output, [numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()])
+        imports = [helper.make_opsetid("", 17), *([helper.make_opsetid(domain, 1)] if domain else [])]
+        target.write_bytes(helper.make_model(written, opset_imports=imports, ir_version=8).SerializeToString())
+        return canonical(read(target))
+
+    def _pair(self, node, fake_quantize, domain):
+        x, scale, zero = node.input[0], self.values[node.input[1]], self.values[node.input[2]]
+        axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
+        if x in self.values:
+            codes, x = self.values[x], f"{x}_float"
+            shape = [-1 if i == axis and scale.size > 1 else 1 for i in range(codes.ndim)]
+            self.constants[x] = ((codes.astype(np.float64) - zero.reshape(shape)) * scale.reshape(shape)).astype(np.float32)
+            scale, zero = (v.reshape(shape) if v.size > 1 else v for v in (scale, zero))
+        else:
+            x = self.made[x].input[0]
+        info = np.iinfo(zero.dtype)
+        kind, inputs, attributes = fake_quantize(scale.astype(np.float32), zero.astype(np.float32), info, axis)
+        if not kind:
+            self.nodes.append(helper.make_node("Identity", [x], [node.output[0]], node.name))
+            return
+        names = []
+        for name, value in inputs.items():
+            names.append(f"{node.name}_{name}")
+            self.constants[names[-1]] = value
+        self.nodes.append(helper.make_node(kind, [x, *names], [node.output[0]], node.name, domain=domain, **attributes))
+
+
+def qonnx(scale, zero, info, axis):
+    return "Quant", {"scale": scale, "zero": zero, "bits": np.float32(info.bits)}, {"signed": int(info.min < 0), "narrow": 0, "rounding_mode": "ROUND"}
+
+
+def mqbench(scale, zero, info, axis):
+    ends = {"low": np.int64(info.min), "high": np.int64(info.max)}
+    if info.bits == 32:
+        return "", {}, {}
+    if scale.size > 1:
+        return "FixedPerChannelAffine", {"scale": scale.ravel(), "zero": zero.ravel(), "axis": np.int64(axis), **ends}, {}
+    return "FixedPerTensorAffine", {"scale": scale.reshape(1), "zero": zero.reshape(1), **ends}, {}
+
+
+def openvino(scale, zero, info, axis):
+    low, high = (scale * (np.float32(end) - zero) for end in (info.min, info.max))
+    return ("", {}, {}) if info.bits == 32 else ("FakeQuantize", {"il": low, "ih": high, "ol": low, "oh": high}, {"levels": info.max - info.min + 1})
+
+
+def numbers(model, biases):
+    """The signature as sorted rows, to compare numbers within 1e-6 and not digit by digit: the real value of the lowest level
+    stands for the real zero, because a range says nothing of how its codes are stored."""
+    rows = [
+        (op.kind, role.rstrip("01"), q.levels, s, s * (q.qmin - z))
+        for op in model.ops if op.kind in COMPUTES for role, use in op.uses.items() if biases or role != "b" for q in use.quantizers for s, z in q.pairs()
+    ]  # fmt: skip
+    return sorted(rows)
+
+
+@pytest.mark.parametrize("per_channel", [False, True], ids=["per tensor", "per channel"])
+@pytest.mark.parametrize("activations", [Type.QUInt8, Type.QInt8], ids=["u8s8", "s8s8"])
+@pytest.mark.parametrize(
+    ("fake_quantize", "domain", "biases"),
+    [(qonnx, "onnx.brevitas", True), (qonnx, "qonnx.custom_op.general", True), (qonnx, "", True), (mqbench, "", False), (openvino, "org.openvinotoolkit", False)],
+    ids=["QONNX of Brevitas", "QONNX", "QONNX of 2021", "MQBench", "OpenVINO"],
+)
+def test_fake_quantize_nodes(tmp_path, fake_quantize, domain, biases, activations, per_channel):
+    qdq = written(tmp_path, "qdq", quant_format=Format.QDQ, activation_type=activations, weight_type=Type.QInt8, per_channel=per_channel)
+    other = Rewritten(tmp_path / "qdq.onnx").run(tmp_path / "other.onnx", fake_quantize, domain)
+    ours, theirs = numbers(qdq, biases), numbers(other, biases)
+    assert len(ours) >= 19 and [row[:3] for row in ours] == [row[:3] for row in theirs]
+    for mine, yours in zip(ours, theirs, strict=True):
+        assert all(math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-5 * mine[3]) for a, b in zip(mine[3:], yours[3:], strict=True)), (mine, yours)
+    assert [(op.kind, op.label) for op in qdq.ops] == [(op.kind, op.label) for op in other.ops if op.kind != "identity"]
+    assert not other.notes or not any("not known" in note for note in other.notes)

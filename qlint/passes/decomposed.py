@@ -1,0 +1,231 @@
+"""Quantizers that are spelled out in arithmetic: `x / s → Round → Clip → * s`, with a zero point, an offset, or a straight-through estimator.
+
+Training tools leave them behind where an exporter knows no fake-quantize operator (QDrop, DoReFa, hand-written modules). To a
+runtime they are float arithmetic, so the ops stay what they are, and get a name: the group `decomposed_quantizer:1`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from qlint.graph import INTEGER_RANGES, Model, Op, Quantizer, Tensor, container
+from qlint.graph.quantizer import Rounding
+from qlint.passes.constants import small
+from qlint.passes.dialects import spread
+
+NAME = "decomposed_quantizer"
+ROUNDINGS: dict[str, Rounding] = {"round": "half_even", "floor": "floor", "ceil": "ceil"}
+TOLERANCE = 1e-5  # relative: a scale and its reciprocal, each in float32
+WHOLE = 1e-3  # levels: how far a bound that was computed in float32 may lie beside the code that it is
+MAX_STEPS = 6  # ops on either side of the rounding
+MAX_LEVELS = 1 << 16
+Values = tuple[float, ...]
+
+
+class Step(NamedTuple):
+    """An op with one constant side: `x * factor + offset`, for all elements or for each channel, or a clamp."""
+
+    op: Op
+    x: Tensor
+    factor: Values = (1.0,)
+    offset: Values = (0.0,)
+    low: float = -math.inf
+    high: float = math.inf
+    shape: tuple[int, ...] = ()
+
+    @property
+    def clamps(self) -> bool:
+        return self.low > -math.inf or self.high < math.inf
+
+
+class Found(NamedTuple):
+    """A quantizer, the tensor that is on its grid, and the ops that spell it out."""
+
+    tensor: Tensor
+    quantizer: Quantizer
+    ops: list[Op]
+
+
+def _arithmetic(tensor: Tensor) -> bool:
+    """Whether somebody scales or shifts the numbers: then they are not the integers of a requantization in steps."""
+    return any(use.op is not None and use.op.kind in ("mul", "div", "add", "sub") for use in tensor.uses)
+
+
+def find(model: Model) -> Iterator[Found]:
+    """Each one in a graph, in file order."""
+    for op in model.ops:
+        if op.kind in ROUNDINGS and "x" in op.uses and op.outputs:
+            estimator = _estimator(op)
+            found = _around(op, estimator)
+            if found is not None:
+                yield found
+
+
+def _around(rounding: Op, estimator: list[Op]) -> Found | None:
+    rounded = estimator[-1].outputs[0] if estimator else rounding.outputs[0]
+    before, after = _before(rounding, estimator), _after(rounded)
+    for head in _heads(before):
+        for count in range(len(after), 0, -1):
+            tail = after[:count]
+            if tail[-1].clamps or not _identity([*head, *tail]):
+                continue
+            quantizer = _quantizer(rounding, head, tail)
+            if quantizer is not None:
+                return Found(tail[-1].op.outputs[0], quantizer, [*(s.op for s in head), rounding, *estimator, *(s.op for s in tail)])
+    if len(after) == 1 and (after[0].low, after[0].high) in INTEGER_RANGES.values() and not _arithmetic(after[0].op.outputs[0]):
+        quantizer = _quantizer(rounding, [], after)
+        if quantizer is not None:
+            return Found(after[0].op.outputs[0], quantizer, [rounding, *estimator, after[0].op])
+    return None
+
+
+def _heads(before: list[Step]) -> Iterator[list[Step]]:
+    """What may belong to the quantizer of the steps in front of the rounding: the most first, in the order of the data.
+
+    A clamp at the very front belongs to it only if nothing else says where the codes end: it may be a relu.
+    """
+    for count in range(len(before), 0, -1):
+        head = before[:count][::-1]
+        if any(s.factor != (1.0,) for s in head):
+            if head[0].clamps and head[1:]:
+                yield head[1:]
+            yield head
+
+
+def _quantizer(rounding: Op, head: list[Step], tail: list[Step]) -> Quantizer | None:
+    """The quantizer with the bounds that its steps clamp to; None if they do not make a grid.
+
+    Its codes are the integers where they are clamped last, or where they are rounded.
+    """
+    clamped = max((i + 1 for i, step in enumerate(tail) if step.clamps), default=0)
+    low, high = _bounds([*head, *tail[:clamped]])
+    factor, _ = _composed(head)
+    scale, offset = _composed(tail[clamped:])
+    zero = tuple(_whole(-o / s) for o, s in _pairs(offset, scale))
+    if math.isinf(low) and math.isinf(high) and factor[0] in (1, 3, 7, 15, 31, 63, 127, 255):  # DoReFa: what comes in lies in [0, 1]
+        low, high = 0.0, factor[0]
+    low, high = _whole(low), _whole(high)
+    if not 1 <= high - low < MAX_LEVELS or low % 1 or high % 1 or any(s <= 0 for s in scale):
+        return None
+    shape = max((step.shape for step in (*head, *tail)), key=math.prod)
+    x = (head[0].x if head else rounding.uses["x"].tensor).shape
+    granularity, axis, block = spread(shape, x)
+    return Quantizer(
+        container(low, high), scale, zero if len(set(zero)) > 1 else zero[:1], shape, shape, granularity, axis, block, qmin=low, qmax=high,
+        rounding=ROUNDINGS[rounding.kind], origin="decomposed", quantize=rounding, dequantize=tail[-1].op,
+    )  # fmt: skip
+
+
+# -- chains of steps ----------------------------------------------------------------------------------------
+
+
+def _estimator(rounding: Op) -> list[Op]:
+    """The Sub and the Add of `(Round(x) - x) + x`, the straight-through estimator as exporters write it."""
+    out, x = rounding.outputs[0], rounding.uses["x"].tensor
+    subtract = _only_reader(out)
+    if subtract is None or subtract.kind != "sub" or subtract.uses["lhs"].tensor is not out or subtract.uses["rhs"].tensor is not x:
+        return []
+    add = _only_reader(subtract.outputs[0])
+    return [subtract, add] if add is not None and add.kind == "add" and any(use.tensor is x for use in add.uses.values()) else []
+
+
+def _before(rounding: Op, estimator: list[Op]) -> list[Step]:
+    """The steps in front of a rounding, the nearest first."""
+    found: list[Step] = []
+    tensor, readers = rounding.uses["x"].tensor, [rounding, *estimator]
+    while len(found) < MAX_STEPS and all(use.op is not None and any(use.op is r for r in readers) for use in tensor.uses):
+        step = _step(tensor.producer)
+        if step is None:
+            break
+        found.append(step)
+        tensor, readers = step.x, [step.op]
+    return found
+
+
+def _after(tensor: Tensor) -> list[Step]:
+    """The steps behind a tensor, the nearest first."""
+    found: list[Step] = []
+    while len(found) < MAX_STEPS:
+        step = _step(_only_reader(tensor))
+        if step is None or step.x is not tensor:
+            break
+        found.append(step)
+        tensor = step.op.outputs[0]
+    return found
+
+
+def _only_reader(tensor: Tensor) -> Op | None:
+    op = tensor.uses[0].op if len(tensor.uses) == 1 else None
+    return op if op is not None and op.outputs and set(op.uses) in ({"lhs", "rhs"}, {"x"}, {"x", "min"}, {"x", "max"}, {"x", "min", "max"}) else None
+
+
+def _step(op: Op | None) -> Step | None:
+    if op is None or not op.outputs:
+        return None
+    if op.kind in ("clip", "relu") and "x" in op.uses:
+        low, high = (0.0, math.inf) if op.kind == "relu" else (op.attrs.get("min", -math.inf), op.attrs.get("max", math.inf))
+        return Step(op, op.uses["x"].tensor, low=low, high=high) if isinstance(low, (int, float)) and isinstance(high, (int, float)) else None
+    if op.kind not in ("mul", "div", "add", "sub", "min", "max") or set(op.uses) != {"lhs", "rhs"}:
+        return None
+    lhs, rhs = op.uses["lhs"].tensor, op.uses["rhs"].tensor
+    data, constant = (lhs, rhs) if rhs.data is not None else (rhs, lhs)
+    values = small(constant)
+    if not values or constant.data is None or (constant is lhs and op.kind in ("div", "sub")) or not all(isinstance(v, (int, float)) for v in values):
+        return None
+    shape = constant.data.shape
+    if op.kind in ("mul", "div"):
+        return Step(op, data, factor=values if op.kind == "mul" else tuple(1 / v for v in values), shape=shape) if all(map(_positive, values)) else None
+    if op.kind in ("add", "sub"):
+        return Step(op, data, offset=values if op.kind == "add" else tuple(-v for v in values), shape=shape)
+    if len(values) > 1:
+        return None
+    return Step(op, data, high=values[0]) if op.kind == "min" else Step(op, data, low=values[0])
+
+
+# -- arithmetic ---------------------------------------------------------------------------------------------
+
+
+def _composed(steps: Sequence[Step]) -> tuple[Values, Values]:
+    """(factor, offset) of steps one after the other, clamps left aside."""
+    factor: Values = (1.0,)
+    offset: Values = (0.0,)
+    for step in steps:
+        factor = tuple(a * b for a, b in _pairs(factor, step.factor))
+        scaled = tuple(a * b for a, b in _pairs(offset, step.factor))
+        offset = tuple(a + b for a, b in _pairs(scaled, step.offset))
+    return factor, offset
+
+
+def _identity(steps: Sequence[Step]) -> bool:
+    """Whether a number comes out as it went in; an offset counts in steps of the last factor."""
+    factor, offset = _composed(steps)
+    scale = next((s.factor for s in reversed(steps) if s.factor != (1.0,)), (1.0,))
+    return all(abs(f - 1) <= TOLERANCE for f in factor) and all(abs(o) <= WHOLE * s for o, s in _pairs(offset, scale))
+
+
+def _bounds(steps: Sequence[Step]) -> tuple[float, float]:
+    """The bounds that steps clamp to: what is clamped before it is scaled is scaled with it."""
+    low, high = -math.inf, math.inf
+    for step in steps:
+        low, high = max(low, step.low), min(high, step.high)
+        if len(step.factor) > 1 and math.isfinite(high - low):
+            return -math.inf, math.inf  # other codes in each channel
+        low, high = (bound * step.factor[0] + step.offset[0] for bound in (low, high))
+    return low, high
+
+
+def _pairs(left: Values, right: Values) -> Iterator[tuple[float, float]]:
+    """Element by element; one number goes with all of the other side."""
+    count = max(len(left), len(right))
+    return zip(*(side * count if len(side) == 1 else side for side in (left, right)), strict=False)
+
+
+def _positive(value: float) -> bool:
+    return value > 0 and math.isfinite(value)
+
+
+def _whole(value: float) -> float:
+    """The integer that a number computed in float32 stands for, or the number."""
+    return float(round(value)) if math.isfinite(value) and abs(value - round(value)) < WHOLE else value

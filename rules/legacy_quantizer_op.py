@@ -1,0 +1,96 @@
+"""The quantizers of the model are operators of a training tool, which no runtime has.
+
+## What it does
+
+Finds fake-quantize and requantize nodes that only the tool which wrote them defines: QONNX's `Quant` (Brevitas,
+FINN, hls4ml), MQBench's `FixedPerTensorAffine` and relatives, OpenVINO's `FakeQuantize`, Deeploy's
+`RequantShift`, TensorRT's and torch's own. Their grids are read all the same, and every other rule sees them.
+
+## Why it matters on hardware
+
+A runtime that does not know the operator refuses the model: "No Op registered for LearnablePerTensorAffine".
+Some converters drop such nodes without a word, and the network then runs in float, or with ranges that the
+converter calibrates by itself.
+
+## Example
+
+    conv ─► onnx.brevitas::Quant(scale, zeropt, bitwidth=4) ─► conv
+
+## Instead
+
+    conv ─► QuantizeLinear ─► Clip(-8, 7) ─► DequantizeLinear ─► conv
+
+## Fix and its safety
+
+Export again in a form that runtimes read; the finding says how. Grids of 8 bits become QuantizeLinear and
+DequantizeLinear, safe and bit-exact. Narrower ones need a Clip between the two, or the types int4 and int2.
+If the file is meant for the tool that wrote it (FINN, Deeploy), leave it and ignore this rule.
+
+## References
+
+- QONNX, docs/qonnx-custom-ops; Pappalardo et al., arXiv 2206.07527
+- MQBench issues 25, 194 and 9: "No Op registered for LearnablePerTensorAffine"
+- OpenVINO documentation, FakeQuantize-1
+"""
+
+from collections.abc import Iterator
+
+from qlint.graph import Model, Op
+from qlint.lint.rule import Issue, Rule
+from qlint.lint.sweep import graphs
+from qlint.lint.testing import Graph, quantizer, s8, u8
+
+ADVICE = {
+    "QONNX": "export from Brevitas with export_onnx_qcdq, or convert the file with qonnx's QONNXToQCDQ",
+    "MQBench": "rewrite the nodes as QuantizeLinear and DequantizeLinear, with a Clip between them for fewer than 8 bits",
+    "OpenVINO": "give the file to OpenVINO, or quantize with NNCF for ONNX, which writes QuantizeLinear and DequantizeLinear",
+    "TensorRT": "write float8 QuantizeLinear and DequantizeLinear, which ONNX has from opset 19 on",
+    "torch": "export with functions for quantized_decomposed, or with torch.onnx.export(dynamo=True) of this year's torch",
+    "Deeploy": "give the file to Deeploy",
+}
+KINDS = ("quantize", "dequantize", "fake_quantize", "requantize", "multi_threshold")
+
+rule = Rule(
+    name="legacy-quantizer-op",
+    code="QL802",
+    since="0.1.0",
+    what="{native} is an operator of {tool}",
+    why="a runtime that does not have it refuses the model, or drops the quantizer",
+    fix="{advice}",
+    severity="warning",
+    per_kind=False,
+)
+
+
+@rule.check
+def foreign_nodes(model: Model) -> Iterator[Issue]:
+    """Every quantizer node of a dialect; those of one tool are one finding."""
+    for graph in graphs(model):
+        for node in graph.nodes:
+            if node.dialect and node.kind in KINDS:
+                yield Issue(node, dimension=node.dialect, facts={"tool": node.dialect, "advice": ADVICE.get(node.dialect, "export with standard operators")})
+
+
+def _foreign(g: Graph, native: str, tool: str) -> Op:
+    node = Op(90, f"{native}_1", "fake_quantize", native, dialect=tool)
+    g._model.nodes.append(node)
+    return node
+
+
+@rule.bad(says="onnx.brevitas::Quant is an operator of QONNX; a runtime that does not have it refuses the model")
+def quant_of_brevitas() -> Model:
+    g = Graph()
+    node = _foreign(g, "onnx.brevitas::Quant", "QONNX")
+    return g.model(g.conv(g.input() | quantizer("int4", origin="fake-quant", quantize=node, dequantize=node), w=s8()) | u8())
+
+
+@rule.good
+def quantize_and_dequantize() -> Model:
+    g = Graph()
+    return g.model(g.conv(g.input() | u8(), w=s8()) | u8())
+
+
+@rule.good
+def near_miss_another_custom_operator() -> Model:
+    g = Graph()
+    return g.model(g.op("custom", g.input() | u8(), native="FancyActivation") | u8())

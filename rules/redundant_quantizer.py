@@ -1,0 +1,102 @@
+"""A quantizer stands between an operator and the clamp that would be part of it.
+
+## What it does
+
+Finds a Relu or Clip with a quantizer in front and one behind, where the tensor in front has no other reader.
+The one in front only keeps the two apart: the one behind says all that the network needs.
+
+## Why it matters on hardware
+
+Backends compute convolution and activation in one kernel, whose output is written once. A quantizer between
+them forces the intermediate numbers out, needs a range that is twice as wide (half of it is cut off at once),
+and leaves the activation behind as an operator of its own, often in float.
+
+## Example
+
+    conv ─ Q ─ DQ ─► relu ─ Q ─ DQ ─►
+
+## Instead
+
+    conv ─► relu ─ Q ─ DQ ─►
+
+## Fix and its safety
+
+Remove the quantizer in front of the clamp and keep the one behind. Unsafe: numbers are rounded once instead
+of twice, and come closer to the float model. ONNX Runtime's quantize_static writes such pairs for symmetric
+activations.
+
+## References
+
+- NVIDIA TensorRT documentation, Q/DQ placement: no Q/DQ between convolution and activation
+- microsoft/onnxruntime issue 11696; MQBench (arXiv 2111.03759), section 3.2
+"""
+
+from collections.abc import Iterator
+
+from qlint.graph import Model, Op, Use
+from qlint.graph.kinds import CLASSES
+from qlint.lint.rule import Issue, Rule
+from qlint.lint.testing import Graph, s8, u8
+
+FUSES = CLASSES["weighted"] | {"add", "batch_norm"}
+
+rule = Rule(
+    name="redundant-quantizer",
+    code="QL310",
+    since="0.1.0",
+    what="the {kind} has a quantizer in front and another one behind",
+    why="the one in front keeps it from becoming part of {producer}",
+    fix="remove the quantizer in front of the {kind}",
+    consequence="slow",
+)
+
+
+@rule.check
+def in_front_of_clamps(model: Model) -> Iterator[Issue]:
+    """Clamps between two quantizers, directly behind an operator that could do the clamping."""
+    for op in model.walk():
+        use = op.uses.get("x") if op.kind in CLASSES["clamp"] else None
+        made = use.tensor.producer if use is not None else None
+        if use is not None and made is not None and made.kind in FUSES and _removable(use) and len(use.tensor.uses) == 1 and _quantized(op):
+            yield Issue.at(use)
+
+
+def _removable(use: Use) -> bool:
+    """There is a quantizer, and it is a node and not what an integer operator writes."""
+    return bool(use.quantizers) and use.quantizers[-1].quantize is not None
+
+
+def _quantized(op: Op) -> bool:
+    readers = [use for use in op.outputs[0].uses if use.kind != "dead"]
+    return bool(readers) and all(use.quantizers for use in readers)
+
+
+@rule.bad(says="the relu has a quantizer in front and another one behind; the one in front keeps it from becoming part of conv1")
+def between_conv_and_relu() -> Model:
+    g = Graph()
+    return g.model(g.op("relu", g.conv(g.input() | u8(), w=s8(), name="conv1") | s8()) | u8())
+
+
+@rule.good
+def behind_the_relu() -> Model:
+    g = Graph()
+    return g.model(g.op("relu", g.conv(g.input() | u8(), w=s8())) | u8())
+
+
+@rule.good
+def near_miss_somebody_else_reads_it() -> Model:
+    g = Graph()
+    y = g.conv(g.input() | u8(), w=s8()) | s8()
+    return g.model(g.op("relu", y) | u8(), g.op("sigmoid", y) | u8())
+
+
+@rule.good
+def near_miss_nothing_behind() -> Model:
+    g = Graph()
+    return g.model(g.op("relu", g.conv(g.input() | u8(), w=s8()) | s8()))
+
+
+@rule.good
+def near_miss_between_two_convs() -> Model:
+    g = Graph()
+    return g.model(g.conv(g.conv(g.input() | u8(), w=s8()) | u8(), w=s8()) | u8())

@@ -11,6 +11,7 @@ from qlint.graph.building import building
 # format, as `sniff` tells it → (module, function); a module is imported only for a file of its format
 READERS: dict[str, tuple[str, str]] = {
     "onnx": ("qlint.readers.onnx", "read_onnx"),
+    "openvino": ("qlint.readers.openvino", "read_openvino"),
 }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 from xml.parsers import expat
 
 from qlint.errors import ReadError
@@ -69,7 +70,8 @@ def parse(path: Path) -> Net:
     parser = expat.ParserCreate()
     parser.buffer_text = True
     parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = builder.start, builder.end, builder.text
-    parser.StartDoctypeDeclHandler = parser.EntityDeclHandler = parser.ExternalEntityRefHandler = _refuse
+    parser.StartDoctypeDeclHandler = _refuse
+    parser.EntityDeclHandler = _refuse
     try:
         with path.open("rb") as file:
             while chunk := file.read(_CHUNK):
@@ -82,7 +84,7 @@ def parse(path: Path) -> Net:
     return builder.root
 
 
-def _refuse(*_: object) -> None:
+def _refuse(*_: object) -> NoReturn:
     raise ReadError("declares a document type or an entity, which no IR does and qlint does not follow", hint="it may be hostile; export the model again")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from qlint.errors import ReadError
 
 HEAD = 512
-_LATER = "this version of qlint reads ONNX"
+_LATER = "this version of qlint reads ONNX and OpenVINO IR"
 _EXPORT = "export the network to ONNX, for example with torch.onnx.export"
 
 # (offset, magic bytes, what it is, what to do)
@@ -32,7 +32,7 @@ _MAGIC: tuple[tuple[int, bytes, str, str], ...] = (
 _TEXTS: tuple[tuple[bytes, str, str], ...] = (
     (b"<!doctype html", "is an HTML page: the download went wrong", "download the model again"),
     (b"<html", "is an HTML page: the download went wrong", "download the model again"),
-    (b"<?xml", "is XML, perhaps an OpenVINO IR", _LATER),
+    (b"<?xml", "is XML, and no OpenVINO IR", _LATER),
     (b"{", "is JSON, not a model", _LATER),
     (b"", "is text, not a model", _LATER),
 )
@@ -77,6 +77,8 @@ def sniff(path: Path) -> str:
         raise _zip(path)
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 32:
         raise ReadError("is a safetensors file: weights without a graph", subject=subject, hint=_EXPORT)
+    if _is_ir(head):
+        return "openvino"
     if _is_text(head):
         what, hint = next((what, hint) for start, what, hint in _TEXTS if head.lstrip().lower().startswith(start))
         raise ReadError(what, subject=subject, hint=hint)
@@ -101,6 +103,12 @@ def _zip(path: Path) -> ReadError:
         if any(name.endswith(ending) for name in names):
             return ReadError(what, subject=str(path), hint=hint)
     return ReadError("is a zip archive without a model that qlint knows", subject=str(path), hint=_LATER)
+
+
+def _is_ir(head: bytes) -> bool:
+    """XML whose first element, or one of the first, is a `net` with layers or a version."""
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    return start.startswith((b"<?xml", b"<net")) and b"<net" in head
 
 
 def _is_text(head: bytes) -> bool:

@@ -23,6 +23,11 @@ _PLACE: dict[str, Where | None] = {
     "cpu": "cpu", "float": "float", "rejected": "rejected", "refused": "rejected", "unknown": "unknown",
     "wrong": None, "slow": None, "note": None,
 }  # fmt: skip
+# Why a step of the backend's own leaves an invalid model behind.
+_BROKEN = {
+    "storage": "also in a pair that was inserted: the type in its attributes no longer fits",
+    "strip": "and an operator with several outputs cannot take over the name of a graph output",
+}
 _RELATIONS = {"bias_scale", "same", "same_storage"}
 CONSEQUENCE: dict[Where, Consequence] = {"cpu": "cpu", "float": "float", "unknown": "unknown", "rejected": "refused"}
 
@@ -57,7 +62,7 @@ class _Judge:
     def run(self) -> None:
         self.verdict.refusals += refusals(self.model, self.prepared, self.profile)
         for step, op in self.prepared.broken[:1]:
-            because = f"{step.because or step.id}, also in a pair that was inserted: the type in its attributes no longer fits"
+            because = f"{step.because or step.id}, {_BROKEN[step.step]}"
             self.verdict.refusals.append(RefusalReason(step.id, because, op, f"opset {op.opset}" if op else "", self.kernels.evidence(step.evidence)))
         for op in self.model.ops:
             if id(op) not in self.taken and id(op) not in self.prepared.removed:

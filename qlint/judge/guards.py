@@ -350,6 +350,12 @@ def _graph_output(wanted: bool, chain: Chain, prepared: Prepared) -> Iterator[Mi
             yield _miss(port, "graph_output", not wanted, wanted, RELATION)
 
 
+def _enters(wanted: dict[str, tuple[str, ...]], chain: Chain, _: Prepared) -> Iterator[Miss]:
+    for op, role in zip(chain.ops[1:], chain.entries[1:], strict=True):
+        if role not in wanted.get(op.kind, (role,)):
+            yield _about(op, f"input {role}", "the chain", wanted[op.kind], MISSING)
+
+
 def _produced_by(wanted: dict[str, tuple[str, ...]], chain: Chain, prepared: Prepared) -> Iterator[Miss]:
     for name, kinds in wanted.items():
         for port in ports(chain, name, prepared):
@@ -380,6 +386,7 @@ _TABLE: tuple[tuple[str, Callable[[Any, Chain, Prepared], Iterator[Miss]]], ...]
     ("known_shapes", _known_shapes),
     ("rank", _rank),
     ("dims", _dims),
+    ("enters", _enters),
     ("output", _graph_output),
     ("uses", _uses),
     ("produced_by", _produced_by),

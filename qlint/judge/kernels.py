@@ -58,8 +58,8 @@ class Wanted:
     own: Requirements
 
 
-def _wanted(wanted: Ports, tests: tuple[Guard, ...], spaces: Spaces) -> Wanted:
-    resolved = {name: spaces.resolve(requirement) for name, requirement in wanted.items()}
+def wanted(asked: Ports, tests: tuple[Guard, ...], spaces: Spaces) -> Wanted:
+    resolved = {name: spaces.resolve(requirement) for name, requirement in asked.items()}
     told = {name: alternatives for name, alternatives in resolved.items() if spaces.asked(alternatives) <= TOLD_OF_PORTS}
     own = {name: alternatives for name, alternatives in resolved.items() if name not in told}
     return Wanted(
@@ -96,16 +96,16 @@ class Kernels:
         self.profile = profile
         spaces = self.spaces = Spaces(profile)
         self.lone_constants = spaces.resolve(profile.partition.constants) if profile.partition is not None else ()
-        every = tuple((c, _wanted(c.ports, c.guards, spaces)) for c in profile.checks)
+        every = tuple((c, wanted(c.ports, c.guards, spaces)) for c in profile.checks)
         self.all = [
             Ready(
                 kernel,
                 order,
                 parse(kernel.match, profile.classes),
-                _wanted(kernel.ports, kernel.guards, spaces),
+                wanted(kernel.ports, kernel.guards, spaces),
                 (
                     *(one for one in every if kernel.runs != "absorbed" and (is_unit(kernel) or not one[0].units)),
-                    *((c, _wanted(c.ports, c.guards, spaces)) for c in kernel.checks),
+                    *((c, wanted(c.ports, c.guards, spaces)) for c in kernel.checks),
                 ),
             )
             for order, kernel in enumerate(profile.kernels)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from qlint.graph import Op, Quantizer, Tensor, Use
 from qlint.graph.axes import channel_axes
+from qlint.graph.kinds import expand
 from qlint.judge.integers import declared
 from qlint.judge.pattern import Chain
 from qlint.judge.prepare import Prepared, writer
@@ -98,10 +99,10 @@ def _skip(chain: Chain, name: str, prepared: Prepared) -> Iterator[Port]:
 
 
 def _of_another(chain: Chain, name: str, prepared: Prepared) -> Iterator[Port]:
-    """`inner.KIND`: the quantized edge that leads to it; `KIND.ROLE`: an input of an op behind the anchor."""
+    """`inner.KIND`: the quantized edge that leads to it, or to one of a class; `KIND.ROLE`: an input of an op behind the anchor."""
     kind, role = name.split(".", 1)
     for op, entry in zip(chain.ops[1:], chain.entries[1:], strict=True):
-        if kind == "inner" and op.kind == role and prepared.of(op.uses[entry]):
+        if kind == "inner" and op.kind in expand(role) and prepared.of(op.uses[entry]):
             yield _input(name, op, entry, prepared)
         elif op.kind == kind:
             yield _input(name, op, role, prepared)

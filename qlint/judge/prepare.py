@@ -51,6 +51,10 @@ class Prepared:
                     known.append(use)
         return known
 
+    def only(self, tensor: Tensor, uses: list[Use]) -> None:
+        """From here on a tensor has no other readers than these."""
+        self._uses[id(tensor)] = uses
+
     def rewritten(self, use: Use) -> bool:
         """Whether a step changed the container of the quantizer in front of a use."""
         return bool(self.steps) and any(step.step == "storage" for step in self.steps.get(id(use), ()))
@@ -139,6 +143,28 @@ def _does_nothing(op: Op) -> bool:
     if x is None or not op.outputs or any(use.kind == "output" and not use.quantizers for use in op.outputs[0].uses):
         return False
     return op.kind != "cast" or (bool(x.tensor.dtype) and x.tensor.dtype == op.outputs[0].dtype)
+
+
+# -- strip, dead --------------------------------------------------------------------------------
+
+
+def _strip(prepared: Prepared, step: Prepare, _: Profile) -> None:
+    """Some grids are too fine to matter to a backend: what quantizes to them is removed."""
+    for tensor in prepared.model.tensors.values():
+        for use in tensor.uses:
+            kept = tuple(q for q in prepared.of(use) if q.storage not in step.storage or q.quantize is None)
+            if kept == prepared.of(use):
+                continue
+            prepared.set(use, kept, step)
+            if use.kind == "output" and tensor.producer is not None and tensor.producer.kind in step.breaks_behind:
+                prepared.broken.append((step, tensor.producer))
+
+
+def _dead(prepared: Prepared, _step: Prepare, _: Profile) -> None:
+    """What leads nowhere is gone before kernels are selected."""
+    for tensor in prepared.model.tensors.values():
+        if any(use.kind == "dead" for use in tensor.uses):
+            prepared.only(tensor, [use for use in prepared.uses(tensor) if use.kind != "dead"])
 
 
 # -- series -------------------------------------------------------------------------------------
@@ -292,6 +318,8 @@ def shifted(quantizer: Quantizer, storage: str, shift: float) -> Quantizer:
 
 _STEPS: dict[str, Callable[[Prepared, Prepare, Profile], None]] = {
     "remove": _remove,
+    "strip": _strip,
+    "dead": _dead,
     "series": _series,
     "transparent": _transparent,
     "storage": _storage,

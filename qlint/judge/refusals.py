@@ -8,8 +8,9 @@ from typing import Any
 
 from qlint.graph import TYPE_SINCE, Model, Op, Quantizer
 from qlint.graph.kinds import QUANTIZER_KINDS
-from qlint.judge import guards
+from qlint.judge.kernels import wanted as required
 from qlint.judge.pattern import Chain, kinds_of
+from qlint.judge.ports import Spaces
 from qlint.judge.prepare import Prepared
 from qlint.judge.verdict import RefusalReason
 from qlint.profile.schema import Bounds, Profile, When
@@ -74,17 +75,17 @@ def _first(
     if when.format and model.format not in when.format:
         return None
     tests = [(name, test, wanted) for name, test in _NODE_TESTS if (wanted := getattr(when, name)) not in (None, ())]
-    compiled = guards.compiled(when.guards)
+    relations = required(when.ports, when.guards, Spaces(profile)).whole if when.ports or when.guards else None
     kinds = kinds_of("|".join(when.kinds), profile.classes) if when.kinds else None
-    if not tests and not compiled:
+    if not tests and relations is None:
         return (None, "") if kinds is None else next(((op, op.native) for op in model.walk() if op.kind in kinds), None)
-    # Guards look at canonical ops; the other tests look at every node of the file.
+    # Ports and guards look at canonical ops; the other tests look at every node of the file.
     alike = all(test is not _zero_scale for _, test, _ in tests)
-    for op in model.walk() if compiled else nodes.specimens if alike else nodes:
+    for op in model.walk() if relations is not None else nodes.specimens if alike else nodes:
         if kinds is not None and op.kind not in kinds:
             continue
         found = [test(op, wanted, nodes.quantizers.get(id(op))) for _, test, wanted in tests]
-        if all(f is not None for f in found) and not any(True for _ in guards.misses(compiled, Chain((op,)), prepared)):
+        if all(f is not None for f in found) and (relations is None or relations.hold(Chain((op,)), prepared)):
             return op, next((f for f in found if f), op.native) or op.native
     return None
 

@@ -29,6 +29,7 @@ ORACLES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
         ("v68", "v69", "v73", "v75", "v79", "v81", "sm8350", "sm8450", "sm8550", "sm8650", "sm8750", "sm8850"),
         ("onnx", "onnxruntime", "onnxruntime_qnn"),
     ),
+    "openvino": ("qlint.oracles.openvino_cpu", ("avx2", "avx512-vnni", "amx"), ("onnx", "openvino")),
 }
 TIMEOUT = 120.0  # seconds for one model
 MODELS_PER_WORKER = 150  # a fresh process now and then keeps memory bounded

@@ -116,6 +116,7 @@ class Guard(_Data):
     inputs: Bounds | None = None  # number of inputs of the anchor
     opset: Bounds | None = None
     present: tuple[str, ...] = ()  # roles that the op must have
+    enters: dict[str, Names] = {}  # kind of another op of the chain -> the roles at which the chain may continue there
     output: bool | None = None  # y is (or is not) a graph output
     produced_by: dict[str, Names] = {}  # kind of the op that produces a port's tensor
     read_by: dict[str, Names] = {}  # some reader of a port's tensor is of these kinds
@@ -172,6 +173,7 @@ class When(_Data):
     scale_length: bool | None = None  # a per-channel scale that is not as long as its axis
     format: Names = ()
     guards: tuple[Guard, ...] = ()
+    ports: Ports = {}
     kinds: Names = ()
 
 
@@ -188,8 +190,10 @@ class Prepare(_Data):
     """One step that the backend takes on the quantizers before it selects kernels; traced, in file order."""
 
     id: str
-    step: Literal["remove", "series", "transparent", "storage"]
+    step: Literal["remove", "strip", "dead", "series", "transparent", "storage"]  # dead: readers that lead nowhere are no readers
+    storage: Names = ()  # strip: quantizers of activations with these containers are removed
     how: Literal["intersect", "first", "last", "keep"] = "keep"  # series
+    breaks_behind: Names = ()  # strip: kinds behind which removing one in front of a graph output makes the model invalid
     kinds: Names = ()  # remove (where they do nothing), transparent
     forward: bool = False
     backward: bool = False

@@ -14,6 +14,7 @@ READERS: dict[str, tuple[str, str]] = {
     "tflite": ("qlint.readers.tflite", "read_tflite"),
     "torchscript": ("qlint.readers.torchscript", "read_torchscript"),
     "pt2": ("qlint.readers.pt2", "read_pt2"),
+    "openvino": ("qlint.readers.openvino", "read_openvino"),
 }
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from qlint.readers.torch_archive import Archive
 
 HEAD = 512
-_LATER = "this version of qlint reads ONNX, TFLite, TorchScript and torch.export archives"
+_LATER = "this version of qlint reads ONNX, TFLite, TorchScript, torch.export archives and OpenVINO IR"
 _EXPORT = "export the network to ONNX, for example with torch.onnx.export"
 _TRACE = "load it where it was made and save the network with torch.onnx.export, torch.export.save or torch.jit.trace(...).save"
 MAX_NAMES = 10_000  # of a pickle that are looked at
@@ -40,7 +40,7 @@ _MAGIC: tuple[tuple[int, bytes, str, str], ...] = (
 _TEXTS: tuple[tuple[bytes, str, str], ...] = (
     (b"<!doctype html", "is an HTML page: the download went wrong", "download the model again"),
     (b"<html", "is an HTML page: the download went wrong", "download the model again"),
-    (b"<?xml", "is XML, perhaps an OpenVINO IR", _LATER),
+    (b"<?xml", "is XML, and no OpenVINO IR", _LATER),
     (b"{", "is JSON, not a model", _LATER),
     (b"", "is text, not a model", _LATER),
 )
@@ -87,6 +87,8 @@ def sniff(path: Path) -> str:
         return _zip(path)
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 32:
         raise ReadError("is a safetensors file: weights without a graph", subject=subject, hint=_EXPORT)
+    if _is_ir(head):
+        return "openvino"
     if _is_text(head):
         what, hint = next((what, hint) for start, what, hint in _TEXTS if head.lstrip().lower().startswith(start))
         raise ReadError(what, subject=subject, hint=hint)
@@ -132,6 +134,12 @@ def _checkpoint(archive: Archive) -> ReadError:
         module = next((name for name in foreign if not name.startswith(("torch.", "collections.", "builtins.", "numpy."))), foreign[0])
         return ReadError(f"is a pickled Python object, of the class {module}: its network is code that is not in the file", subject=subject, hint=_TRACE)
     return ReadError("is a PyTorch checkpoint: weights without a graph", subject=subject, hint=_TRACE)
+
+
+def _is_ir(head: bytes) -> bool:
+    """XML whose first element, or one of the first, is a `net` with layers or a version."""
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    return start.startswith((b"<?xml", b"<net")) and b"<net" in head
 
 
 def _is_text(head: bytes) -> bool:

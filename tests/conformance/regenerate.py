@@ -21,7 +21,7 @@ from qlint.oracles import Answer, judge_many
 from qlint.oracles.onnx_graph import node_keys
 
 NOT_SCORED = ("QuantizeLinear", "DequantizeLinear", "Constant")
-BACKENDS = ["ort-cpu@x86", "ort-cpu@arm", "qnn-htp@v73", "qnn-htp@sm8550"]
+BACKENDS = ["ort-cpu@x86", "ort-cpu@arm", "qnn-htp@v73", "qnn-htp@sm8550", "openvino@avx2"]
 
 
 def regenerate(corpus: str, backend: str, target: str, seed: int, force: bool) -> tuple[int, int]:

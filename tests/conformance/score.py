@@ -137,7 +137,7 @@ def _one(result: Score, probe: probes.Probe, row: ledger.Row, twin: Placed, prof
 
 
 def backends() -> list[tuple[str, str]]:
-    return [("ort-cpu", "x86"), ("ort-cpu", "arm"), ("qnn-htp", "v73"), ("qnn-htp", "sm8550")]
+    return [("ort-cpu", "x86"), ("ort-cpu", "arm"), ("qnn-htp", "v73"), ("qnn-htp", "sm8550"), ("openvino", "avx2")]
 
 
 def rows(corpora: list[str], chosen: list[tuple[str, str]], seed: int = 0) -> Iterator[tuple[str, str, Score]]:

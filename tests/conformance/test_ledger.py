@@ -36,6 +36,12 @@ REACHED = [
     ("qnn-htp", "sm8550", "mutated", 96.5, 0.3, 97.9),
     ("qnn-htp", "sm8550", "tools", 99.1, 0.5, 99.6),
     ("qnn-htp", "sm8550", "zoo", 99.8, 0.1, 99.6),
+    ("openvino", "avx2", "single", 99.5, 0.2, 99.8),
+    ("openvino", "avx2", "defect", 99.5, 0.1, 99.8),
+    ("openvino", "avx2", "random", 99.0, 0.2, 98.9),
+    ("openvino", "avx2", "mutated", 99.4, 0.1, 99.6),
+    ("openvino", "avx2", "tools", 99.5, 0.1, 99.6),
+    ("openvino", "avx2", "zoo", 99.8, 0.1, 90.5),
 ]
 
 

@@ -170,6 +170,23 @@ HTP: list[tuple[str, Build, dict[str, str]]] = [
     ("weight-only matmul", weight_only, {"op": "float"}),
     ("dynamic: weights are dequantized, the product is float", dynamic, {"op": "float", "quantize": "skip", "scale": "skip"}),
 ]
+OPENVINO: list[tuple[str, Build, dict[str, str]]] = [
+    ("conv", conv(), {"conv": "integer"}),
+    ("conv, asymmetric weights", conv(zero=5), {"conv": "float"}),
+    ("conv, scales on the input channels", conv(axis=1), {"conv": "float"}),
+    ("conv, bias of another scale", conv_bias(0.002), {"conv": "integer"}),
+    ("conv, 16-bit activations: their quantizers are removed", sixteen_bits, {"conv": "float"}),
+    ("relu, whatever the zero point", conv_then("Relu", 40), {"conv": "integer", "act": "absorbed"}),
+    ("add: element-wise chains compute in float", add(True), {"add": "float"}),
+    ("softmax", alone("Softmax"), {"op": "float"}),
+    ("max-pool, other quantizer behind", alone("MaxPool", same=False, kernel_shape=[2, 2]), {"op": "integer"}),
+    ("transpose", alone("Transpose", perm=[0, 2, 3, 1]), {"op": "integer"}),
+    ("reduce-mean: reads uint8, computes in float", alone("ReduceMean"), {"op": "float"}),
+    ("reshape", moved, {"op": "integer"}),
+    ("names from outputs", unnamed, {"tensor2": "integer", "tensor3": "float"}),
+    ("weight-only matmul", weight_only, {"op": "float"}),
+    ("dynamic", dynamic, {"op": "float", "quantize": "skip"}),
+]
 
 
 def ask(build: Build, backend: str, target: str, shape: tuple[int | str, ...] = (1, 4, 8, 8)) -> Answer:
@@ -256,4 +273,23 @@ def test_what_there_is_no_oracle_for() -> None:
         judge(b"", "tensorrt", "orin")
     with pytest.raises(OracleMissing):
         judge(b"", "ort-cpu", "riscv")
-    assert set(ORACLES) == {"ort-cpu", "qnn-htp"}
+    assert set(ORACLES) == {"ort-cpu", "qnn-htp", "openvino"}
+
+
+def test_openvino():
+    pytest.importorskip("openvino")
+    from qlint.oracles.openvino_cpu import instruction_set
+
+    if instruction_set() != "avx2":
+        pytest.skip("the expectations are those of a machine with AVX2 and nothing wider")
+    check(OPENVINO, "openvino", "avx2")
+
+
+def test_openvino_speaks_for_this_machine_only():
+    pytest.importorskip("openvino")
+    from qlint.oracles.openvino_cpu import instruction_set
+
+    other = "amx" if instruction_set() != "amx" else "avx2"
+    answer = ask(conv(), "openvino", other)
+    assert (answer.outcome, answer.placements) == ("crashed", {})
+    assert "instruction set" in answer.reasons[0]

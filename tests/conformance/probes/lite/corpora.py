@@ -1,0 +1,115 @@
+"""The corpora of TFLite files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from random import Random
+
+from ..probe import Probe
+from .cases import TABLE
+from .factors import FACTORS, Factor, Skip, Subject
+from .layers import BLOCKS, NETWORKS, dense_net, image, network
+from .net import Net
+from .style import HYBRID, STYLES, WEIGHTED, Style, quantize
+
+COUNT = 400
+_WEIGHT_STYLES = ("s8-tensor", "s4", "s16-s32")
+
+
+def _named(names: str) -> list[Factor]:
+    return [factor for factor in FACTORS if factor.id in names.split()]
+
+
+# What goes wrong when files are written or edited: of each kind of operator, the first gets each.
+DEFECTS = _named(
+    """x=float y=float x2=float y=u8 y=s16 x=per-channel y=per-channel y-scale=x2 y-zero=+7 x2-scale=x2 c-scale=x2 c=float y-scale=zero xy=no-scale
+    w=s8-none w=s4-out w=u8-none w=in w-zero=5 w=float w=variable b=s64 b=float b=none b-scale=x4 b=one-scale act=relu int=variable batch=dynamic
+    island=float requantized=x requantized=y"""
+)
+DEFECTS_16 = _named("y=float x=per-channel y-scale=x2 y-zero=+7 x2-scale=x2 w=s8-none w=s4-out b=s32 b=float b-scale=x4 bias-type=not-said island=float")
+# What leaves most models running.
+GENTLE = _named(
+    """y-scale=x2 y-zero=+7 y-zero=+40 x2-scale=x2 x2-zero=+7 c-scale=x2 c-zero=+7 w=s8-none w=s4-out w-zero=5 b-scale=x4 b-scale=x1.05 b=float b=none
+    b=one-scale act=relu act=relu6 island=float island=float island=float requantized=x requantized=y batch=dynamic y-scale=x1.02 w=float int=variable"""
+)
+
+
+def single(seed: int = 0) -> Iterator[Probe]:
+    """One operator in every style, then with one factor turned; the same for every seed."""
+    for case in TABLE:
+        for name, style in STYLES.items():
+            if (name.startswith("hybrid") and case.kind not in HYBRID) or (name in _WEIGHT_STYLES and case.kind not in WEIGHTED):
+                continue
+            clean = f"single/{case.key}/{name}"
+            model = case.net(style).bytes()
+            yield Probe(clean, model, None, {"op": case.key, "style": name})
+            for factor in FACTORS:
+                if name not in factor.styles or (factor.core and not case.core):
+                    continue
+                net = case.net(style)
+                try:
+                    factor.act(Subject(net))
+                except Skip:
+                    continue
+                if (changed := net.bytes()) != model:
+                    yield Probe(f"{clean}/{factor.id}", changed, clean, {"op": case.key, "style": name, factor.name: factor.value})
+
+
+def defect(seed: int = 0) -> Iterator[Probe]:
+    """Networks of the field with exactly one defect, and their clean twins; the same for every seed."""
+    for name, style_name in product(NETWORKS, ("s8", "s16")):
+        clean = f"defect/{name}/{style_name}"
+        model = _quantized(name, STYLES[style_name]).bytes()
+        yield Probe(clean, model, None, {"net": name, "style": style_name})
+        seen = set[str]()
+        for number, op in enumerate(network(name).ops):
+            if op.kind in seen:
+                continue
+            seen.add(op.kind)
+            for factor in DEFECTS if style_name == "s8" else DEFECTS_16:
+                net = _quantized(name, STYLES[style_name])
+                try:
+                    factor.act(Subject(net, net.ops[number]))
+                except Skip:
+                    continue
+                if (changed := net.bytes()) != model:
+                    ident = f"{clean}/{op.kind.lower()}/{factor.id}"
+                    yield Probe(ident, changed, clean, {"net": name, "style": style_name, "at": op.kind.lower(), factor.name: factor.value})
+
+
+def _quantized(name: str, style: Style) -> Net:
+    net = network(name)
+    quantize(net, style)
+    return net
+
+
+def random(seed: int = 0) -> Iterator[Probe]:
+    """Networks put together by chance, with up to four factors by chance."""
+    for number in range(COUNT):
+        rng = Random(f"tflite {seed} {number}")
+        style = rng.choice(["s8"] * 8 + ["s8-tensor", "s8-tensor", "s16", "s16", "s16", "s16-s32", "u8", "u8", "s4", "hybrid", "hybrid-tensor", "float"])
+        net = _assembled(rng)
+        quantize(net, STYLES[style])
+        done: dict[str, str] = {}
+        for _ in range(rng.choice([0, 1, 1, 2, 2, 3, 4])):
+            factor = rng.choice(GENTLE if rng.random() < 0.93 else FACTORS)
+            try:
+                factor.act(Subject(net, rng.choice(net.ops)))
+            except Skip:
+                continue
+            done[factor.name] = factor.value
+        yield Probe(f"random/{number:03}", net.bytes(), None, {"style": style, **done})
+
+
+def _assembled(rng: Random) -> Net:
+    net = Net()
+    tail = rng.choice(["", "", "softmax", "softmax", "sigmoid", "tanh"])
+    act = rng.choice(["relu", "relu", "relu", "relu6", "relu6", "leaky-relu", "hard-swish", "silu", "tanh", "hard-swish-spelled", "gelu", "relu-alone", "relu-n1"])
+    if rng.random() < 0.12:
+        dense_net(net, act, tuple(rng.choice([4, 8, 12]) for _ in range(rng.randint(1, 4))), tail)
+        return net
+    blocks = [rng.choice(list(BLOCKS)) for _ in range(rng.randint(1, 4))]
+    other = rng.choice([act, act, act, "relu6", "hard-swish"])
+    image(net, *blocks, stem=act, act=other, tail=tail, size=rng.choice([4, 8, 8, 12]), pool=rng.choice(["mean", "average", "none"]))
+    return net

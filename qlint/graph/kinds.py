@@ -15,7 +15,7 @@ CLASSES: dict[str, frozenset[str]] = {
         "norm": "batch_norm instance_norm layer_norm group_norm rms_norm lp_norm lrn",
         "view": "reshape flatten squeeze unsqueeze identity",
         "move": "reshape flatten squeeze unsqueeze identity transpose slice split gather gather_elements gather_nd "
-        "expand tile depth_to_space space_to_depth concat pad",
+        "expand tile depth_to_space space_to_depth concat pad stack unstack reverse batch_to_space space_to_batch",
         "reduce": "reduce_mean reduce_sum reduce_max reduce_min reduce_prod reduce_l1 reduce_l2 "
         "reduce_log_sum reduce_log_sum_exp reduce_sum_square arg_max arg_min",
     }.items()

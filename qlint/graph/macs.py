@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from qlint.graph.axes import channel_axes
 from qlint.graph.model import Dim, Op, Shape
 
 
@@ -45,12 +46,23 @@ def _out(op: Op) -> int:
 
 
 def _conv(op: Op) -> int:
-    return _out(op) * _product(_shape(op, "w")[1:])
+    """Each output element sums over the kernel of its channel."""
+    return _out(op) * _kernel(op, channel_axes(op, "w")[0])
 
 
 def _conv_transpose(op: Op) -> int:
-    """Each input element meets the whole kernel."""
-    return _product(_shape(op, "x")) * _product(_shape(op, "w")[1:])
+    """Each input element meets the whole kernel of its channel."""
+    return _product(_shape(op, "x")) * _kernel(op, channel_axes(op, "w")[1])
+
+
+def _kernel(op: Op, axis: int | None) -> int:
+    return _product(tuple(d for i, d in enumerate(_shape(op, "w")) if i != axis))
+
+
+def _linear(op: Op) -> int:
+    """Each output element sums over the input channels of the weight; its input may have any shape in front of it."""
+    axis = channel_axes(op, "w")[1]
+    return _out(op) * _number(_shape(op, "w")[axis]) if axis is not None and op.uses["w"].tensor.shape is not None else _matmul(op)
 
 
 def _matmul(op: Op) -> int:
@@ -60,9 +72,9 @@ def _matmul(op: Op) -> int:
 
 
 def _recurrent(op: Op) -> int:
-    """Every step of every direction: gates x hidden x (input + hidden), from the shapes of w and r."""
-    sequence, batch = _shape(op, "x")[:2]
-    return _number(sequence) * _number(batch) * (_product(_shape(op, "w")) + _product(_shape(op, "r")))
+    """Every step of every direction: gates x hidden x (input + hidden), from the shapes of w and r, or of those of each gate."""
+    weights = [_product(use.tensor.shape or (None,)) for role, use in op.uses.items() if "w" in role.split("_") or "r" in role.split("_")]
+    return _product(_shape(op, "x")[:-1]) * sum(weights)
 
 
 def _einsum(op: Op) -> int | None:
@@ -75,6 +87,6 @@ def _einsum(op: Op) -> int | None:
 
 
 _RULES: dict[str, Callable[[Op], int | None]] = {
-    "conv": _conv, "conv_transpose": _conv_transpose, "linear": _matmul, "matmul": _matmul, "einsum": _einsum,
+    "conv": _conv, "conv_transpose": _conv_transpose, "linear": _linear, "matmul": _matmul, "einsum": _einsum,
     "lstm": _recurrent, "gru": _recurrent, "rnn": _recurrent,
 }  # fmt: skip

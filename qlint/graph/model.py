@@ -49,6 +49,8 @@ class Tensor:
     uses: list[Use] = field(default_factory=list)  # consumers, graph outputs and dead readers
     is_input: bool = False
     overridable: bool = False  # a constant that is an input's default: callers may replace it, so runtimes do not count on it
+    variable: bool = False  # state that lives from one run to the next
+    quantizer: Quantizer | None = None  # of a raw tensor: the grid that its integers are on, where the file says so of the tensor itself
 
     @property
     def constant(self) -> bool:
@@ -83,7 +85,8 @@ class Tensor:
 class Use:
     """One reader of a tensor: an input slot of an op, a graph output, or a dead end.
 
-    `quantizers` are those between the tensor's producer and this reader, in the order of the data flow.
+    `quantizers` are those between the tensor's producer and this reader, in the order of the data flow; of a raw op
+    only those that the operator applies by itself.
     """
 
     tensor: Tensor
@@ -127,6 +130,7 @@ class Op:
     bodies: dict[str, Model] = field(default_factory=dict)  # subgraphs by attribute name
     role: Literal["data", "shape", "constant"] = "data"  # set by the passes
     groups: tuple[str, ...] = ()  # composite patterns that this op is part of, e.g. "swish:3"
+    fused: bool = False  # an activation that the file's operator in front of it applies by itself; it is no node of the file
 
     @property
     def y(self) -> Tensor:

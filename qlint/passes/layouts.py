@@ -70,7 +70,7 @@ def _unsqueeze(op: Op, values: Values) -> Shapes:
 
 def _transpose(op: Op, _: Values) -> Shapes:
     x = shape_of(op, "x")
-    perm = op.attrs.get("perm") or range(len(x))[::-1]
+    perm = op.attrs.get("perm") or (() if "perm" in op.uses else range(len(x))[::-1])
     if sorted(perm) != list(range(len(x))):
         return [None]
     return [tuple(x[p] for p in perm)]
@@ -118,7 +118,7 @@ def _slice(op: Op, values: Values) -> Shapes:
 def _gather(op: Op, _: Values) -> Shapes:
     x, indices = shape_of(op, "x"), shape_of(op, "indices")
     axis = axis_of(op, 0, len(x))
-    return [(*x[:axis], *indices, *x[axis + 1 :])]
+    return [(*x[:axis], *indices[op.attrs.get("batch_dims", 0) :], *x[axis + 1 :])]
 
 
 def _gather_elements(op: Op, _: Values) -> Shapes:
@@ -194,15 +194,24 @@ def _tile(op: Op, values: Values) -> Shapes:
 
 
 def _depth_to_space(op: Op, _: Values) -> Shapes:
-    n, c, h, w = shape_of(op, "x")
+    n, c, h, w = _channels_first(op)
     b = op.attrs["blocksize"]
-    return [(n, c // b**2 if isinstance(c, int) else None, times(h, b), times(w, b))]
+    return [_as_it_lies(op, n, c // b**2 if isinstance(c, int) else None, times(h, b), times(w, b))]
 
 
 def _space_to_depth(op: Op, _: Values) -> Shapes:
-    n, c, h, w = shape_of(op, "x")
+    n, c, h, w = _channels_first(op)
     b = op.attrs["blocksize"]
-    return [(n, times(c, b**2), *(d // b if isinstance(d, int) else None for d in (h, w)))]
+    return [_as_it_lies(op, n, times(c, b**2), *(d // b if isinstance(d, int) else None for d in (h, w)))]
+
+
+def _channels_first(op: Op) -> Shape:
+    x = shape_of(op, "x")
+    return (x[0], x[-1], *x[1:-1]) if op.attrs.get("channels_last") else x
+
+
+def _as_it_lies(op: Op, n: Dim, c: Dim, *spatial: Dim) -> Shape:
+    return (n, *spatial, c) if op.attrs.get("channels_last") else (n, c, *spatial)
 
 
 LAYOUT_RULES: dict[str, Rule] = {

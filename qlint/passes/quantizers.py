@@ -46,7 +46,7 @@ class _Attacher:
 
     def run(self, raw: Model) -> Model:
         model = Model(
-            name=raw.name, format=raw.format, producer=raw.producer, nodes=raw.ops, opsets=raw.opsets,
+            name=raw.name, format=raw.format, producer=raw.producer, nodes=raw.nodes, opsets=raw.opsets,
             metadata=raw.metadata, notes=list(raw.notes),
         )  # fmt: skip
         self.tensors: dict[str, Tensor] = model.tensors
@@ -68,10 +68,11 @@ class _Attacher:
 
     def _fresh(self, tensor: Tensor) -> _State:
         """A canonical twin of a raw tensor."""
-        root = Tensor(tensor.name, tensor.dtype, tensor.shape, tensor.data, is_input=tensor.is_input, overridable=tensor.overridable)
+        root = Tensor(tensor.name, tensor.dtype, tensor.shape, tensor.data, is_input=tensor.is_input, overridable=tensor.overridable, variable=tensor.variable)
         if root.name:
             self.tensors[root.name] = root
-        state = self.states[id(tensor)] = _State(root)
+        own = tensor.quantizer
+        state = self.states[id(tensor)] = _State(root, (), None if own is None else own.placed(readers=len(tensor.uses)))
         return state
 
     def _state(self, tensor: Tensor) -> _State:
@@ -92,10 +93,10 @@ class _Attacher:
         x, out = op.uses["x"].tensor, op.outputs[0]
         state = self._state(x)
         if op.kind == "quantize":
-            opened = self.parameters.of_node(op, out.dtype).placed(quantize=op, readers=len(out.uses))
+            opened = (out.quantizer or self.parameters.of_node(op, out.dtype)).placed(quantize=op, readers=len(out.uses))
             self.states[id(out)] = _State(state.root, _capped(state.sequence), opened)
             return
-        read = self.parameters.of_node(op, x.dtype)
+        read = x.quantizer or self.parameters.of_node(op, x.dtype)
         if state.open is not None:
             read = _read_back(state.open, read, op)
         else:
@@ -105,12 +106,13 @@ class _Attacher:
     def _compute_op(self, raw: Op) -> Op:
         op = Op(
             raw.index, raw.name, raw.kind, raw.native, raw.attrs, {}, [], raw.domain, raw.opset, raw.since,
-            raw.unknown_attrs, raw.source, {}, raw.role, raw.groups,
+            raw.unknown_attrs, raw.source, {}, raw.role, raw.groups, raw.fused,
         )  # fmt: skip
         for role, use in raw.uses.items():
             if not role.endswith(_PARAMETER_ROLES):
                 tensor = use.tensor
-                op.uses[role] = self._connect(tensor, Use(tensor, op, role, use.slot, "op", (), tensor.name), self.parameters.of_port(raw, role, tensor.dtype))
+                own = use.quantizers[0] if use.quantizers else self.parameters.of_port(raw, role, tensor.dtype)
+                op.uses[role] = self._connect(tensor, Use(tensor, op, role, use.slot, "op", (), tensor.name), own)
         if raw.kind == "clip":
             op.attrs = {**op.attrs, **_bounds(op)}
         carried = self._carried(raw)
@@ -122,7 +124,7 @@ class _Attacher:
             if raw.kind == "dynamic_quantize" and number == 0:
                 scale, zero_point, *_ = (*raw.outputs[1:3], None, None)
                 opened = replace(self.parameters.build(tensor.dtype, scale, zero_point, origin="dynamic"), dynamic=True)
-            if opened is None and tensor.dtype not in _OFF_GRID:
+            if opened is None and tensor.quantizer is None and tensor.dtype not in _OFF_GRID:
                 opened = carried
             if opened is not None:
                 self.states[id(tensor)] = _State(root, (), opened.placed(readers=len(tensor.uses), quantize=None, dequantize=None))

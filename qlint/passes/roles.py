@@ -6,7 +6,8 @@ from qlint.graph import Model, Op, Use
 
 # Input roles that take shapes, sizes, axes and indices, never activations.
 SHAPE_ROLES = frozenset(
-    ["shape", "sizes", "scales", "starts", "ends", "axes", "steps", "pads", "repeats", "split", "k", "axis", "roi", "sequence_lens", "depth", "output_shape"]
+    ["shape", "sizes", "scales", "starts", "ends", "axes", "steps", "pads", "repeats", "split", "k", "axis", "roi", "sequence_lens", "depth", "output_shape",
+     "begin", "end", "size", "strides", "perm", "paddings", "block_shape", "crops", "dims"]  # TFLite's
 )
 _SHAPE_KINDS = {"shape", "size", "range", "constant_of_shape"}
 _INTEGERS = ("int64", "int32", "bool")

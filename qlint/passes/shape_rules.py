@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 
 from qlint.graph import Dim, Op, Shape
+from qlint.graph.axes import channel_axes
 from qlint.graph.kinds import CLASSES
 from qlint.passes.dims import Rule, Shapes, Values, axis_of, broadcast, ranked, shape_of, times, unknown_of
 from qlint.passes.layouts import LAYOUT_RULES
@@ -62,7 +63,12 @@ def _kernel(op: Op, w: Shape) -> list[int]:
 def _conv(op: Op, _: Values) -> Shapes:
     w = shape_of(op, "w")
     x = ranked(op, "x", len(w))
-    return [(x[0], w[0], *_window(op, x[2:], _kernel(op, w)))]
+    spatial = x[1:-1] if op.attrs.get("channels_last") else x[2:]
+    return [_placed(op, x[0], w[channel_axes(op, "w")[0] or 0], _window(op, spatial, _kernel(op, w)))]
+
+
+def _placed(op: Op, batch: Dim, channels: Dim, spatial: Sequence[Dim]) -> Shape:
+    return (batch, *spatial, channels) if op.attrs.get("channels_last") else (batch, channels, *spatial)
 
 
 def _conv_transpose(op: Op, _: Values) -> Shapes:
@@ -70,21 +76,21 @@ def _conv_transpose(op: Op, _: Values) -> Shapes:
     x = ranked(op, "x", len(w))
     kernel = _kernel(op, w)
     count = len(kernel)
-    channels = times(w[1], op.attrs.get("group", 1))
+    channels = times(w[channel_axes(op, "w")[0] or 0], op.attrs.get("group", 1))
     if op.attrs.get("output_shape"):
-        return [(x[0], channels, *op.attrs["output_shape"][-count:])]
+        return [_placed(op, x[0], channels, op.attrs["output_shape"][-count:])]
     strides, dilations = op.attrs.get("strides") or [1] * count, op.attrs.get("dilations") or [1] * count
     pads, extra = op.attrs.get("pads") or [0] * 2 * count, op.attrs.get("output_padding") or [0] * count
     auto = op.attrs.get("auto_pad", "NOTSET")
     out: list[Dim] = []
-    for i, d in enumerate(x[2:]):
+    for i, d in enumerate(x[1:-1] if op.attrs.get("channels_last") else x[2:]):
         if not isinstance(d, int):
             out.append(None)
         elif auto in ("SAME_UPPER", "SAME_LOWER"):
             out.append(d * strides[i])
         else:
             out.append(strides[i] * (d - 1) + extra[i] + dilations[i] * (kernel[i] - 1) + 1 - (0 if auto == "VALID" else pads[i] + pads[i + count]))
-    return [(x[0], channels, *out)]
+    return [_placed(op, x[0], channels, out)]
 
 
 def _pool(op: Op, _: Values) -> Shapes:
@@ -141,6 +147,8 @@ def _einsum(op: Op, _: Values) -> Shapes:
 
 def _recurrent(op: Op, _: Values) -> Shapes:
     x, hidden = shape_of(op, "x"), op.attrs.get("hidden_size")
+    if "fused_activation_function" in op.attrs:
+        return []  # TFLite's have other results
     directions = 2 if op.attrs.get("direction") == "bidirectional" else 1
     if op.attrs.get("layout"):
         batch, sequence = x[:2]

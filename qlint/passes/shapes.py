@@ -57,7 +57,7 @@ class _Walk:
             return
         with suppress(ArithmeticError, AttributeError, LookupError, TypeError, ValueError):  # attributes that no specification allows
             self._infer(op)
-            if op.kind in EVALUATED and op.outputs[0].data is None:
+            if op.kind in EVALUATED and op.outputs[0].data is None and not _on_grids(op):
                 self._evaluate(op, op.outputs[0])
 
     # -- constants -----------------------------------------------------------------------------
@@ -133,6 +133,11 @@ def _numbers(shape: Shape | None) -> TypeGuard[tuple[int, ...]]:
 
 def _is_constant(tensor: Tensor) -> bool:
     return tensor.data is not None or (tensor.producer is not None and tensor.producer.role == "constant")
+
+
+def _on_grids(op: Op) -> bool:
+    """Whether integers stand for other numbers here: what they are is not what their codes make."""
+    return any(tensor.quantizer is not None for tensor in (*op.outputs, *(use.tensor for use in op.uses.values())))
 
 
 def _measured(op: Op) -> Values | None:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 from qlint.graph import Model
 from qlint.graph.building import building
+
+# format, as `sniff` tells it → (module, function); a module is imported only for a file of its format
+READERS: dict[str, tuple[str, str]] = {
+    "onnx": ("qlint.readers.onnx", "read_onnx"),
+    "tflite": ("qlint.readers.tflite", "read_tflite"),
+}
 
 
 def read(path: str | Path) -> Model:
@@ -17,8 +24,8 @@ def read(path: str | Path) -> Model:
     from qlint.readers.sniff import sniff
 
     path = Path(path)
-    sniff(path)
-    from qlint.readers.onnx import read_onnx
-
+    module, function = READERS[sniff(path)]
+    reader = getattr(import_module(module), function)
     with building():
-        return read_onnx(path)
+        model: Model = reader(path)
+    return model

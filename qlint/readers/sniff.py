@@ -8,13 +8,14 @@ from pathlib import Path
 from qlint.errors import ReadError
 
 HEAD = 512
-_LATER = "this version of qlint reads ONNX"
+_LATER = "this version of qlint reads ONNX and TFLite"
 _EXPORT = "export the network to ONNX, for example with torch.onnx.export"
 
+# (offset, magic bytes, the format)
+_READ: tuple[tuple[int, bytes, str], ...] = ((4, b"TFL3", "tflite"),)
 # (offset, magic bytes, what it is, what to do)
 _MAGIC: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"version https://git-lfs.github.com/spec/v1", "is a Git LFS pointer, the model itself was not fetched", "run `git lfs pull`"),
-    (4, b"TFL3", f"is a TFLite model; {_LATER}", "check the ONNX file that it was converted from"),
     (4, b"ET12", "is an ExecuTorch program, already lowered for a device", "check the model before it is lowered"),
     (4, b"ORTM", "is an ONNX Runtime format (.ort) model", "check the .onnx file that it was made from"),
     (0, b"GGUF", "is a GGUF file: weights for llama.cpp, without a graph", _EXPORT),
@@ -50,7 +51,7 @@ _MEMBERS: tuple[tuple[str, str, str], ...] = (
 
 
 def sniff(path: Path) -> str:
-    """The format of a model file: `onnx`.
+    """The format of a model file, a key of `qlint.readers.READERS`.
 
     Raises:
         ReadError: there is no such file, or it is nothing that qlint reads; the hint says what to do.
@@ -70,6 +71,9 @@ def sniff(path: Path) -> str:
         raise ReadError(f"cannot be read: {getattr(error, 'strerror', None) or error}", subject=subject, hint="check the path and its permissions") from error
     if not head:
         raise ReadError("is empty", subject=subject, hint="the export or the download did not finish")
+    for offset, magic, known in _READ:
+        if head[offset : offset + len(magic)] == magic:
+            return known
     for offset, magic, what, hint in _MAGIC:
         if head[offset : offset + len(magic)] == magic:
             raise ReadError(what, subject=subject, hint=hint)

@@ -401,7 +401,7 @@ REFUSED = {
     "pt2": (archive("m/archive_format", "m/models/model.json"), "torch.export", "torch.onnx.export"),
     "old pt2": (archive("serialized_exported_program.json", "version"), "torch.export", "torch.onnx.export"),
     "safetensors": ((64).to_bytes(8, "little") + b'{"a":1}', "safetensors", "torch.onnx.export"), "gguf": (b"GGUF\3\0\0\0", "GGUF", "torch.onnx.export"),
-    "tflite": (b"\x1c\0\0\0TFL3" + b"\0" * 64, "TFLite", "ONNX file"), "executorch": (b"\x1c\0\0\0ET12" + b"\0" * 64, "ExecuTorch", "before it is lowered"),
+    "executorch": (b"\x1c\0\0\0ET12" + b"\0" * 64, "ExecuTorch", "before it is lowered"),
     "ort": (b"\x1c\0\0\0ORTM" + b"\0" * 64, ".ort", ".onnx file"), "keras": (b"\x89HDF\r\n\x1a\n", "HDF5", "tf2onnx"),
     "html": (b"<!DOCTYPE html><html>", "HTML page", "download"), "html in capitals": (b"\n<!doctype HTML>", "HTML page", "download"),
     "text": (b"hello there, this is text", "text", "ONNX"), "json": (b'{"ir_version": 8}', "JSON", "ONNX"),

@@ -16,6 +16,7 @@ from qlint.judge.verdict import Miss
 from qlint.profile.schema import Bounds, Guard
 
 RANGE_TOLERANCE = 1e-6  # relative, of a clamp's bound against the end of a grid
+CLOSE = 1e-3  # relative, of scales that are as good as equal: at the end of 8 bits an eighth of a step
 
 
 Compiled = tuple[tuple[Callable[[Any, Chain, Prepared], Iterator[Miss]], Any], ...]
@@ -136,6 +137,20 @@ def _same(names: tuple[str, ...], chain: Chain, prepared: Prepared) -> Iterator[
     for port, q in found[1:]:
         if _grid(q) != _grid(found[0][1]):
             yield _miss(port, "same", str(q), str(found[0][1]), RELATION, found[0][0])
+
+
+def _close(names: tuple[str, ...], chain: Chain, prepared: Prepared) -> Iterator[Miss]:
+    found = _quantized(names, chain, prepared)
+    for port, q in found[1:]:
+        if not _alike(q, found[0][1]):
+            yield _miss(port, "same", str(q), str(found[0][1]), RELATION, found[0][0])
+
+
+def _alike(one: Quantizer, other: Quantizer) -> bool:
+    """Equal zero points, and scales that differ by a thousandth at most."""
+    if one.scale is None or other.scale is None or (one.storage, one.zero_point, len(one.scale)) != (other.storage, other.zero_point, len(other.scale)):
+        return one.scale is other.scale
+    return all(abs(a - b) <= CLOSE * abs(b) for a, b in zip(one.scale, other.scale, strict=True))
 
 
 def _grid(quantizer: Quantizer) -> Quantizer:
@@ -341,6 +356,7 @@ _TABLE: tuple[tuple[str, Callable[[Any, Chain, Prepared], Iterator[Miss]]], ...]
     ("same_storage", _same_storage),
     ("scale_shape_equal", _scale_shape_equal),
     ("same", _same),
+    ("close", _close),
     ("same_scale", _same_scale),
     ("bias_scale", _bias_scale),
     ("absorbed", _absorbed),

@@ -9,7 +9,6 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from qlint.oracles.tflite_graph import Array
@@ -27,11 +26,10 @@ def answer(path: str, backend: str, target: str) -> dict[str, Any]:
 def interpreter(target: str) -> Run:
     """Runs models with the kernels of a target."""
 
-    def run(model: bytes, inputs: list[Array] | None) -> list[Array]:
+    def run(model: bytes, inputs: list[Array]) -> list[Array]:
         loaded = Interpreter(model_content=model, experimental_op_resolver_type=RESOLVERS[target], num_threads=1)
         loaded.allocate_tensors()
-        details = loaded.get_input_details()
-        for each, value in zip(details, inputs or [np.zeros(each["shape"], each["dtype"]) for each in details], strict=True):
+        for each, value in zip(loaded.get_input_details(), inputs, strict=True):
             loaded.set_tensor(each["index"], value)
         loaded.invoke()
         return [loaded.get_tensor(each["index"]) for each in loaded.get_output_details()]

@@ -43,18 +43,25 @@ class Tensor:
 
     def real(self, stored: Array) -> Array:
         """Integers of this tensor as the numbers that they stand for."""
-        onto = [1] * stored.ndim
-        if len(self.scales) > 1:
-            onto[self.axis] = -1
-        scale, zero = (np.array(values, np.float64).reshape(onto if len(values) > 1 else ()) for values in (self.scales, self.zeros or (0,)))
+        scale, zero = self._parameters(stored.ndim)
         real: Array = ((stored.astype(np.float64) - zero) * scale).astype(np.float32)
         return real
 
     def stored(self, real: Array) -> Array:
         """Numbers on the grid of this tensor, as integers of 64 bits."""
         low, high = BOUNDS[self.type]
-        levels: Array = np.clip(np.rint(np.nan_to_num(real.astype(np.float64) / self.scales[0])) + (self.zeros or (0,))[0], low, high).astype(np.int64)
+        scale, zero = self._parameters(real.ndim)
+        with np.errstate(all="ignore"):
+            levels: Array = np.clip(np.rint(np.nan_to_num(real.astype(np.float64) / scale)) + zero, low, high).astype(np.int64)
         return levels
+
+    def _parameters(self, rank: int) -> tuple[Array, Array]:
+        """Scale and zero point, in a shape that goes with values of that rank."""
+        onto = [1] * rank
+        if len(self.scales) > 1:
+            onto[self.axis] = -1
+        scale, zero = (np.array(values, np.float64).reshape(onto if len(values) > 1 else ()) for values in (self.scales, self.zeros or (0,)))
+        return scale, zero
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,7 @@ class Graph:
         self.model = schema.ModelT.InitFromPackedBuf(data, 0)
         self.main = self.model.subgraphs[0]
         self.tensors = [self._tensor(n, tensor) for n, tensor in enumerate(self.main.tensors)]
+        self._alone: dict[tuple[int, bool], bytes] = {}
         self.ops = [self._op(n, op) for n, op in enumerate(_list(self.main.operators))]
 
     @classmethod
@@ -122,6 +130,11 @@ class Graph:
 
         `floating`: every quantized tensor in float32, constants as the numbers that they stand for.
         """
+        if (number, floating) not in self._alone:
+            self._alone[number, floating] = self._write(number, floating)
+        return self._alone[number, floating]
+
+    def _write(self, number: int, floating: bool) -> bytes:
         op = self.main.operators[number]
         used = list(dict.fromkeys(int(i) for i in [*_list(op.inputs), *_list(op.outputs)] if i >= 0))
         place = {old: new for new, old in enumerate(used)}

@@ -14,7 +14,7 @@ import numpy as np
 from tflite_micro.python.tflite_micro import runtime
 
 from qlint.oracles.tflite import interpreter
-from qlint.oracles.tflite_graph import Array
+from qlint.oracles.tflite_graph import Array, Graph
 from qlint.oracles.tflite_verdict import verdict
 
 VERSIONS = {"tflite-micro": version("tflite-micro")}
@@ -26,7 +26,7 @@ def answer(path: str, backend: str, target: str) -> dict[str, Any]:
     return {"backend": f"{backend}@{target}", "versions": VERSIONS, **verdict(path, run, interpreter("reference"))}
 
 
-def run(model: bytes, inputs: list[Array] | None) -> list[Array]:
+def run(model: bytes, inputs: list[Array]) -> list[Array]:
     """Run a model. The interpreter says what is wrong on the process's own stderr."""
     saved = os.dup(2)
     with tempfile.TemporaryFile() as log:
@@ -41,18 +41,9 @@ def run(model: bytes, inputs: list[Array] | None) -> list[Array]:
             os.close(saved)
 
 
-def _run(model: bytes, inputs: list[Array] | None) -> list[Array]:
+def _run(model: bytes, inputs: list[Array]) -> list[Array]:
     loaded = runtime.Interpreter.from_bytes(model, arena_size=ARENA)
-    count, outputs = (len(found) for found in _ends(model))
-    for number in range(count):
-        details = loaded.get_input_details(number)
-        loaded.set_input(inputs[number] if inputs is not None else np.zeros(details["shape"], details["dtype"]), number)
+    for number, value in enumerate(inputs):
+        loaded.set_input(value, number)
     loaded.invoke()
-    return [np.array(loaded.get_output(number)) for number in range(outputs)]
-
-
-def _ends(model: bytes) -> tuple[list[int], list[int]]:
-    from qlint.oracles.tflite_graph import Graph
-
-    main = Graph(model).main
-    return list(main.inputs if main.inputs is not None else ()), list(main.outputs if main.outputs is not None else ())
+    return [np.array(loaded.get_output(number)) for number in range(len(Graph(model).main.outputs))]

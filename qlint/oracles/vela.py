@@ -19,6 +19,7 @@ from typing import Any
 from ethosu.vela import vela
 
 from qlint.oracles.tflite_graph import QUANTIZERS, Graph
+from qlint.oracles.tflite_verdict import apart
 
 VERSIONS = {"ethos-u-vela": version("ethos-u-vela")}
 _ON_CPU = re.compile(r"^ +CPU: .*? = (.*?)(?: \(outputs .*)?$", re.MULTILINE)
@@ -28,7 +29,8 @@ _REASON = re.compile(r"operator: (\w+), ofm: '(.*)'\nReason: (.*)\n")
 def answer(path: str, backend: str, target: str) -> dict[str, Any]:
     """The verdict on the model at `path`, as the fields of an `Answer`."""
     graph = Graph.read(path)
-    said, error = compiled(path, f"{backend}-{target}")
+    first = apart(map(compiled, [path], [f"{backend}-{target}"]))[0]  # it crashes on some files
+    said, error = first if isinstance(first, list) else ("", first)
     on_cpu = {name.strip() for name in _ON_CPU.findall(said)}
     placements = {}
     for op in graph.ops:

@@ -50,6 +50,7 @@ class Space(_Data):
     quantized: bool | None = None
     constant: bool | None = None
     dtype: Names = ()  # of the float tensor behind the quantizer, or of an unquantized one
+    stored: bool | None = None  # the op itself reads or writes the integers; no node that quantizes or dequantizes stands between
     storage: Names = ()  # container: int8, uint8, int4 ...
     granularity: Names = ()  # tensor, channel, block
     axis: Literal["out", "in"] | None = None  # of a per-channel quantizer, in the op's own terms
@@ -97,6 +98,7 @@ class Guard(_Data):
     absorbed: Literal["zero_point", "range"] | None = None  # the clamps in the chain vanish into y's grid
     bias_scale: float | None = None  # scale(b) == scale(x) * scale(w), relative tolerance
     same: tuple[str, ...] = ()  # equal quantizers
+    close: tuple[str, ...] = ()  # equal quantizers, to a thousandth of their scales
     same_scale: tuple[str, ...] = ()  # equal scales, whatever the zero points
     same_storage: tuple[str, ...] = ()
     dtypes: DtypeTuples | None = None

@@ -91,7 +91,7 @@ def _fill(net: Net, slot: Slot, span: tuple[float, float]) -> str:
         return net.input(slot.role, slot.shape, dtype=slot.dtype, span=span)
     if slot.values is not None:
         return net.const(slot.role, slot.values, dtype=slot.dtype)
-    return net.weight(slot.role, *slot.shape)
+    return net.weight(slot.role, *slot.shape, size=0.5 if slot.role == "b" else 0.1)
 
 
 def case(key: str, kind: str, *slots: Slot, to: Any = None, **more: Any) -> Case:
@@ -144,7 +144,6 @@ TABLE: tuple[Case, ...] = (
     case("maximum-constant", "MAXIMUM", x(), c(1)),
     case("squared-difference", "SQUARED_DIFFERENCE", x(), x(), span=(0.0, 4.0)),
     case("pow", "POW", x(), x()),
-    case("floor-div", "FLOOR_DIV", x(), x()),
     case("average-pool", "AVERAGE_POOL_2D", x(), to=(1, 4, 4, 4), core=True, **POOL),
     case("average-pool-whole", "AVERAGE_POOL_2D", x(), to=(1, 1, 1, 4), padding="VALID", strideH=8, strideW=8, filterHeight=8, filterWidth=8),
     case("average-pool-relu", "AVERAGE_POOL_2D", x(), to=(1, 4, 4, 4), fusedActivationFunction="RELU", **POOL),

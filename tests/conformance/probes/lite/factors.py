@@ -83,6 +83,17 @@ def _retype(port: str, kind: str) -> Callable[[Subject], None]:
     return act
 
 
+def _mixed(port: str, kind: str) -> Callable[[Subject], None]:
+    """Types that do not go together, for the operators whose kernels look at both."""
+
+    def act(s: Subject) -> None:
+        if s.op.kind not in ("CONV_2D", "FULLY_CONNECTED", "ADD", "SOFTMAX", "CONCATENATION", "MAX_POOL_2D"):
+            raise Skip
+        _retype(port, kind)(s)
+
+    return act
+
+
 def _of(tensor: Tensor) -> Grid:
     if tensor.grid is None or tensor.grid.scale is None:
         raise Skip
@@ -156,10 +167,7 @@ def _variable(port: str) -> Callable[[Subject], None]:
     """A constant becomes an input of the graph."""
 
     def act(s: Subject) -> None:
-        found = s.ints[:1] if port == "int" else s.of(port)
-        if not found:
-            raise Skip
-        for tensor in found:
+        for tensor in s.of(port):
             tensor.values = None
             s.net.inputs.append(tensor.name)
 
@@ -181,13 +189,6 @@ FUSES = frozenset("CONV_2D DEPTHWISE_CONV_2D FULLY_CONNECTED TRANSPOSE_CONV ADD 
 def _dynamic(s: Subject) -> None:
     for tensor in (*s.xs, *s.ys):
         tensor.dynamic = True
-
-
-def _version(number: int) -> Callable[[Subject], None]:
-    def act(s: Subject) -> None:
-        s.op.version = number
-
-    return act
 
 
 def _bias_type(kind: str) -> Callable[[Subject], None]:
@@ -266,30 +267,24 @@ def _requantized(port: str) -> Callable[[Subject], None]:
 
 def _factors() -> Iterator[Factor]:
     for kind in ("float", "u8", "s16"):
-        yield Factor("x", kind, _retype("x", kind))
-        yield Factor("y", kind, _retype("y", kind))
-        yield Factor("x2", kind, _retype("x2", kind), kind != "float")
-        yield Factor("xs", kind, _retype("xs", kind), True)
-        yield Factor("c", kind, _retype("c", kind))
-    for kind in ("s4", "s32", "f16", "no-scale"):
-        yield Factor("x", kind, _retype("x", kind), True)
-        yield Factor("y", kind, _retype("y", kind), True)
-        yield Factor("xy", kind, _retype("xy", kind))
-    yield Factor("ys", "s32", _retype("ys", "s32"), True)
+        yield Factor("x", kind, _mixed("x", kind), True)
+        yield Factor("y", kind, _mixed("y", kind), True)
+        yield Factor("x2", kind, _retype("x2", kind), True)
+        yield Factor("c", kind, _retype("c", kind), kind != "float")
     for port in ("x", "y"):
         yield Factor(port, "per-channel", _channels(port), port == "y")
-        yield Factor(f"{port}-scale", "zero", _regrid(port, lambda g: g.but(scale=0.0)), True)
-        yield Factor(f"{port}-scale", "negative", _regrid(port, lambda g: g.times(-1)), True)
+    yield Factor("y-scale", "zero", _regrid("y", lambda g: g.but(scale=0.0)), True)
     both = ("s8", "s16")
     yield Factor("y-scale", "x2", _regrid("y", lambda g: g.times(2)), styles=(*both, "u8"))
-    yield Factor("y-scale", "x1.02", _regrid("y", lambda g: g.times(1.02)))
+    yield Factor("y-scale", "x1.1", _regrid("y", lambda g: g.times(1.1)))
     yield Factor("y-scale", "x1.0001", _regrid("y", lambda g: g.times(1.0001)), True)
     yield Factor("y-scale", "/1000", _regrid("y", lambda g: g.times(1e-3)), True)
     yield Factor("y-scale", "x1000", _regrid("y", lambda g: g.times(1e3)), True)
-    yield Factor("y-zero", "+7", _regrid("y", lambda g: _shifted(g, 7 if g.zeros[0] < 100 else -7)), styles=(*both, "u8"))
-    yield Factor("y-zero", "+40", _regrid("y", lambda g: _shifted(g, 40 if g.zeros[0] < 80 else -40)))
-    yield Factor("x-zero", "+7", _regrid("x", lambda g: _shifted(g, 7)), styles=("s16",))
-    yield Factor("xy-zero", "+7", _regrid("xy", lambda g: _shifted(g, 7)), styles=("s16",))
+    yield Factor("y-zero", "+7", _regrid("y", lambda g: _shifted(g, 7 if g.zeros[0] < 100 else -7)), styles=("s8", "u8"))
+    yield Factor("y-zero", "+700", _regrid("y", lambda g: _shifted(g, 700)), styles=("s16",))
+    yield Factor("y-zero", "+40", _regrid("y", lambda g: _shifted(g, 40 if g.zeros[0] < 80 else -40)), True)
+    yield Factor("x-zero", "+700", _regrid("x", lambda g: _shifted(g, 700)), True, styles=("s16",))
+    yield Factor("xy-zero", "+700", _regrid("xy", lambda g: _shifted(g, 700)), styles=("s16",))
     yield Factor("x2-scale", "x2", _regrid("x2", lambda g: g.times(2)), styles=both)
     yield Factor("x2-zero", "+7", _regrid("x2", lambda g: _shifted(g, 7)))
     yield Factor("c-scale", "x2", _regrid("c", lambda g: g.times(2)))
@@ -303,8 +298,8 @@ def _factors() -> Iterator[Factor]:
     yield Factor("w", "float", _retype("w", "float"))
     yield Factor("w", "no-scale", _retype("w", "no-scale"), True)
     yield Factor("w", "variable", _variable("w"), styles=("s8", "float"))
-    yield Factor("w-zero", "5", _regrid("w", lambda g: _shifted(g, 5)), styles=("s8", "s8-tensor", "u8", "hybrid"))
-    yield Factor("w-zero", "one", _regrid("w", lambda g: g.but(zero=(3, *g.zeros[1:])) if isinstance(g.scale, tuple) else _shifted(g, 3)), True)
+    yield Factor("w-zero", "40", _regrid("w", lambda g: _shifted(g, 40)), styles=("s8", "s8-tensor", "u8", "hybrid"))
+    yield Factor("w-zero", "one", _regrid("w", lambda g: g.but(zero=(40, *g.zeros[1:])) if isinstance(g.scale, tuple) else _shifted(g, 30)), True)
     for kind in ("s64", "s32", "s16", "s8", "float"):
         yield Factor("b", kind, _bias_type(kind), kind in ("s16", "s8"), both if kind in ("s64", "s32", "float") else ("s8",))
     yield Factor("b", "none", _no_bias, styles=("s8", "s16"))
@@ -312,14 +307,12 @@ def _factors() -> Iterator[Factor]:
     yield Factor("b", "no-scale", _retype("b", "no-scale"), True)
     yield Factor("b", "variable", _variable("b"))
     yield Factor("b-scale", "x4", _regrid("b", lambda g: g.times(4), refit=False), styles=(*both, "s8-tensor"))
-    yield Factor("b-scale", "x1.05", _regrid("b", lambda g: g.times(1.05), refit=False))
-    yield Factor("b-zero", "50", _regrid("b", lambda g: _shifted(g, 50), refit=False), True)
+    yield Factor("b-scale", "x1.001", _regrid("b", lambda g: g.times(1.001), refit=False), True)
+    yield Factor("b-zero", "50000", _regrid("b", lambda g: _shifted(g, 50000), refit=False), True)
     yield Factor("bias-type", "not-said", _bias_type_option, styles=("s16", "s16-s32"))
     for kind in ("RELU", "RELU6", "RELU_N1_TO_1", "TANH", "SIGN_BIT"):
         yield Factor("act", kind.lower(), _fused(kind), kind in ("TANH", "SIGN_BIT"))
-    yield Factor("int", "variable", _variable("int"))
-    yield Factor("batch", "dynamic", _dynamic)
-    yield Factor("version", "99", _version(99), True)
+    yield Factor("batch", "dynamic", _dynamic, True)
     yield Factor("island", "float", _float_island)
     yield Factor("requantized", "x", _requantized("x"), True)
     yield Factor("requantized", "y", _requantized("y"), True)

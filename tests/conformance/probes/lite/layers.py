@@ -43,14 +43,14 @@ class Layers:
 
     def conv(self, x: str, out: int, kernel: int = 3, stride: int = 1, act: str = "relu") -> str:
         n, h, w, c = self.shape(x)
-        inputs = [x, self.net.weight("w", out, kernel, kernel, c), self.net.weight("b", out)]
+        inputs = [x, self.net.weight("w", out, kernel, kernel, c), self.net.weight("b", out, size=0.5)]
         size = (n, -(-h // stride), -(-w // stride), out)
         y = self.op("CONV_2D", inputs, size, SPANS.get(act, (-2.3, 2.5)), fusedActivationFunction=ACTS.get(act, "NONE"), **{**CONV, "strideH": stride, "strideW": stride})
         return self.act(y, act)
 
     def depthwise(self, x: str, stride: int = 1, act: str = "relu6") -> str:
         n, h, w, c = self.shape(x)
-        inputs = [x, self.net.weight("w", 1, 3, 3, c), self.net.weight("b", c)]
+        inputs = [x, self.net.weight("w", 1, 3, 3, c), self.net.weight("b", c, size=0.5)]
         size = (n, -(-h // stride), -(-w // stride), c)
         y = self.op("DEPTHWISE_CONV_2D", inputs, size, SPANS.get(act, (-2.3, 2.5)), fusedActivationFunction=ACTS.get(act, "NONE"), **{**DEPTHWISE, "strideH": stride, "strideW": stride})
         return self.act(y, act)
@@ -58,14 +58,14 @@ class Layers:
     def deconv(self, x: str, out: int) -> str:
         n, h, w, c = self.shape(x)
         size = (n, 2 * h, 2 * w, out)
-        return self.op("TRANSPOSE_CONV", [self.ints(*size), self.net.weight("w", out, 3, 3, c), x, self.net.weight("b", out)], size, **DECONV)
+        return self.op("TRANSPOSE_CONV", [self.ints(*size), self.net.weight("w", out, 3, 3, c), x, self.net.weight("b", out, size=0.5)], size, **DECONV)
 
     def linear(self, x: str, out: int, act: str = "") -> str:
         *batch, c = self.shape(x)
         if len(batch) == 3:
             x, batch = self.reshape(x, batch[0], batch[1] * batch[2] * c), batch[:1]
             c = self.shape(x)[-1]
-        inputs = [x, self.net.weight("w", out, c), self.net.weight("b", out)]
+        inputs = [x, self.net.weight("w", out, c), self.net.weight("b", out, size=0.5)]
         y = self.op("FULLY_CONNECTED", inputs, (*batch, out), SPANS.get(act, (-2.3, 2.5)), fusedActivationFunction=ACTS.get(act, "NONE"), keepNumDims=len(batch) > 1)
         return self.act(y, act)
 
@@ -184,7 +184,7 @@ def padded(m: Layers, x: str, act: str) -> str:
     """As exported from frameworks that pad explicitly."""
     n, h, w, c = m.shape(x)
     y = m.pad(x)
-    inputs = [y, m.net.weight("w", c, 3, 3, c), m.net.weight("b", c)]
+    inputs = [y, m.net.weight("w", c, 3, 3, c), m.net.weight("b", c, size=0.5)]
     return m.op("CONV_2D", inputs, (n, h, w, c), SPANS.get(act, (-2.3, 2.5)), fusedActivationFunction=ACTS.get(act, "NONE"), **{**CONV, "padding": "VALID"})
 
 

@@ -5,18 +5,23 @@ as their slots are. Types are those of the schema language (`int`, `[float]`, `s
 enum or of a union). A union takes two slots: `NAME_type` and `NAME`. An enum is {value: name}, a union
 [NONE, table, ...].
 
-    python tools/tflite_schema.py SCHEMA.FBS VERSION
+    python tools/tflite_schema.py SCHEMA.FBS COMMIT      (needs the package `ai-edge-litert`)
 
-The schema is tflite/converter/schema/schema.fbs of google-ai-edge/LiteRT; VERSION is recorded in the file.
+The schema is tflite/converter/schema/schema.fbs of google-ai-edge/LiteRT at a commit. The package may be ahead of it:
+fields of numbers that only its generated code has are added. Both versions are recorded in the file.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from ai_edge_litert import schema_py_generated as package
 
 TARGET = Path(__file__).parents[1] / "qlint" / "readers" / "tflite_schema.json"
 _BLOCK = re.compile(r"\b(table|enum|union)\s+(\w+)\s*(?::\s*\w+)?\s*(?:\([^)]*\))?\s*\{(.*?)\}", re.DOTALL)
@@ -74,9 +79,27 @@ def members(body: str) -> dict[str, str]:
     return found
 
 
+def newer(name: str, fields: list[list[Any]]) -> list[list[Any]]:
+    """Fields at the end of a table that only the package has: vectors of numbers, or numbers with 0 as default."""
+    object_api = getattr(package, f"{name}T", None)
+    known = {re.sub(r"_(\w)", lambda m: m[1].upper(), field) for field, *_ in fields}
+    found: list[list[Any]] = []
+    for attribute in vars(object_api()) if object_api is not None else ():
+        if attribute not in known:
+            source = inspect.getsource(getattr(getattr(package, name), attribute[0].upper() + attribute[1:]))
+            number = next(_FLAGS[flag] for flag in re.findall(r"number_types\.(\w+)Flags", source) if flag in _FLAGS)
+            field = re.sub(r"([A-Z])", r"_\1", attribute).lower()
+            found.append([field, f"[{number}]"] if "(self, j)" in source else [field, number, 0])
+    return found
+
+
+_FLAGS = {"Uint8": "ubyte", "Int8": "byte", "Uint16": "ushort", "Int16": "short", "Uint32": "uint", "Int32": "int", "Uint64": "ulong", "Int64": "long", "Bool": "bool"}
+
+
 def main() -> int:
-    schema, version = sys.argv[1:]
-    table = {"schema": version, **parse(Path(schema).read_text(encoding="utf-8"))}
+    schema, commit = sys.argv[1:]
+    table = {"schema": f"google-ai-edge/LiteRT {commit}, ai-edge-litert {version('ai-edge-litert')}", **parse(Path(schema).read_text(encoding="utf-8"))}
+    table["tables"] = {name: fields + newer(name, fields) for name, fields in table["tables"].items()}
     text = json.dumps(table, separators=(",", ":"))
     TARGET.write_text(re.sub(r'(\]\],|\},)(?=")', r"\1\n", text) + "\n", encoding="utf-8")
     return 0

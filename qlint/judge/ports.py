@@ -125,6 +125,8 @@ def _look_at_input(name: str, op: Op, role: str, prepared: Prepared) -> Port:
 
 
 def _look_at_output(name: str, op: Op, number: int, prepared: Prepared) -> Port:
+    if number >= len(op.outputs):
+        return Port(name, "y", op, None, None, "absent")
     tensor = op.outputs[number]
     firsts = [(use, prepared.of(use)[:1]) for use in prepared.uses(tensor)]
     bare = tuple(reader(use) for use, first in firsts if not first)

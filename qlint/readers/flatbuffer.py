@@ -27,7 +27,7 @@ NUMBERS = {
 }  # fmt: skip
 MAX_EAGER = 4096  # elements of a vector that are read at once; longer ones when someone looks
 _TABLE_COST, _COST_PER_BYTE, _ALLOWANCE = 16, 8, 1 << 16
-_UINT = struct.Struct("<I")
+_UINT, _INT = struct.Struct("<I"), struct.Struct("<i")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,18 @@ class Span:
         return self.end - self.start
 
 
+Read = Callable[["Flatbuffer", int, Table], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the fields of a table lie, (name, offset, how it is read), and how far they reach."""
+
+    extent: int
+    fields: list[tuple[str, int, Read]]
+    defaults: Table
+
+
 class Flatbuffer:
     """The tables of one file."""
 
@@ -50,6 +62,7 @@ class Flatbuffer:
         self.schema = schema
         self.left = _COST_PER_BYTE * self.size + _ALLOWANCE
         self.found: dict[tuple[str, int], Any] = {}
+        self.layouts: dict[tuple[str, int], Layout] = {}
 
     def root(self, name: str) -> Table:
         return self.table(name, self.follow(0, f"the table {name}"))
@@ -75,32 +88,42 @@ class Flatbuffer:
         found: Table | None = self.found.get((name, at))
         if found is not None:
             return found
-        fields, defaults = self.schema.fields(name)
-        buffer, size = self.buffer, self.size
-        self.check(at, 4, f"a table {name}")
-        vtable = at - struct.unpack_from("<i", buffer, at)[0]
-        self.check(vtable, 4, f"the vtable of a table {name}")
-        length = struct.unpack_from("<H", buffer, vtable)[0]
-        count = min((length - 4) // 2, len(fields))
-        self.check(vtable, max(length, 4), f"the vtable of a table {name}")
-        self.spend(_TABLE_COST)
-        found = self.found[name, at] = dict(defaults)
-        for (field, width, read), offset in zip(fields, struct.unpack_from(f"<{max(count, 0)}H", buffer, vtable + 4), strict=False):
-            if offset:
-                if at + offset + width > size:
-                    self.check(at + offset, width, f"{field} of a table {name}")
-                found[field] = read(self, at + offset, found)
+        if at < 0 or at + 4 > self.size:
+            self.check(at, 4, f"a table {name}")
+        vtable = at - _INT.unpack_from(self.buffer, at)[0]
+        layout = self.layouts.get((name, vtable)) or self._layout(name, vtable)
+        if at + layout.extent > self.size:
+            self.check(at, layout.extent, f"a table {name}")
+        self.left -= _TABLE_COST
+        if self.left < 0:
+            self.spend(0)
+        found = self.found[name, at] = layout.defaults.copy()
+        for field, offset, read in layout.fields:
+            found[field] = read(self, at + offset, found)
         return found
 
+    def _layout(self, name: str, vtable: int) -> Layout:
+        """What a vtable says of the tables that share it; fields that the schema does not know are left out."""
+        fields, defaults = self.schema.fields(name)
+        self.check(vtable, 4, f"the vtable of a table {name}")
+        length = struct.unpack_from("<H", self.buffer, vtable)[0]
+        self.check(vtable, max(length, 4), f"the vtable of a table {name}")
+        self.spend(_TABLE_COST)
+        offsets = struct.unpack_from(f"<{max(min((length - 4) // 2, len(fields)), 0)}H", self.buffer, vtable + 4)
+        there = [(field, offset, width, read) for (field, width, read), offset in zip(fields, offsets, strict=False) if offset]
+        layout = Layout(max((offset + width for _, offset, width, _ in there), default=4), [(field, offset, read) for field, offset, _, read in there], defaults)
+        self.layouts[name, vtable] = layout
+        return layout
+
     def vector(self, at: int, width: int, what: str) -> tuple[int, int]:
-        """(place of the first element, number of elements) of the vector that an offset points to."""
-        start = self.follow(at, what)
-        count: int = _UINT.unpack_from(self.buffer, start)[0]
-        self.check(start + 4, count * width, f"{what} with {count} elements")
-        return start + 4, count
-
-
-Read = Callable[[Flatbuffer, int, Table], Any]
+        """(place of the first element, number of elements) of the vector that an offset in a table points to."""
+        start: int = at + _UINT.unpack_from(self.buffer, at)[0] + 4
+        if start > self.size:
+            self.check(start - 4, 4, what)
+        count: int = _UINT.unpack_from(self.buffer, start - 4)[0]
+        if start + count * width > self.size:
+            self.check(start, count * width, f"{what} with {count} elements")
+        return start, count
 
 
 def _number(kind: str) -> tuple[int, Read]:
@@ -161,7 +184,8 @@ def _tables(name: str) -> Read:
     def read(flat: Flatbuffer, at: int, _: Table) -> list[Table]:
         start, count = flat.vector(at, 4, f"a vector of {name}")
         flat.spend(4 * count)
-        return [flat.table(name, flat.follow(start + 4 * i, f"a table {name}")) for i in range(count)]
+        offsets = struct.unpack_from(f"<{count}I", flat.buffer, start)
+        return [flat.table(name, start + 4 * i + offset) for i, offset in enumerate(offsets)]
 
     return read
 

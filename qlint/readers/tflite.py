@@ -18,7 +18,7 @@ from typing import Any
 from qlint.errors import ReadError
 from qlint.graph import Data, Model, Op, Quantizer, Shape, Tensor, Use
 from qlint.readers import tflite_ops
-from qlint.readers.data import External, File, Literal, Stored, bits
+from qlint.readers.data import External, File, Literal, Stored, bits, size_of
 from qlint.readers.flatbuffer import Flatbuffer, Span, Table, tflite_schema
 from qlint.readers.protobuf import Buffer
 from qlint.readers.tflite_data import Dense, Strings
@@ -68,7 +68,7 @@ class _Scope:
 
     def tensor(self, index: int, what: str) -> Tensor:
         if not 0 <= index < len(self.tensors):
-            raise ReadError(f"{what} is the tensor {index} of {len(self.tensors)}")
+            raise ReadError(f"{what} would be the tensor {index} of {len(self.tensors)}")
         return self.tensors[index]
 
 
@@ -113,11 +113,9 @@ class _Reader:
             yield f"signature:{one['signature_key'] or ''}", f"subgraph {one['subgraph_index']}"
 
     def _remarks(self, model: Model) -> None:
-        compiled = Counter(tflite_ops.COMPILED[op.native] for op in model.walk() if op.native in tflite_ops.COMPILED)
+        compiled = Counter(op.attrs["compiled_for"] for op in model.walk() if "compiled_for" in op.attrs)
         if compiled:
             model.metadata["compiled_for"] = ", ".join(compiled)
-        for target, count in compiled.items():
-            self.notes.append(f"{count} of {len(model.nodes)} operators hold a network that was already compiled for {target}; what is in it cannot be seen")
         others = {i: len(graph["operators"] or ()) for i, graph in enumerate(self.subgraphs) if i not in self.called}
         if any(others.values()):
             named = ", ".join(self.subgraphs[i]["name"] or str(i) for i in [*others][:8])
@@ -224,6 +222,8 @@ class _Reader:
             return None
         if tensor.dtype == "string":
             return Strings(dims, self.file, span, where)
+        if table["sparsity"] is None and size_of(tensor.dtype, dims) > span.size:
+            raise ReadError(f"{where} of shape {list(dims)} and type {tensor.dtype} needs {size_of(tensor.dtype, dims)} bytes and has {span.size}")
         if table["sparsity"] is not None:
             count = span.size * 8 // max(bits(tensor.dtype), 1)
             return Dense(dims, Stored(tensor.dtype, (count,), self.file, span.start, span.end, where), table["sparsity"])
@@ -277,6 +277,8 @@ class _Reader:
         outputs = [scope.tensor(index, f"an output of {name}") if index != -1 else Tensor("") for index in self._listed(table["outputs"])]
         op.source = next((tensor.name for tensor in outputs), "")
         self._make(op, outputs, scope)
+        if kind == "custom" and native in tflite_ops.COMPILED:
+            op.attrs["compiled_for"] = tflite_ops.COMPILED[native]
         if kind == "dequantize" and "x" in op.uses and op.uses["x"].tensor.dtype == "float16":
             op.kind = "cast"  # of weights that are stored as float16
         dynamic = hybrid(op)

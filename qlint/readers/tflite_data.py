@@ -112,7 +112,7 @@ class Dense:
                 for i in range(count):
                     yield before * count + i, place + i * step
             return
-        segments, indices = (_indices(level[name]) for name in ("array_segments", "array_indices"))
+        segments, indices = (self._indices(level[name]) for name in ("array_segments", "array_indices"))
         for before, place in at:
             if not 0 <= before < len(segments) - 1 or not 0 <= segments[before] <= segments[before + 1] <= len(indices):
                 raise self._error("has rows that are not there")
@@ -122,10 +122,12 @@ class Dense:
             for i in range(segments[before], segments[before + 1]):
                 yield i, place + indices[i] * step
 
+    def _indices(self, vector: Table | None) -> Sequence[int]:
+        numbers = None if vector is None else vector["values"]
+        if isinstance(numbers, Span):
+            return self.stored.file.buffer[numbers.start : numbers.end]
+        return numbers or ()
+
     def _error(self, what: str) -> ReadError:
         where = f"the sparse constant {self.stored.where} of shape {list(self.shape)}"
         return ReadError(f"{where} {what}", subject=str(self.stored.file.path), hint="export or download the model again")
-
-
-def _indices(vector: Table | None) -> Sequence[int]:
-    return () if vector is None or vector["values"] is None else vector["values"]

@@ -86,7 +86,7 @@ HYBRID: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 # Custom operators that hold a network which another compiler has already lowered, and for what.
 COMPILED = {
-    "ethos-u": "Arm Ethos-U, by Vela", "edgetpu-custom-op": "Google Edge TPU", "NeutronGraph": "NXP eIQ Neutron", "DISPATCH_OP": "an NPU, by a LiteRT compiler plugin",
+    "ethos-u": "Arm Ethos-U", "edgetpu-custom-op": "Google Edge TPU", "NeutronGraph": "NXP eIQ Neutron", "DISPATCH_OP": "an NPU",
 }  # fmt: skip
 
 Values = Callable[[str], Sequence[Any] | None]  # the elements of a small constant input, by role
@@ -147,7 +147,7 @@ def _weighted(native: str) -> Callable[[Attrs, dict[str, Shape | None], Values],
             size = values("output_shape")
             out = tuple(size)[1:-1] if size is not None and len(size) == rank else (None,) * (rank - 2)
             found |= _window(options, out, kernel)  # the forward convolution, whose input is the output
-            return found if size is None else {**found, "output_shape": list(out)}
+            return found | _output_padding(found, x[1:-1], out)
         of_group, channels = w[layout.index("I")], x[-1]
         if native == "DEPTHWISE_CONV_2D":
             found["group"] = channels
@@ -158,16 +158,26 @@ def _weighted(native: str) -> Callable[[Attrs, dict[str, Shape | None], Values],
     return rule
 
 
+def _output_padding(window: Attrs, spatial: Sequence[Any], out: Sequence[Any]) -> Attrs:
+    """What the output of a transposed convolution has behind the last place that its kernel reaches."""
+    kernel, pads, count = window["kernel_shape"], window.get("pads"), len(out)
+    if pads is None or not all(isinstance(d, int) for d in (*spatial, *out, *kernel)):
+        return {}
+    reach = [s * (d - 1) + (k - 1) * f + 1 for s, d, k, f in zip(window["strides"], spatial, kernel, window["dilations"], strict=True)]
+    return {"output_padding": [out[i] - reach[i] + pads[i] + pads[i + count] for i in range(count)]}
+
+
 def _pool(options: Attrs, shapes: dict[str, Shape | None], values: Values) -> Attrs:
     x = shapes.get("x")
     spatial = x[1:3] if x is not None and len(x) == 4 else (None, None)
-    return {**_window(options, spatial, (options.get("filter_height", 0), options.get("filter_width", 0))), "count_include_pad": 0, "p": 2}
+    return {**_window(options, spatial, (options.get("filter_height", 0), options.get("filter_width", 0))), "count_include_pad": 0, "ceil_mode": 0, "p": 2}
 
 
 def _resize(mode: str) -> Callable[[Attrs, dict[str, Shape | None], Values], Attrs]:
     def rule(options: Attrs, shapes: dict[str, Shape | None], values: Values) -> Attrs:
         how = "align_corners" if options.get("align_corners") else "half_pixel" if options.get("half_pixel_centers") else "asymmetric"
-        return {"mode": mode, "axes": [1, 2], "coordinate_transformation_mode": how}
+        rounding = "floor" if how == "asymmetric" else "round_prefer_ceil"
+        return {"mode": mode, "axes": [1, 2], "coordinate_transformation_mode": how, "nearest_mode": rounding}
 
     return rule
 
@@ -239,14 +249,14 @@ def _reshape(options: Attrs, shapes: dict[str, Shape | None], values: Values) ->
 
 _RULES: dict[str, Callable[[Attrs, dict[str, Shape | None], Values], Attrs]] = {
     **{native: _weighted(native) for native in WEIGHT_LAYOUTS}, **dict.fromkeys(("AVERAGE_POOL_2D", "MAX_POOL_2D", "L2_POOL_2D"), _pool),
-    "FULLY_CONNECTED": lambda options, *_: {"transB": 1},
+    "FULLY_CONNECTED": lambda *_: {"transA": 0, "transB": 1, "alpha": 1.0, "beta": 1.0},
     "BATCH_MATMUL": lambda options, *_: {"transA": int(bool(options.get("adj_x"))), "transB": int(bool(options.get("adj_y")))},
     "RESIZE_BILINEAR": _resize("linear"), "RESIZE_NEAREST_NEIGHBOR": _resize("nearest"), "PAD": _pad, "PADV2": _pad, "MIRROR_PAD": _pad,
-    "SLICE": _slice, "STRIDED_SLICE": _strided_slice, "SPLIT": _axis, "SPLIT_V": _axis, "CUMSUM": _axis,
+    "SLICE": _slice, "STRIDED_SLICE": _strided_slice, "SPLIT": lambda options, *rest: {**_axis(options, *rest), "num_outputs": options.get("num_splits", 0)}, "SPLIT_V": _axis, "CUMSUM": _axis,
     **dict.fromkeys(("ARG_MAX", "ARG_MIN"), lambda options, shapes, values: {**_axis(options, shapes, values), "keepdims": 0}),
     **dict.fromkeys("MEAN SUM REDUCE_PROD REDUCE_MAX REDUCE_MIN REDUCE_ANY REDUCE_ALL".split(), _keepdims),
     "SQUEEZE": _squeeze, "EXPAND_DIMS": _unsqueeze, "TRANSPOSE": _perm, "RESHAPE": _reshape,
-    **dict.fromkeys(("DEPTH_TO_SPACE", "SPACE_TO_DEPTH"), lambda options, *_: {"blocksize": options.get("block_size", 0), "channels_last": True}),
+    **dict.fromkeys(("DEPTH_TO_SPACE", "SPACE_TO_DEPTH"), lambda options, *_: {"blocksize": options.get("block_size", 0), "channels_last": True, "mode": "DCR"}),
     "EMBEDDING_LOOKUP": lambda *_: {"axis": 0}, "SOFTMAX": lambda *_: {"axis": -1}, "LOG_SOFTMAX": lambda *_: {"axis": -1},
     "L2_NORMALIZATION": lambda *_: {"axis": -1, "p": 2}, "GELU": lambda options, *_: {"approximate": "tanh" if options.get("approximate") else "none"},
     "LOCAL_RESPONSE_NORMALIZATION": lambda options, *_: {"size": 2 * options.get("radius", 0) + 1, "channels_last": True},

@@ -38,10 +38,12 @@ def _of_details(details: Table, dtype: str, shape: Shape | None, tensors: Sequen
     scale, zero_point = _tensor(details["scales"], tensors), _tensor(details["zero_points"], tensors)
     if scale is None:
         return None
-    block = max(details["block_size"], 0)
     size = math.prod(d for d in scale.shape or () if isinstance(d, int))
     dimensions: Sequence[int] = details.get("quantized_dimensions") or ()
-    axis = _blocked(shape, scale.shape, block) if block else dimensions[0] if dimensions else None
+    sizes: Sequence[int] = details.get("block_shape") or ()
+    along = next((axis for axis in reversed(range(len(sizes))) if sizes[axis] > 1), None)  # of blocks in several dimensions the last one
+    block = max(details["block_size"] or (0 if along is None else sizes[along]), 0)
+    axis = (_blocked(shape, scale.shape, block) if along is None else along) if block else dimensions[0] if dimensions else None
     several = not block and len(dimensions) > 1  # a scale for each element of several dimensions: blocks of one along the last
     return _grid(
         dtype, _values(scale), (0,) if zero_point is None else _values(zero_point), tuple(d for d in scale.shape or () if isinstance(d, int)),

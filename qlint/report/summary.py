@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from qlint.graph import Model, Op, Quantizer
+from qlint.graph import Model, Op, Quantizer, Use
 from qlint.graph.macs import macs
 from qlint.judge import Verdict
+from qlint.judge.verdict import WORST
 from qlint.lint.finding import SEVERITIES, Finding
 from qlint.report.result import Counts, OpReport, Result, Summary
 
@@ -36,18 +37,27 @@ def summarize(name: str, model: Model, verdict: Verdict | None, findings: list[F
 
 
 def quantization(model: Model) -> str:
-    """In a few words: `W8 per-channel, A8 per-tensor`; the commonest granularity goes first."""
+    """In a few words: `W8 per-channel, A8 per-tensor`, `W8 per-tensor, A8 dynamic`; the commonest granularity goes first."""
     grids: dict[str, Counter[tuple[str, str]]] = {"W": Counter(), "A": Counter()}
     for use, quantizer in model.quantizers():
-        if quantizer.storage != "int32":  # a bias
-            grids["W" if use.tensor.constant else "A"][(_width(quantizer), quantizer.granularity)] += 1
+        if quantizer.storage not in ("int32", "int64"):  # a bias
+            how = "dynamic" if quantizer.dynamic else f"per-{quantizer.granularity}"
+            grids["W" if use.tensor.constant else "A"][(_width(quantizer), how)] += 1
     words = []
     for letter, counts in grids.items():
         widths = sorted({width for width, _ in counts}, key=lambda width: (len(width), width))
         granularities = dict.fromkeys(granularity for (_, granularity), _ in counts.most_common())
         if counts:
-            words.append(f"{letter}{'/'.join(widths)} {'/'.join(f'per-{one}' for one in granularities)}")
-    return ", ".join(words) if words else "no quantizers"
+            words.append(f"{letter}{'/'.join(widths)} {'/'.join(granularities)}")
+    halves = sorted({dtype for op in model.ops if "w" in op.uses and (dtype := _stored(op.uses["w"])) in ("float16", "bfloat16")}) if not words else ()
+    return ", ".join(words) if words else f"no quantizers, {'/'.join(halves)} weights" if halves else "no quantizers"
+
+
+def _stored(use: Use) -> str:
+    """The type of a constant as the file holds it, in front of a cast that widens it."""
+    made = use.tensor.producer
+    tensor = made.uses["x"].tensor if made is not None and made.kind == "cast" and "x" in made.uses else use.tensor
+    return tensor.dtype if tensor.constant else ""
 
 
 def _width(quantizer: Quantizer) -> str:
@@ -78,12 +88,20 @@ def _ops(model: Model, verdict: Verdict | None) -> Iterator[OpReport]:
 def _one(node: Op, op: Op | None, verdict: Verdict | None) -> OpReport:
     placement, kernel, basis = "absorbed" if verdict is not None else "", "", ""
     if op is not None and verdict is not None:
-        taken = verdict.of(op)
+        taken = min((verdict.of(part) for part in _parts(op)), key=lambda placed: WORST.index(placed.where))
         placement, kernel, basis = "rejected" if verdict.refusals else taken.where, taken.kernel, taken.basis
     return OpReport.model_construct(
         name=node.label, outputs=[tensor.name for tensor in node.outputs], kind=node.kind, native=node.native,
         placement=placement, kernel=kernel, basis=basis,
     )  # fmt: skip
+
+
+def _parts(op: Op) -> Iterator[Op]:
+    """An operator of the file, and the activations that are fused into it."""
+    yield op
+    for use in op.outputs[0].uses if op.outputs else ():
+        if use.op is not None and use.op.fused:
+            yield from _parts(use.op)
 
 
 def _wrong(verdict: Verdict | None) -> int:

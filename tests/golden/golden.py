@@ -13,12 +13,18 @@ from qlint.report import text
 ROOT = Path(__file__).parents[2]
 ZOO = ROOT / "tests/zoo"
 GOLDEN = ROOT / "tests/golden"
-BACKENDS = ("qnn-htp", "ort-cpu", "ort-cpu@arm", "snpe")
+# By format; without a backend the report has what no backend is needed for.
+BACKENDS: dict[str, tuple[str, ...]] = {".onnx": ("qnn-htp", "ort-cpu", "ort-cpu@arm", "snpe"), ".tflite": ()}
 
 
 def models() -> list[str]:
-    """Paths of the zoo's ONNX files below the repository, with slashes."""
-    return sorted(path.relative_to(ROOT).as_posix() for path in ZOO.rglob("*.onnx"))
+    """Paths of the zoo's files below the repository, with slashes."""
+    return sorted(path.relative_to(ROOT).as_posix() for path in ZOO.rglob("*") if path.suffix in BACKENDS)
+
+
+def backends(model: str) -> tuple[str, ...]:
+    """Those that the report on a model names."""
+    return BACKENDS[Path(model).suffix]
 
 
 def file_of(model: str) -> Path:
@@ -31,7 +37,7 @@ def report(model: str) -> str:
     here = os.getcwd()
     os.chdir(ROOT)
     try:
-        checked = qlint.check(model, backend=BACKENDS)
+        checked = qlint.check(model, backend=backends(model))
     finally:
         os.chdir(here)
     failures = "".join(f"{error.model}: {error.message} ({error.hint})\n" for error in checked.errors)

@@ -311,6 +311,12 @@ def _present(wanted: tuple[str, ...], chain: Chain, _: Prepared) -> Iterator[Mis
             yield _about(chain.anchor, f"input {role}", "absent", "present", MISSING)
 
 
+def _fused(wanted: bool, chain: Chain, _: Prepared) -> Iterator[Miss]:
+    for op in chain.ops[1:]:
+        if op.fused != wanted:
+            yield _about(op, "fused", op.fused, wanted, SHAPE)
+
+
 def _graph_output(wanted: bool, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
     for port in ports(chain, "y", prepared):
         assert port.tensor is not None
@@ -347,6 +353,7 @@ _TABLE: tuple[tuple[str, Callable[[Any, Chain, Prepared], Iterator[Miss]]], ...]
     ("known_shapes", _known_shapes),
     ("rank", _rank),
     ("dims", _dims),
+    ("fused", _fused),
     ("output", _graph_output),
     ("uses", _uses),
     ("produced_by", _produced_by),

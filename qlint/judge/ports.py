@@ -63,7 +63,7 @@ def ports(chain: Chain, name: str, prepared: Prepared) -> tuple[Port, ...]:
 
 
 def _results(chain: Chain, name: str, prepared: Prepared) -> Iterator[Port]:
-    for number in range(len(chain.last.outputs) if name == "y*" else min(1, len(chain.last.outputs))):
+    for number in range(len(chain.last.outputs) if name == "y*" else 1):
         yield _output(name, chain.last, number, prepared)
 
 

@@ -44,7 +44,7 @@ _EXACT = frozenset(
     "REDUCE_MAX REDUCE_MIN".split()
 )
 FAILURES = (RuntimeError, ValueError, TypeError)
-_NODE = re.compile(r"[Nn]ode (?:number |\w+ \(number )(\d+)")
+_NODE = re.compile(r"node #(\d+)|[Nn]ode (?:number |\w+ \(number )(\d+)")
 
 
 def verdict(path: str, run: Run, floating: Run) -> dict[str, Any]:
@@ -54,8 +54,9 @@ def verdict(path: str, run: Run, floating: Run) -> dict[str, Any]:
     failure, *measured = apart(_asked(graph, Path(path).read_bytes(), run, floating))
     if failure:
         named = _NODE.search(failure)
-        if named and int(named[1]) < len(graph.ops):
-            placements[graph.ops[int(named[1])].key] = "rejected"
+        number = int(named[1] or named[2]) if named else len(graph.ops)
+        if number < len(graph.ops):
+            placements[graph.ops[number].key] = "rejected"
         return {"outcome": "refused", "reasons": [failure], "placements": placements}
     _known.update(measured)
     for number, op in enumerate(graph.ops):

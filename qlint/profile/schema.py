@@ -115,6 +115,7 @@ class Guard(_Data):
     inputs: Bounds | None = None  # number of inputs of the anchor
     opset: Bounds | None = None
     present: tuple[str, ...] = ()  # roles that the op must have
+    fused: bool | None = None  # the ops behind the anchor are (or are not) part of its node in the file
     output: bool | None = None  # y is (or is not) a graph output
     produced_by: dict[str, Names] = {}  # kind of the op that produces a port's tensor
     read_by: dict[str, Names] = {}  # some reader of a port's tensor is of these kinds

@@ -129,6 +129,9 @@ def _one(result: Score, probe: probes.Probe, row: ledger.Row, twin: Placed, prof
     model, verdict = placements(probe.model, profile, folder)
     result.models += 1
     result.outcomes += verdict.outcome == row.outcome
+    if verdict.outcome != row.outcome:
+        because = verdict.refusals[0].claim if verdict.refusals else next((f"{p.op.label} has no kernel" for p in verdict.placements.values() if p.where == "rejected"), "")
+        result.wrong.append(f"{probe.id}: the model {verdict.outcome} {because}, the backend says {row.outcome}; {row.reason}")
     both_refuse = verdict.outcome == row.outcome == "refused"
     ours = {op.index: verdict.of(op).where for op in model.ops}
     wrong = {m.op.index for m in verdict.mismatches if m.consequence == "wrong"}

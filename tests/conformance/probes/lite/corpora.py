@@ -23,7 +23,7 @@ def _named(names: str) -> list[Factor]:
 
 # What goes wrong when files are written or edited: of each kind of operator, the first gets each.
 DEFECTS = _named(
-    """y=float x=per-channel y-scale=x2 y-zero=+7 x2-scale=x2 c-scale=x2 c=float w=s8-none w=s4-out w=in w-zero=40 w=float b=float b=none b-scale=x4
+    """y=float y-scale=x2 y-zero=+7 x2-scale=x2 c-scale=x2 c=float w=s8-none w=s4-out w=in w-zero=40 w=float b=float b=none b-scale=x4
     act=relu island=float requantized=x"""
 )
 DEFECTS_16 = _named("y-scale=x2 y-zero=+700 w=s4-out b=s32 b-scale=x4 bias-type=not-said island=float")

@@ -18,7 +18,6 @@ from qlint.oracles.tflite_graph import Array, Graph
 from qlint.oracles.tflite_verdict import verdict
 
 VERSIONS = {"tflite-micro": version("tflite-micro")}
-ARENA = 64 * 1024 * 1024
 
 
 def answer(path: str, backend: str, target: str) -> dict[str, Any]:
@@ -42,7 +41,7 @@ def run(model: bytes, inputs: list[Array]) -> list[Array]:
 
 
 def _run(model: bytes, inputs: list[Array]) -> list[Array]:
-    loaded = runtime.Interpreter.from_bytes(model, arena_size=ARENA)
+    loaded = runtime.Interpreter.from_bytes(model, arena_size=max(1 << 20, 16 * len(model)))
     for number, value in enumerate(inputs):
         loaded.set_input(value, number)
     loaded.invoke()

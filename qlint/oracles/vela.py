@@ -35,7 +35,8 @@ def answer(path: str, backend: str, target: str) -> dict[str, Any]:
     placements = {}
     for op in graph.ops:
         name = graph.tensors[op.outputs[0]].name if op.outputs else ""
-        scored = op.kind not in QUANTIZERS and not (op.inputs and graph.folded.issuperset(i for i in op.inputs if i >= 0))
+        made = [graph.tensors[i] for i in op.outputs if graph.tensors[i].type != "resource"]
+        scored = bool(made) and op.kind not in QUANTIZERS and not (op.inputs and graph.folded.issuperset(i for i in op.inputs if i >= 0))
         placements[op.key] = "skip" if not scored else "cpu" if name in on_cpu else "integer"
     reasons = [error] if error else list(dict.fromkeys(f"{kind}: {why}" for kind, _, why in _REASON.findall(said)))
     return {"backend": f"{backend}@{target}", "versions": VERSIONS, "outcome": "refused" if error else "runs", "reasons": reasons, "placements": placements}

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .net import Net, Op, Tensor
+from .net import Net, Op
 from .style import STYLES, Style, quantize
 
 IMAGE = (1, 8, 8, 4)

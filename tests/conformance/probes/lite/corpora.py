@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from itertools import product
 from random import Random
 
-from ..probe import Probe
+from probes.probe import Probe
+
 from .cases import TABLE
 from .factors import FACTORS, Factor, Skip, Subject
 from .layers import BLOCKS, NETWORKS, dense_net, image, network

@@ -36,6 +36,14 @@ REACHED = [
     ("qnn-htp", "sm8550", "mutated", 96.5, 0.3, 97.9),
     ("qnn-htp", "sm8550", "tools", 99.1, 0.5, 99.6),
     ("qnn-htp", "sm8550", "zoo", 99.8, 0.1, 99.6),
+    ("tflite", "reference", "tflite-single", 99.2, 0.2, 99.2),
+    ("tflite", "reference", "tflite-random", 99.5, 0.1, 98.5),
+    ("tflite", "xnnpack", "tflite-single", 99.1, 0.2, 99.1),
+    ("tflite", "xnnpack", "tflite-random", 99.9, 0.1, 99.6),
+    ("tflm", "reference", "tflite-random", 98.0, 0.2, 98.0),
+    ("ethos-u55", "128", "tflite-single", 98.5, 0.5, 99.0),
+    ("ethos-u55", "128", "tflite-random", 99.8, 0.1, 99.6),
+    ("ethos-u85", "256", "tflite-single", 98.9, 0.5, 99.2),
 ]
 
 

@@ -1,5 +1,5 @@
 """Probes as TFLite files."""
 
-from .corpora import defect, random, single
+from .corpora import random, single
 
-__all__ = ["defect", "random", "single"]
+__all__ = ["random", "single"]

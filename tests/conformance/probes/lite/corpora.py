@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import product
 from random import Random
 
 from probes.probe import Probe
 
 from .cases import TABLE
 from .factors import FACTORS, Factor, Skip, Subject
-from .layers import BLOCKS, NETWORKS, dense_net, image, network
+from .layers import BLOCKS, dense_net, image
 from .net import Net
-from .style import HYBRID, STYLES, WEIGHTED, Style, quantize
+from .style import HYBRID, STYLES, WEIGHTED, quantize
 
 COUNT = 250
 _WEIGHT_STYLES = ("s8-tensor", "s4", "s16-s32")
@@ -22,12 +21,6 @@ def _named(names: str) -> list[Factor]:
     return [factor for factor in FACTORS if factor.id in names.split()]
 
 
-# What goes wrong when files are written or edited: of each kind of operator, the first gets each.
-DEFECTS = _named(
-    """y=float y-scale=x2 y-zero=+7 x2-scale=x2 c-scale=x2 c=float w=s8-none w=s4-out w=in w-zero=40 w=float b=float b=none b-scale=x4
-    act=relu island=float requantized=x"""
-)
-DEFECTS_16 = _named("y-scale=x2 y-zero=+700 w=s4-out b=s32 b-scale=x4 bias-type=not-said island=float")
 # What leaves most models running.
 GENTLE = _named(
     """y-scale=x2 y-zero=+7 y-zero=+40 x2-scale=x2 x2-zero=+7 c-scale=x2 c-zero=+7 w=s8-none w=s4-out w-zero=40 b-scale=x4 b=float b=none
@@ -54,34 +47,6 @@ def single(seed: int = 0) -> Iterator[Probe]:
                     continue
                 if (changed := net.bytes()) != model:
                     yield Probe(f"{clean}/{factor.id}", changed, clean, {"op": case.key, "style": name, factor.name: factor.value})
-
-
-def defect(seed: int = 0) -> Iterator[Probe]:
-    """Networks of the field with exactly one defect, and their clean twins; the same for every seed."""
-    for name, style_name in [*product(NETWORKS, ["s8"]), *product(("resnet", "mobilenet-v3", "attention"), ["s16"])]:
-        clean = f"defect/{name}/{style_name}"
-        model = _quantized(name, STYLES[style_name]).bytes()
-        yield Probe(clean, model, None, {"net": name, "style": style_name})
-        seen = set[str]()
-        for number, op in enumerate(network(name).ops):
-            if op.kind in seen:
-                continue
-            seen.add(op.kind)
-            for factor in DEFECTS if style_name == "s8" else DEFECTS_16:
-                net = _quantized(name, STYLES[style_name])
-                try:
-                    factor.act(Subject(net, net.ops[number]))
-                except Skip:
-                    continue
-                if (changed := net.bytes()) != model:
-                    ident = f"{clean}/{op.kind.lower()}/{factor.id}"
-                    yield Probe(ident, changed, clean, {"net": name, "style": style_name, "at": op.kind.lower(), factor.name: factor.value})
-
-
-def _quantized(name: str, style: Style) -> Net:
-    net = network(name)
-    quantize(net, style)
-    return net
 
 
 def random(seed: int = 0) -> Iterator[Probe]:

@@ -223,38 +223,3 @@ def dense_net(net: Net, act: str = "relu", widths: tuple[int, ...] = (12, 4, 12)
     for width in widths:
         x = m.linear(x, width, act)
     net.outputs = [m.act(m.linear(x, 16), tail)]
-
-
-def segmenter(net: Net) -> None:
-    m = Layers(net)
-    x = hourglass(m, m.conv(net.input("image", (1, 16, 16, 3)), 6), "relu")
-    net.outputs = [m.op("ARG_MAX", [transposed(m, x, "relu"), net.const("axis", 3, dtype="int32")], (1, 16, 16), outputType="INT32")]
-    net.tensors[net.outputs[0]].dtype = "int32"
-
-
-def detector(net: Net) -> None:
-    m = Layers(net)
-    x = m.conv(net.input("image", (1, 16, 16, 3)), 8, stride=2, act="leaky-relu")
-    x = nearest(m, x, "leaky-relu")
-    net.outputs = [m.act(m.conv(x, 6, 1, act=""), "sigmoid"), m.conv(x, 4, 1, act="")]
-
-
-NETWORKS: dict[str, Callable[[Net], None]] = {
-    "resnet": lambda net: image(net, "residual", "downsampled"),
-    "mobilenet-v1": lambda net: image(net, "separable", "separable", stem="relu6", pool="average"),
-    "mobilenet-v2": lambda net: image(net, "inverted", "padded", stem="relu6"),
-    "mobilenet-v3": lambda net: image(net, "inverted", "excited", stem="hard-swish", tail="sigmoid"),
-    "efficientnet": lambda net: image(net, "inverted", "excited", stem="silu"),
-    "inception": lambda net: image(net, "inception", "dense", pool="average", tail=""),
-    "shufflenet": lambda net: image(net, "shuffle", "shuffle", pool="none", tail=""),
-    "attention": lambda net: image(net, "attention", size=4, tail="tanh"),
-    "autoencoder": dense_net,
-    "segmenter": segmenter,
-    "detector": detector,
-}
-
-
-def network(name: str) -> Net:
-    net = Net()
-    NETWORKS[name](net)
-    return net

@@ -51,6 +51,7 @@ rule = Rule(
 )
 rule.explains("produced_by")
 rule.explains("read_by", what="the result goes to {found}", why="{backend} {runs} in integer only in front of {wanted}")
+rule.explains("fused", what="the operator behind the {kind} is {found} fused into it", why="{backend} {runs} in integer only if it is")
 rule.explains("graph_output", what=_output, why=_why_output)
 
 

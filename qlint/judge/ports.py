@@ -45,6 +45,13 @@ class Port:
     prepared: Prepared | None = None
 
     @property
+    def stored(self) -> bool:
+        """Whether the op itself reads or writes the integers: no node that quantizes or dequantizes in between, and no
+        kernel that does so with floats as it runs."""
+        q = self.quantizer
+        return q is not None and not q.dynamic and (q.quantize if self.role == "y" else q.dequantize) is None
+
+    @property
     def constant(self) -> bool:
         return self.tensor is not None and not self.tensor.overridable and (
             self.tensor.constant or (self.tensor.producer is not None and self.tensor.producer.role == "constant")
@@ -302,6 +309,7 @@ def _values(values: Sequence[float] | None) -> Any:
 _Wanted = tuple[str, int, Any, Callable[[Any, Quantizer, Port], bool], Callable[[Quantizer, Port], Any]]
 _Row = tuple[str, int, Callable[[Space], Any], Callable[[Any, Quantizer, Port], bool], Callable[[Quantizer, Port], Any]]
 _DIMENSIONS: tuple[_Row, ...] = (
+    ("stored", MISSING, lambda s: s.stored, lambda w, q, p: p.stored == w, lambda q, p: p.stored),
     ("storage", SHAPE, lambda s: s.storage, lambda w, q, p: q.storage in w, lambda q, p: q.storage),
     ("granularity", SHAPE, lambda s: s.granularity, lambda w, q, p: q.granularity in w, lambda q, p: q.granularity),
     ("block_size", SHAPE, lambda s: s.block_size, lambda w, q, p: q.block_size in w, lambda q, p: q.block_size),

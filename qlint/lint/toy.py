@@ -207,6 +207,21 @@ ports = { x = "a8", gamma = "float", y = "float" }
 runs = "integer"
 evidence = "toy"
 
+[[kernels]]                  # reads and writes the integers itself
+id = "stored"
+match = "gelu"
+ports = { x = { storage = "uint8", stored = true }, y = { storage = "uint8", stored = true } }
+runs = "integer"
+evidence = "toy"
+
+[[kernels]]                  # copies integers
+id = "copied"
+match = "squeeze"
+ports = { x = "a8", y = "a8" }
+runs = "integer"
+checks = [{ guards = [{ close = ["x", "y"] }], otherwise = "wrong", evidence = "toy" }]
+evidence = "toy"
+
 [[kernels]]                  # something that no rule puts into words
 id = "odd"
 match = "pow"

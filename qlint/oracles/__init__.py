@@ -1,8 +1,8 @@
-"""Real backends as judges: for every op of an ONNX file, where the backend itself runs it.
+"""Real backends as judges: for every op of a model file, where the backend itself runs it.
 
 The backends are optional (`pip install "qlint-nn[oracles]"`) and run in child processes, because they
-print to the process's own streams and may crash. A verdict maps a node's key, its name or else its first
-output, to `integer`, `float`, `cpu`, `rejected`, `absorbed` or `skip` (cannot be told, or no arithmetic
+print to the process's own streams and may crash. A verdict maps a node's key (ONNX: its name or else its first
+output; TFLite: `OPNAME:index`) to `integer`, `float`, `cpu`, `rejected`, `absorbed` or `skip` (cannot be told, or no arithmetic
 on data); `cpu|rejected` means that either is right.
 """
 
@@ -21,15 +21,31 @@ from typing import Any, Literal
 
 from qlint.errors import QlintError
 
-# backend → (module, targets, packages that it needs)
-ORACLES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
-    "ort-cpu": ("qlint.oracles.ort_cpu", ("x86", "arm"), ("onnx", "onnxruntime")),
-    "qnn-htp": (
+
+@dataclass(frozen=True)
+class Oracle:
+    """How to ask one backend: the module that does, for which targets, with which packages, about which files."""
+
+    module: str
+    targets: tuple[str, ...]
+    packages: tuple[str, ...]
+    suffix: str = ".onnx"
+
+
+_LITE = ("ai_edge_litert", "flatbuffers")
+ORACLES: dict[str, Oracle] = {
+    "ort-cpu": Oracle("qlint.oracles.ort_cpu", ("x86", "arm"), ("onnx", "onnxruntime")),
+    "qnn-htp": Oracle(
         "qlint.oracles.qnn_htp",
         ("v68", "v69", "v73", "v75", "v79", "v81", "sm8350", "sm8450", "sm8550", "sm8650", "sm8750", "sm8850"),
         ("onnx", "onnxruntime", "onnxruntime_qnn"),
     ),
-    "openvino": ("qlint.oracles.openvino_cpu", ("avx2", "avx512-vnni", "amx"), ("onnx", "openvino")),
+    "openvino": Oracle("qlint.oracles.openvino_cpu", ("avx2", "avx512-vnni", "amx"), ("onnx", "openvino")),
+    "tflite": Oracle("qlint.oracles.tflite", ("reference", "xnnpack"), _LITE, ".tflite"),
+    "tflm": Oracle("qlint.oracles.tflm", ("reference",), (*_LITE, "tflite_micro"), ".tflite"),
+    "ethos-u55": Oracle("qlint.oracles.vela", ("32", "64", "128", "256"), (*_LITE, "ethosu"), ".tflite"),
+    "ethos-u65": Oracle("qlint.oracles.vela", ("256", "512"), (*_LITE, "ethosu"), ".tflite"),
+    "ethos-u85": Oracle("qlint.oracles.vela", ("128", "256", "512", "1024", "2048"), (*_LITE, "ethosu"), ".tflite"),
 }
 TIMEOUT = 120.0  # seconds for one model
 MODELS_PER_WORKER = 150  # a fresh process now and then keeps memory bounded
@@ -50,6 +66,7 @@ class Answer:
     versions: dict[str, str] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
     placements: dict[str, str] = field(default_factory=dict)
+    errors: dict[str, float] = field(default_factory=dict)  # ops that run in integer and give other numbers: how many output steps off
 
 
 def judge(model: bytes | str | Path, backend: str, target: str) -> Answer:
@@ -88,10 +105,10 @@ def _require(backend: str, target: str) -> None:
 
     if backend not in ORACLES:
         raise OracleMissing(f"no real backend can be run here for {backend!r}", hint=f"there are {', '.join(ORACLES)}")
-    _, targets, packages = ORACLES[backend]
-    if target not in targets:
-        raise OracleMissing(f"{backend} has no target {target!r}", hint=f"there are {', '.join(targets)}")
-    if missing := [name for name in packages if find_spec(name) is None]:
+    oracle = ORACLES[backend]
+    if target not in oracle.targets:
+        raise OracleMissing(f"{backend} has no target {target!r}", hint=f"there are {', '.join(oracle.targets)}")
+    if missing := [name for name in oracle.packages if find_spec(name) is None]:
         raise OracleMissing(f"{backend} needs {', '.join(missing)}", hint='pip install "qlint-nn[oracles]"')
 
 
@@ -101,6 +118,7 @@ class _Worker:
     def __init__(self, backend: str, target: str) -> None:
         import tempfile
 
+        self.suffix = ORACLES[backend].suffix
         self.folder = tempfile.TemporaryDirectory(prefix="qlint-oracle-")
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         root = str(Path(__file__).parents[2])
@@ -113,7 +131,7 @@ class _Worker:
 
     def ask(self, model: bytes | str | Path) -> Answer | None:
         if isinstance(model, bytes):
-            path = Path(self.folder.name) / "model.onnx"
+            path = Path(self.folder.name) / f"model{self.suffix}"
             path.write_bytes(model)
         else:
             path = Path(model).resolve()

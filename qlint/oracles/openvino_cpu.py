@@ -101,7 +101,7 @@ class Kernel:
         return "" if low.endswith(("i32", "boolean")) else "float"
 
 
-def answer(path: str, target: str) -> dict[str, Any]:
+def answer(path: str, _backend: str, target: str) -> dict[str, Any]:
     """The verdict on the model at `path`, as the fields of an `Answer`."""
     if target != (here := instruction_set()):
         raise RuntimeError(f"this machine's instruction set is {here}, and the answers would be those of {here}")

@@ -72,10 +72,10 @@ _SIZES = (1, 8, 32, 224)  # tried in turn for symbolic dimensions
 DIED = "the run died of signal"
 
 
-def answer(path: str, target: str) -> dict[str, Any]:
+def answer(path: str, backend: str, target: str) -> dict[str, Any]:
     """The verdict on the model at `path`, as the fields of an `Answer`."""
     traced = trace(path)
-    base: dict[str, Any] = {"backend": f"ort-cpu@{target}", "versions": VERSIONS, "reasons": []}
+    base: dict[str, Any] = {"backend": f"{backend}@{target}", "versions": VERSIONS, "reasons": []}
     with tempfile.TemporaryDirectory() as folder:
         saved = Path(folder) / "optimized.onnx"
         try:

@@ -46,7 +46,7 @@ _UNSCORED = frozenset({"Shape", "Size", "ConstantOfShape", "Range", "NonZero", "
 _registered: list[ort.OrtEpDevice] = []
 
 
-def answer(path: str, target: str) -> dict[str, Any]:
+def answer(path: str, backend: str, target: str) -> dict[str, Any]:
     """The verdict on the model at `path`, as the fields of an `Answer`."""
     traced = trace(path)
     assigned, lines, error = compile_model(traced, target)
@@ -57,7 +57,7 @@ def answer(path: str, target: str) -> dict[str, Any]:
     elif error:
         placements |= {name: "rejected" for name in log.named if name in placements}
     return {
-        "backend": f"qnn-htp@{target}", "versions": VERSIONS, "outcome": "refused" if error else "runs", "reasons": [traced.readable(error)] if error else [],
+        "backend": f"{backend}@{target}", "versions": VERSIONS, "outcome": "refused" if error else "runs", "reasons": [traced.readable(error)] if error else [],
         "placements": {traced.keys[name]: where for name, where in placements.items()},
     }  # fmt: skip
 

@@ -17,8 +17,8 @@ from qlint.passes.parameters import PARAMETER_ROLES, Parameters
 # Kinds that move integer data without looking at it: their output is on the grid of their input.
 _CARRIERS = CLASSES["move"] | {"max_pool", "global_max_pool", "reduce_max", "reduce_min", "clip"}
 MAX_SERIES = 256  # quantizers in a row that are told apart; of more, the first ones and the last
-# What carries numbers that are on no grid: indices, conditions, accumulators.
-_OFF_GRID = ("int32", "int64", "bool")
+# What carries numbers that are on no grid: indices, conditions, accumulators, floats.
+_OFF_GRID = ("int32", "int64", "bool", "float32", "float16", "bfloat16", "float64")
 
 
 @dataclass(slots=True)
@@ -146,7 +146,8 @@ class _Attacher:
             if raw.kind == "dynamic_quantize" and number == 0:
                 scale, zero_point, *_ = (*raw.outputs[1:3], None, None)
                 opened = replace(self.parameters.build(tensor.dtype, scale, zero_point, origin="dynamic"), dynamic=True)
-            if opened is None and tensor.quantizer is None and tensor.dtype not in _OFF_GRID:
+            fused = any(use.op is not None and use.op.fused for use in tensor.uses)  # then no such tensor exists
+            if opened is None and tensor.quantizer is None and tensor.dtype not in _OFF_GRID and not fused:
                 opened = carried
             if raw.kind == "multi_threshold" or id(tensor) in self.spelled:
                 spelled = self.spelled.get(id(tensor))

@@ -116,7 +116,8 @@ def _resolve(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
     if "/" not in parent and (path.parent / f"{parent}.toml").is_file():
         parent = str(path.parent / f"{parent}.toml")
     base = _resolve(parent, (*seen, name, raw["extends"]))
-    for inherited in ("aliases", "target_name", "notes"):
+    of_the_base = ("target", "revision") if "targets" in raw else ()  # who has targets of its own has none of another backend
+    for inherited in ("aliases", "target_name", "notes", *of_the_base):
         base.pop(inherited, None)
     return _overlay(base, raw)
 

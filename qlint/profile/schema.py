@@ -51,6 +51,7 @@ class Space(_Data):
     quantized: bool | None = None
     constant: bool | None = None
     dtype: Names = ()  # of the float tensor behind the quantizer, or of an unquantized one
+    stored: bool | None = None  # the op itself reads or writes the integers; no node that quantizes or dequantizes stands between
     storage: Names = ()  # container: int8, uint8, int4 ...
     granularity: Names = ()  # tensor, channel, block
     axis: Literal["out", "in"] | None = None  # of a per-channel quantizer, in the op's own terms
@@ -99,6 +100,7 @@ class Guard(_Data):
     absorbed: Literal["zero_point", "range", "first_range"] | None = None  # the clamps in the chain vanish into y's grid
     bias_scale: float | None = None  # scale(b) == scale(x) * scale(w), relative tolerance
     same: tuple[str, ...] = ()  # equal quantizers
+    close: tuple[str, ...] = ()  # equal quantizers, to a thousandth of their scales
     same_scale: tuple[str, ...] = ()  # equal first scales, whatever the zero points and the other channels
     same_storage: tuple[str, ...] = ()
     dtypes: DtypeTuples | None = None
@@ -117,6 +119,7 @@ class Guard(_Data):
     opset: Bounds | None = None
     present: tuple[str, ...] = ()  # roles that the op must have
     enters: dict[str, Names] = {}  # kind of another op of the chain -> the roles at which the chain may continue there
+    fused: bool | None = None  # the ops behind the anchor are (or are not) part of its node in the file
     output: bool | None = None  # y is (or is not) a graph output
     produced_by: dict[str, Names] = {}  # kind of the op that produces a port's tensor
     read_by: dict[str, Names] = {}  # some reader of a port's tensor is of these kinds

@@ -225,7 +225,8 @@ def _axis(options: Attrs, shapes: dict[str, Shape | None], values: Values) -> At
 
 
 def _keepdims(options: Attrs, shapes: dict[str, Shape | None], values: Values) -> Attrs:
-    return {"keepdims": int(bool(options.get("keep_dims")))}
+    axes = values("axes")
+    return {"keepdims": int(bool(options.get("keep_dims"))), **({} if axes is None else {"axes": list(axes)})}
 
 
 def _squeeze(options: Attrs, shapes: dict[str, Shape | None], values: Values) -> Attrs:

@@ -2,7 +2,7 @@
 
 One file for each corpus, backend and target: a header with versions and date, then one line a probe:
 id, hash of the model, outcome (R runs, X refused, C crashed), one letter per node that is no Q, DQ or
-Constant, in file order, and the reason of a refusal.
+Constant, in file order, and the reason of a refusal, or by how much the numbers are wrong.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _OUTCOME = {letter: word for word, letter in OUTCOMES.items()}
 
 @dataclass(frozen=True)
 class Row:
-    """One stored answer. `placements` is one letter a node (see LETTERS)."""
+    """One stored answer. `placements` is one letter a node (see LETTERS), `w` for integer with wrong numbers."""
 
     id: str
     sha: str

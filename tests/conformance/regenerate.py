@@ -17,11 +17,19 @@ import ledger
 import onnx
 import probes
 
-from qlint.oracles import Answer, judge_many
+from qlint.oracles import ORACLES, Answer, judge_many
 from qlint.oracles.onnx_graph import node_keys
 
-NOT_SCORED = ("QuantizeLinear", "DequantizeLinear", "Constant")
-BACKENDS = ["ort-cpu@x86", "ort-cpu@arm", "qnn-htp@v73", "qnn-htp@sm8550", "openvino@avx2"]
+NOT_SCORED = ("QuantizeLinear", "DequantizeLinear", "Constant", "QUANTIZE", "DEQUANTIZE")
+BACKENDS = [
+    "ort-cpu@x86", "ort-cpu@arm", "qnn-htp@v73", "qnn-htp@sm8550", "openvino@avx2",
+    "tflite@reference", "tflite@xnnpack", "tflm@reference", "ethos-u55@128", "ethos-u65@256", "ethos-u85@256",
+]  # fmt: skip
+
+
+def form(backend: str) -> str:
+    """The file format that a backend is asked about: `onnx`, `tflite`."""
+    return ORACLES[backend.split("@")[0]].suffix[1:]
 
 
 def regenerate(corpus: str, backend: str, target: str, seed: int, force: bool) -> tuple[int, int]:
@@ -48,13 +56,22 @@ def regenerate(corpus: str, backend: str, target: str, seed: int, force: bool) -
 
 
 def _row(probe: probes.Probe, answer: Answer) -> ledger.Row:
-    graph = onnx.load_from_string(probe.model).graph
     letters = "".join(
-        ledger.LETTERS[answer.placements.get(key, "skip")]
-        for key, node in zip(node_keys(graph), graph.node, strict=True)
-        if node.op_type not in NOT_SCORED
+        "w" if key in answer.errors else ledger.LETTERS[answer.placements.get(key, "skip")]
+        for key, kind in nodes(probe.model)
+        if kind not in NOT_SCORED
     )
     return ledger.Row(probe.id, ledger.digest(probe.model), answer.outcome, letters, "; ".join(answer.reasons))
+
+
+def nodes(model: bytes) -> list[tuple[str, str]]:
+    """(key, operator) of each node, in file order."""
+    if model[4:8] == b"TFL3":
+        from qlint.oracles.tflite_graph import Graph
+
+        return [(op.key, op.kind) for op in Graph(model).ops]
+    graph = onnx.load_from_string(model).graph
+    return [(key, node.op_type) for key, node in zip(node_keys(graph), graph.node, strict=True)]
 
 
 def main() -> None:
@@ -67,7 +84,7 @@ def main() -> None:
     seeds = [options.fresh] if options.fresh or options.corpus else [0, probes.FRESH]
     for seed, name in product(seeds, options.backend or BACKENDS):
         backend, target = name.split("@")
-        for corpus in options.corpus or probes.corpora(seeded=seed > 0):
+        for corpus in options.corpus or probes.corpora(seed > 0, form(backend)):
             total, asked = regenerate(corpus, backend, target, seed, options.force)
             print(f"{name} {corpus}: {total} probes, {asked} asked", flush=True)
 

@@ -6,7 +6,8 @@ An op counts as right if qlint's placement is the oracle's; `absorbed` and `inte
 `unknown` is always wrong. A model that only one side refuses counts wrong with all its ops; one that
 both refuse has nothing to compare and counts in the outcomes alone. `recall` is over the ops that a defect
 moved: those whose placement, by the name of the node, is another one than in the clean twin; there a model
-that both refuse counts too, as it is the defect that made them rejected.
+that both refuse counts too, as it is the defect that made them rejected. `wrong found` is the share of the ops
+with wrong numbers that qlint says so of, `false wrong` the share of the others of which it says so, too.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import ledger
 import probes
+from regenerate import BACKENDS, form
 
 from qlint.graph import Model
 from qlint.judge import Verdict, judge
@@ -31,7 +33,7 @@ from qlint.passes import canonical
 from qlint.profile import Profile, load
 from qlint.readers import read
 
-CLASS = {"i": "integer", "a": "integer", "f": "float", "c": "cpu", "r": "rejected", "x": "cpu|rejected"}
+CLASS = {"i": "integer", "w": "integer", "a": "integer", "f": "float", "c": "cpu", "r": "rejected", "x": "cpu|rejected"}
 OURS = {"integer": "integer", "absorbed": "integer", "float": "float", "cpu": "cpu", "rejected": "rejected", "unknown": "unknown"}
 NOT_SCORED = ("quantize", "dequantize", "constant")
 
@@ -53,6 +55,9 @@ class Score:
     outcomes: int = 0  # models whose outcome is right
     changed: int = 0  # ops whose placement the defect changed against the clean twin
     recalled: int = 0
+    off: int = 0  # ops in integer with wrong numbers
+    off_found: int = 0
+    off_false: int = 0
     stale: int = 0  # probes without an answer, or with one about other bytes
     groups: dict[str, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
     wrong: list[str] = field(default_factory=list)
@@ -73,6 +78,14 @@ class Score:
             self.wrong.append(f"{where}: {ours}, the backend says {theirs}")
         return right
 
+    def numbers(self, off: bool, said: bool, where: str) -> None:
+        """Add one op that runs: whether its numbers are wrong, and whether qlint says so."""
+        self.off += off
+        self.off_found += off and said
+        self.off_false += said and not off
+        if off != said:
+            self.wrong.append(f"{where}: {'nothing' if off else 'wrong numbers'}, the backend {'is off' if off else 'is right'}")
+
     @property
     def macro(self) -> float:
         """Mean over op kinds and factors of the share that is right."""
@@ -81,7 +94,7 @@ class Score:
 
 def placements(data: bytes, profile: Profile, cache: Path) -> tuple[Model, Verdict]:
     """qlint's verdict on a serialized model."""
-    path = cache / "probe.onnx"
+    path = cache / "probe"
     path.write_bytes(data)
     model = canonical(read(path))
     return model, judge(model, profile)
@@ -116,8 +129,12 @@ def _one(result: Score, probe: probes.Probe, row: ledger.Row, twin: Placed, prof
     model, verdict = placements(probe.model, profile, folder)
     result.models += 1
     result.outcomes += verdict.outcome == row.outcome
+    if verdict.outcome != row.outcome:
+        because = verdict.refusals[0].claim if verdict.refusals else next((f"{p.op.label} has no kernel" for p in verdict.placements.values() if p.where == "rejected"), "")
+        result.wrong.append(f"{probe.id}: the model {verdict.outcome} {because}, the backend says {row.outcome}; {row.reason}")
     both_refuse = verdict.outcome == row.outcome == "refused"
     ours = {op.index: verdict.of(op).where for op in model.ops}
+    wrong = {m.op.index for m in verdict.mismatches if m.consequence == "wrong"}
     nodes = [node for node in model.nodes if node.kind not in NOT_SCORED]
     dimensions = tuple(f"{key}={value}" for key, value in probe.factors.items())
     placed: Placed = {}
@@ -127,6 +144,8 @@ def _one(result: Score, probe: probes.Probe, row: ledger.Row, twin: Placed, prof
         theirs = placed[node.label] = "rejected" if row.outcome == "refused" else CLASS[letter]
         right = both_refuse
         if not both_refuse:
+            if row.outcome == verdict.outcome == "runs":
+                result.numbers(letter == "w", node.index in wrong, f"{probe.id} {node.label} ({node.kind}; {row.reason})")
             mine = "rejected" if verdict.outcome == "refused" else OURS[ours.get(node.index, "unknown")]
             why = verdict.refusals[0].claim if verdict.refusals else verdict.of_index(node.index)
             right = result.count((f"kind {node.kind}", *dimensions), mine, theirs, f"{probe.id} {node.label} ({node.kind}, {why}; {row.reason})")
@@ -137,16 +156,16 @@ def _one(result: Score, probe: probes.Probe, row: ledger.Row, twin: Placed, prof
 
 
 def backends() -> list[tuple[str, str]]:
-    return [("ort-cpu", "x86"), ("ort-cpu", "arm"), ("qnn-htp", "v73"), ("qnn-htp", "sm8550"), ("openvino", "avx2")]
+    return [(name, target) for name, _, target in (each.partition("@") for each in BACKENDS)]
 
 
-def rows(corpora: list[str], chosen: list[tuple[str, str]], seed: int = 0) -> Iterator[tuple[str, str, Score]]:
+def rows(corpora: list[str] | None, chosen: list[tuple[str, str]], seed: int = 0) -> Iterator[tuple[str, str, Score]]:
     for backend, target in chosen:
-        for corpus in corpora:
+        for corpus in corpora or probes.corpora(seed > 0, form(backend)):
             yield f"{backend}@{target}", corpus, score(corpus, backend, target, seed)
 
 
-HEADER = "| backend | corpus | models | outcome | ops | agreement | always-integer | false integer | false alarms | recall | macro |"
+HEADER = "| backend | corpus | models | outcome | ops | agreement | always-integer | false integer | false alarms | recall | wrong found | false wrong | macro |"
 
 
 def line(name: str, corpus: str, s: Score) -> str:
@@ -158,7 +177,7 @@ def line(name: str, corpus: str, s: Score) -> str:
     return (
         f"| {name} | {corpus} | {s.models} | {share(s.outcomes, s.models)} | {s.ops} | {share(s.right, s.ops)} "
         f"| {share(s.always_integer, s.ops)} | {share(s.false_integer, s.ops)} | {share(s.false_alarm, s.ops)} "
-        f"| {share(s.recalled, s.changed)} | {s.macro:.2f} |"
+        f"| {share(s.recalled, s.changed)} | {share(s.off_found, s.off)} | {share(s.off_false, s.ops)} | {s.macro:.2f} |"
     )
 
 
@@ -174,8 +193,7 @@ def main() -> None:
     print("|" + "---|" * (HEADER.count("|") - 1))
     seeds = [options.seed] if options.seed or options.corpus else [0, probes.FRESH]
     for seed in seeds:
-        corpora = options.corpus or probes.corpora(seeded=seed > 0)
-        for name, corpus, result in rows(corpora, chosen, seed):  # type: ignore[arg-type]
+        for name, corpus, result in rows(options.corpus, chosen, seed):  # type: ignore[arg-type]
             print(line(name, f"{corpus}, seed {seed}" if seed else corpus, result), flush=True)
             if result.stale:
                 print(f"    {result.stale} probes without an answer to them: run `make oracles`")

@@ -42,6 +42,14 @@ REACHED = [
     ("openvino", "avx2", "mutated", 99.4, 0.1, 99.6),
     ("openvino", "avx2", "tools", 99.5, 0.1, 99.6),
     ("openvino", "avx2", "zoo", 99.8, 0.1, 90.5),
+    ("tflite", "reference", "tflite-single", 99.2, 0.2, 99.2),
+    ("tflite", "reference", "tflite-random", 99.5, 0.1, 98.2),
+    ("tflite", "xnnpack", "tflite-single", 99.1, 0.2, 99.1),
+    ("tflite", "xnnpack", "tflite-random", 99.9, 0.1, 99.6),
+    ("tflm", "reference", "tflite-random", 98.0, 0.2, 98.0),
+    ("ethos-u55", "128", "tflite-single", 98.5, 0.5, 99.0),
+    ("ethos-u55", "128", "tflite-random", 99.8, 0.1, 99.6),
+    ("ethos-u85", "256", "tflite-single", 98.9, 0.5, 99.2),
 ]
 
 

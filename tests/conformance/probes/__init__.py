@@ -1,9 +1,10 @@
-"""Probes: small generated ONNX models to ask real backends about, the same bytes on every run and machine."""
+"""Probes: small generated models to ask real backends about, the same bytes on every run and machine."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from . import lite
 from .combined import combined
 from .defect import defect
 from .mutated import mutated
@@ -14,17 +15,19 @@ from .zoo import zoo
 
 __all__ = ["FRESH", "Probe", "corpora", "probes"]
 
-_CORPORA: dict[str, Callable[[int], Iterator[Probe]]] = {"single": single, "defect": defect, "random": combined, "mutated": mutated, "tools": tools, "zoo": zoo}
-
-
-SEEDED = ("random", "mutated")  # another seed makes other models of the same kind
+_CORPORA: dict[str, dict[str, Callable[[int], Iterator[Probe]]]] = {
+    "onnx": {"single": single, "defect": defect, "random": combined, "mutated": mutated, "tools": tools, "zoo": zoo},
+    "tflite": {"tflite-single": lite.single, "tflite-random": lite.random},
+}
+SEEDED = ("random", "mutated", "tflite-random")  # another seed makes other models of the same kind
 FRESH = 2027  # a seed that no profile was written against: nobody looks at what is wrong there, only at how much
 
 
-def corpora(seeded: bool = False) -> list[str]:
-    return list(SEEDED if seeded else _CORPORA)
+def corpora(seeded: bool = False, form: str = "onnx") -> list[str]:
+    """The names of the corpora of one file format."""
+    return [name for name in _CORPORA[form] if name in SEEDED or not seeded]
 
 
 def probes(corpus: str, seed: int = 0) -> Iterator[Probe]:
     """The probes of one corpus in a fixed order. `seed` matters to the seeded corpora only."""
-    return _CORPORA[corpus](seed)
+    return next(table[corpus] for table in _CORPORA.values() if corpus in table)(seed)

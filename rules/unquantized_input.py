@@ -49,6 +49,7 @@ rule = Rule(
     why="integer arithmetic can only begin behind it",
     fix="quantize the input with the range that its preprocessing gives it",
     per_kind=False,
+    yields="quantizer",
 )
 
 

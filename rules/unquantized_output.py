@@ -46,6 +46,7 @@ rule = Rule(
     why="what is in front of it is quantized, so its integers end here",
     fix="quantize the output too, if the device computes in integers only",
     per_kind=False,
+    yields="quantizer",
 )
 
 

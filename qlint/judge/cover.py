@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from qlint.graph import Model, Op, Tensor
+from qlint.graph import Model, Op, Tensor, Use
 from qlint.graph.building import building
 from qlint.judge.explain import explain
 from qlint.judge.kernels import Kernels, Ready
 from qlint.judge.memory import conflicts
 from qlint.judge.partition import constants_alone
 from qlint.judge.pattern import Chain
+from qlint.judge.ports import ports
 from qlint.judge.prepare import Prepared, prepare
 from qlint.judge.refusals import refusals
 from qlint.judge.situations import Candidate, Settled, Situations
@@ -175,8 +176,18 @@ class _Judge:
                 return None
             return ready.kernel.memory if op is chain.anchor else "either", where != "float"
 
+        def in_unit(op: Op | None) -> bool:
+            return op is not None and id(op) in self.taken and self.taken[id(op)][0].unit
+
+        def cut(use: Use) -> bool:
+            """The quantizer of this edge is not taken by itself, and not on both sides with a unit."""
+            if use.op is None or (in_unit(use.op) and in_unit(use.tensor.producer)):
+                return False
+            port = ports(Chain((use.op,)), use.role, self.prepared)[0]
+            return port.quantizer is not None and bool(self.kernels.spaces.misses(self.kernels.lone_constants, port))
+
         evidence = self.kernels.evidence(self.profile.misplaced_evidence)
-        for op, use, culprit in list(conflicts(self.model.ops, memory)):
+        for op, use, culprit in list(conflicts(self.model.ops, memory, cut)):
             placed = self.verdict.placements[id(op)]
             self.verdict.placements[id(op)] = replace(placed, where="rejected", basis=weakest(evidence))
             found, wanted = "main memory", "tightly coupled memory"

@@ -10,6 +10,11 @@ becomes a clamp, which changes nothing here. The others
 1. follow their inputs into TCM if all of these are there; those that prefer TCM are there from the start;
 2. of the latter, those with main memory on all sides come back;
 3. the rest goes to TCM if any reader is there, and then what reads only such tensors.
+
+Few kernels read one input from each memory. Which do, depends on the layout too: behind a spatial operator in integer
+tensors are *tiled* until something moves data about; elsewhere they are flat.
+
+Each partition is compiled by itself. An edge whose quantizer the device does not take is cut.
 """
 
 from __future__ import annotations
@@ -18,9 +23,11 @@ from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 from qlint.graph import Op, Use
+from qlint.graph.kinds import expand
 from qlint.profile.schema import Memory
 
-FLOATS = ("float32", "float16", "bfloat16", "float64", "")
+_LAYOUT_KEPT = expand("act|binary|concat|slice|split")
+Mixed = Literal["any", "second", "none"]  # of inputs from both memories, which may be in main memory
 
 
 class Habit(NamedTuple):
@@ -33,17 +40,23 @@ class Habit(NamedTuple):
     reads: Literal["tcm", "main", "sliced", "either", "prefers", "any"]
     writes: Literal["tcm", "main", "same"] = "same"  # same: as it finds its inputs
     strict: bool = False  # cannot read what is misplaced
-    alike: bool = False  # cannot read from both at once
+    flat: Mixed = "any"
+    tiled: Mixed = "any"
+    tiles: bool = False  # writes tiles
 
 
 HABITS: dict[Memory, Habit] = {
     "either": Habit("either"),
-    "alike": Habit("either", alike=True),
+    "alike": Habit("either", flat="none", tiled="none"),
+    "alike-tiled": Habit("either", tiled="none"),
+    "second": Habit("either", flat="second", tiled="none"),
+    "second-tiled": Habit("either", tiled="second"),
     "either-to-main": Habit("either", "main"),
     "prefers-tcm": Habit("prefers"),
     "prefers-tcm-to-main": Habit("prefers", "main"),
     "tcm": Habit("tcm", "tcm"),
     "strict-tcm": Habit("tcm", "tcm", strict=True),
+    "tiles": Habit("tcm", "tcm", strict=True, tiles=True),
     "main": Habit("main", "main", strict=True),
     "main-sliced": Habit("sliced", "main", strict=True),
     "main-to-tcm": Habit("main", "tcm", strict=True),
@@ -52,24 +65,30 @@ HABITS: dict[Memory, Habit] = {
 }
 
 
-def conflicts(ops: list[Op], memory: Callable[[Op], tuple[Memory, bool] | None]) -> Iterator[tuple[Op, Use, Op]]:
+def conflicts(
+    ops: list[Op], memory: Callable[[Op], tuple[Memory, bool] | None], cut: Callable[[Use], bool] = lambda _: False
+) -> Iterator[tuple[Op, Use, Op]]:
     """(op, input, the op that left it in main memory) for each op that does not find an input where it was planned.
 
     `memory`: of the kernel that an op runs in, and whether that is an integer kernel; None if the op is not on the
-    device. `ops` are in data-flow order.
+    device. `cut`: whether an edge leaves the device on its way. `ops` are in data-flow order.
     """
     habits = {id(op): habit for op in ops if (habit := _habit(memory(op))) is not None}
-    plan = _Plan(ops, habits)
+    plan = _Plan(ops, habits, cut)
     plan.run()
     misplaced: dict[int, Op] = {}  # id of a tensor → the op that left it in main memory
+    tiled: set[int] = set()  # ids of tensors
     for op in plan.ops:
         habit = habits[id(op)]
-        inputs = list(_inputs(op))
+        inputs = plan.inputs(op)
         astray = [use for use in inputs if id(use.tensor) in misplaced]
         culprit = misplaced[id(astray[0].tensor)] if astray else op
         moved = habit.reads != "any" and not plan.reads_tcm(op)
-        if astray and (moved or habit.strict or (habit.alike and len(astray) < len(inputs))):
+        tiles = any(id(use.tensor) in tiled for use in inputs)
+        if astray and (moved or habit.strict or not _mixes(habit.tiled if tiles else habit.flat, inputs, astray)):
             yield op, astray[0], culprit
+        if habit.tiles or (tiles and habit.reads == "tcm" and op.kind in _LAYOUT_KEPT):
+            tiled.update(id(tensor) for tensor in op.outputs if tensor.rank in (None, 4))
         if plan.writes_tcm(op) and (habit.writes == "main" or (habit.writes == "same" and astray and not _written_to_tcm(op, habit, astray))):
             misplaced |= dict.fromkeys((id(tensor) for tensor in op.outputs), op if habit.writes == "main" else culprit)
 
@@ -81,6 +100,11 @@ def _habit(kernel: tuple[Memory, bool] | None) -> Habit | None:
     return HABITS[memory]._replace(reads="tcm") if integer else HABITS[memory]
 
 
+def _mixes(mixed: Mixed, inputs: list[Use], astray: list[Use]) -> bool:
+    """Whether a kernel reads these inputs, some of which are in main memory."""
+    return len(astray) == len(inputs) or mixed == "any" or (mixed == "second" and astray[0] is not inputs[0])
+
+
 def _written_to_tcm(op: Op, habit: Habit, astray: list[Use]) -> bool:
     """An integer kernel writes to TCM if it reads anything from there; constants of 16 bits are there, of 8 bits not."""
     return habit.reads == "tcm" and len(astray) < sum(not use.tensor.constant or _wide(use) for use in op.uses.values())
@@ -90,15 +114,21 @@ def _wide(use: Use) -> bool:
     return any(quantizer.storage in ("uint16", "int16") for quantizer in use.quantizers)
 
 
-def _inputs(op: Op) -> Iterator[Use]:
-    return (use for use in op.uses.values() if not use.tensor.constant)
+def _waves(ops: list[Op], habits: dict[int, Habit], cut: Callable[[Use], bool]) -> dict[int, int]:
+    """The number of the partition that each op is in, by id: a later one than that of what it waits for (see judge/partition.py)."""
+    waves: dict[int, int] = {}
+    for op in ops:
+        before = [use for use in op.uses.values() if use.tensor.producer is not None and not use.tensor.constant]
+        waits = (waves[id(use.tensor.producer)] + (id(op) in habits and (id(use.tensor.producer) not in habits or cut(use))) for use in before)
+        waves[id(op)] = max(waits, default=0)
+    return waves
 
 
 class _Plan:
     """The memory planned for the operators that have no fixed one."""
 
-    def __init__(self, ops: list[Op], habits: dict[int, Habit]) -> None:
-        self.habits = habits
+    def __init__(self, ops: list[Op], habits: dict[int, Habit], cut: Callable[[Use], bool]) -> None:
+        self.habits, self.cut, self.waves = habits, cut, _waves(ops, habits, cut)
         self.ops = [op for op in ops if id(op) in habits]
         self.free = [op for op in self.ops if habits[id(op)].reads in ("either", "prefers")]
         self.tcm = {id(op) for op in self.free if habits[id(op)].reads == "prefers"}
@@ -106,7 +136,7 @@ class _Plan:
     def run(self) -> None:
         self._follow()
         for op in self.free:
-            if self.habits[id(op)].reads == "prefers" and not any(map(self._from_tcm, _inputs(op))) and self._only_main_reads(op):
+            if self.habits[id(op)].reads == "prefers" and not any(map(self._from_tcm, self.inputs(op))) and self._only_main_reads(op):
                 self.tcm.discard(id(op))
         size = -1
         while size != len(self.tcm):
@@ -116,8 +146,16 @@ class _Plan:
 
     def _follow(self) -> None:
         for op in self.free:
-            if id(op) not in self.tcm and self.habits[id(op)].reads == "either" and all(map(self._from_tcm, _inputs(op))):
+            if id(op) not in self.tcm and self.habits[id(op)].reads == "either" and all(map(self._from_tcm, self.inputs(op))):
                 self.tcm.add(id(op))
+
+    def inputs(self, op: Op) -> list[Use]:
+        return [use for use in op.uses.values() if not use.tensor.constant and not self.apart(use)]
+
+    def apart(self, use: Use) -> bool:
+        """Whether the producer is in another partition than the reader."""
+        producer = use.tensor.producer
+        return self.cut(use) or (producer is not None and use.op is not None and self.waves.get(id(producer)) != self.waves.get(id(use.op)))
 
     def reads_tcm(self, op: Op) -> bool:
         return self.habits[id(op)].reads == "tcm" or id(op) in self.tcm
@@ -134,12 +172,14 @@ class _Plan:
         return any(self._reads_in_tcm(use) for tensor in op.outputs for use in tensor.uses)
 
     def _reads_in_tcm(self, use: Use) -> bool:
-        if use.op is None or id(use.op) not in self.habits:
+        if self.cut(use):
+            return False
+        if use.op is None or id(use.op) not in self.habits or self.apart(use):
             return bool(use.quantizers)
         return self.reads_tcm(use.op)
 
     def _only_main_reads(self, op: Op) -> bool:
         uses = [use for tensor in op.outputs for use in tensor.uses]
         return bool(uses) and all(
-            not use.quantizers and use.op is not None and id(use.op) in self.habits and self.habits[id(use.op)].reads == "main" for use in uses
+            not self.apart(use) and not use.quantizers and use.op is not None and id(use.op) in self.habits and self.habits[id(use.op)].reads == "main" for use in uses
         )

@@ -112,6 +112,7 @@ class Rule:
 
     Args:
         name: kebab-case; the file has the same name with underscores.
+        yields: a dimension; a check of the rule is silent about a tensor of which a backend already misses something in it.
         code: `QLnnn`, the first digit tells the category; frozen with the name once out of preview.
         since: the version of qlint that brought it.
         fix: advice (a template) shown with each finding.
@@ -130,6 +131,7 @@ class Rule:
     severity: Severity | None = None
     per_kind: bool = True
     preview: bool = False
+    yields: str = ""
     doc: str = field(default="", repr=False)  # filled in by the registry: the module's docstring
     origin: str = field(default="", repr=False)  # the module or file that the rule came from
     selectors: list[Explains] = field(default_factory=list, repr=False)

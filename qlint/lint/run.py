@@ -137,6 +137,7 @@ class _Run:
             self._add((selector.rule.name, found), Cause(selector.rule, selector, None, "", None, "format", found, wanted, "note"))
 
     def _check(self, rule: Rule) -> None:
+        told = self._told(rule.yields) if rule.yields else ()
         for check in rule.checks:
             try:
                 causes = [_cause(rule, issue) for issue in check(self.model)]
@@ -144,7 +145,13 @@ class _Run:
                 self.crashes.setdefault(rule.name, crashed(rule, error))
                 continue
             for cause in causes:
-                self._add((rule.name, _identity(cause.tensor or cause.op or WHOLE)), cause)
+                if id(cause.tensor) not in told:
+                    self._add((rule.name, _identity(cause.tensor or cause.op or WHOLE)), cause)
+
+    def _told(self, dimension: str) -> set[int]:
+        """Tensors, by id, of which a rule that was selected says what the backend misses in a dimension."""
+        causes = (cause for seen in self.causes.values() for cause in seen)
+        return {id(cause.tensor) for cause in causes if cause.dimension == dimension and cause.tensor is not None and cause.rule in self.selected}
 
     def _add(self, key: Key, cause: Cause) -> None:
         self.causes.setdefault(key, []).append(cause)

@@ -51,7 +51,7 @@ class Parameters:
     @staticmethod
     def has_ports(op: Op) -> bool:
         """Whether an operator says anything of its ports."""
-        return op.native == "com.microsoft::MatMulNBits" or any(role.endswith(PARAMETER_ROLES) for role in op.uses)
+        return op.native in BLOCK_WEIGHTS or any(role.endswith(PARAMETER_ROLES) for role in op.uses)
 
     def of_port(self, op: Op, role: str, storage: str) -> Quantizer | None:
         """What an integer operator says of one of its ports (`x_scale`, `y_zero_point` ...); None if it says nothing."""

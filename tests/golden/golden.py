@@ -13,8 +13,8 @@ from qlint.report import text
 ROOT = Path(__file__).parents[2]
 ZOO = ROOT / "tests/zoo"
 GOLDEN = ROOT / "tests/golden"
-# By format; without a backend the report has what no backend is needed for.
-BACKENDS: dict[str, tuple[str, ...]] = {".onnx": ("qnn-htp", "ort-cpu", "ort-cpu@arm", "snpe"), ".tflite": ()}
+# By format.
+BACKENDS: dict[str, tuple[str, ...]] = {".onnx": ("qnn-htp", "ort-cpu", "ort-cpu@arm", "snpe"), ".tflite": ("tflite", "tflm", "ethos-u55", "ethos-u85")}
 
 
 def models() -> list[str]:

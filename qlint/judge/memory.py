@@ -85,7 +85,7 @@ def conflicts(
         culprit = misplaced[id(astray[0].tensor)] if astray else op
         moved = habit.reads != "any" and not plan.reads_tcm(op)
         tiles = any(id(use.tensor) in tiled for use in inputs)
-        if astray and (moved or habit.strict or not _mixes(habit.tiled if tiles else habit.flat, inputs, astray)):
+        if astray and (moved or habit.strict or not _mixes(habit.tiled if tiles else habit.flat, op, astray)):
             yield op, astray[0], culprit
         if habit.tiles or (tiles and habit.reads == "tcm" and op.kind in _LAYOUT_KEPT):
             tiled.update(id(tensor) for tensor in op.outputs if tensor.rank in (None, 4))
@@ -100,8 +100,9 @@ def _habit(kernel: tuple[Memory, bool] | None) -> Habit | None:
     return HABITS[memory]._replace(reads="tcm") if integer else HABITS[memory]
 
 
-def _mixes(mixed: Mixed, inputs: list[Use], astray: list[Use]) -> bool:
-    """Whether a kernel reads these inputs, some of which are in main memory."""
+def _mixes(mixed: Mixed, op: Op, astray: list[Use]) -> bool:
+    """Whether a kernel reads its inputs, of which these are in main memory; what comes from another partition is in TCM."""
+    inputs = [use for use in op.uses.values() if not use.tensor.constant]
     return len(astray) == len(inputs) or mixed == "any" or (mixed == "second" and astray[0] is not inputs[0])
 
 

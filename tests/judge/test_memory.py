@@ -1,0 +1,74 @@
+"""Which kernels of the HTP read one input from main memory and one from TCM: models that the real backend answered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from qlint.judge import judge
+from qlint.passes import canonical
+from qlint.profile import load
+from qlint.readers import read
+
+
+class _Graph:
+    def __init__(self, storage: type) -> None:
+        self.storage = storage
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def constant(self, value: object) -> str:
+        name = f"c{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.asarray(value), name))
+        return name
+
+    def add(self, kind: str, *inputs: str, **attributes: object) -> str:
+        name = f"{kind}{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, list(inputs), [name], name=f"{name}_node", **attributes))
+        return name
+
+    def quantized(self, x: str) -> str:
+        grid = self.constant(np.float32(0.02)), self.constant(self.storage(128))
+        return self.add("DequantizeLinear", self.add("QuantizeLinear", x, *grid), *grid)
+
+    def weight(self) -> str:
+        values = np.random.default_rng(0).integers(0, 255, (8, 8, 1, 1), np.uint8)
+        return self.add("DequantizeLinear", self.constant(values), self.constant(np.float32(0.01)), self.constant(np.uint8(128)))
+
+    def save(self, path: Path, output: str) -> None:
+        def value(name: str) -> onnx.ValueInfoProto:
+            return helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 8, 16, 16])
+
+        graph = helper.make_graph(self.nodes, "g", [value("a"), value("b")], [value(output)], self.constants)
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "storage", "tiled", "misplaced", "outcome"),
+    [
+        ("Add", np.uint8, False, 0, "runs"),
+        ("Add", np.uint8, True, 0, "refused"),
+        ("Add", np.uint8, True, 1, "refused"),
+        ("Mul", np.uint8, False, 0, "runs"),
+        ("Mul", np.uint8, True, 0, "refused"),
+        ("Mul", np.uint8, True, 1, "runs"),
+        ("Sub", np.uint8, True, 0, "runs"),
+        ("Div", np.uint16, False, 1, "refused"),
+        ("Max", np.uint16, False, 0, "refused"),
+        ("Max", np.uint16, False, 1, "runs"),
+    ],
+)
+def test_inputs_from_both_memories(kind: str, storage: type, tiled: bool, misplaced: int, outcome: str, tmp_path: Path) -> None:
+    """A float subtraction leaves its result in main memory; a convolution tiles its own (onnxruntime-qnn 2.7.0, htp_arch 73)."""
+    graph = _Graph(storage)
+    astray = graph.quantized(graph.add("Sub", graph.quantized("a"), graph.constant(np.float32(0.3))))
+    other = graph.quantized("b")
+    if tiled:
+        other = graph.quantized(graph.add("Conv", other, graph.weight(), kernel_shape=[1, 1]))
+    inputs = (astray, other) if misplaced == 0 else (other, astray)
+    graph.save(tmp_path / "model.onnx", graph.quantized(graph.add(kind, *inputs)))
+    assert judge(canonical(read(tmp_path / "model.onnx")), load("qnn-htp@v73")).outcome == outcome

@@ -119,7 +119,7 @@ def _waves(ops: list[Op], habits: dict[int, Habit], cut: Callable[[Use], bool]) 
     """The number of the partition that each op is in, by id: a later one than that of what it waits for (see judge/partition.py)."""
     waves: dict[int, int] = {}
     for op in ops:
-        before = [use for use in op.uses.values() if use.tensor.producer is not None and not use.tensor.constant]
+        before = [use for use in op.uses.values() if id(use.tensor.producer) in waves and not use.tensor.constant]  # not those of an outer graph
         waits = (waves[id(use.tensor.producer)] + (id(op) in habits and (id(use.tensor.producer) not in habits or cut(use))) for use in before)
         waves[id(op)] = max(waits, default=0)
     return waves

@@ -205,12 +205,12 @@ def _without_echoes(mismatches: list[Mismatch]) -> Iterator[Mismatch]:
 
 
 def _folded_refusals(verdict: Verdict) -> dict[int, list[RefusalReason]]:
-    """A kernel's refusals by op, where mismatches of that op explain them already: one cause, one finding."""
+    """Refusals that come from judging an op, by op, where mismatches of that op explain them already: one cause, one finding."""
     explained = {id(m.op) for m in verdict.mismatches if m.consequence == "refused"}
-    kernels = {kernel.id for kernel in verdict.profile.kernels}
+    claims = {"memory", *(kernel.id for kernel in verdict.profile.kernels)}
     folded: dict[int, list[RefusalReason]] = {}
     for reason in verdict.refusals:
-        if reason.claim in kernels and id(reason.op) in explained:
+        if reason.claim in claims and id(reason.op) in explained:
             folded.setdefault(id(reason.op), []).append(reason)
     return folded
 

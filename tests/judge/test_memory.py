@@ -72,3 +72,21 @@ def test_inputs_from_both_memories(kind: str, storage: type, tiled: bool, mispla
     inputs = (astray, other) if misplaced == 0 else (other, astray)
     graph.save(tmp_path / "model.onnx", graph.quantized(graph.add(kind, *inputs)))
     assert judge(canonical(read(tmp_path / "model.onnx")), load("qnn-htp@v73")).outcome == outcome
+
+
+def test_a_body_reads_a_tensor_of_the_graph_around_it(tmp_path: Path) -> None:
+    """What is planned for a body starts with what comes from outside."""
+
+    def branch(kind: str) -> onnx.GraphProto:
+        out = helper.make_tensor_value_info(f"{kind}_y", TensorProto.FLOAT, [1, 8])
+        return helper.make_graph([helper.make_node(kind, ["r"], [f"{kind}_y"], name=kind)], kind, [], [out])
+
+    nodes = [
+        helper.make_node("Relu", ["x"], ["r"], name="relu"),
+        helper.make_node("If", ["c"], ["y"], name="if", then_branch=branch("Exp"), else_branch=branch("Sqrt")),
+    ]
+    x, c = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 8]), helper.make_tensor_value_info("c", TensorProto.BOOL, [])
+    graph = helper.make_graph(nodes, "g", [x, c], [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 8])])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), tmp_path / "if.onnx")
+    verdict = judge(canonical(read(tmp_path / "if.onnx")), load("qnn-htp@v73"))
+    assert {op.name for op in verdict.model.walk() if id(op) in verdict.placements} == {"relu", "if", "Exp", "Sqrt"}

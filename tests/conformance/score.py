@@ -162,7 +162,9 @@ def backends() -> list[tuple[str, str]]:
 def rows(corpora: list[str] | None, chosen: list[tuple[str, str]], seed: int = 0) -> Iterator[tuple[str, str, Score]]:
     for backend, target in chosen:
         for corpus in corpora or probes.corpora(seed > 0, form(backend)):
-            yield f"{backend}@{target}", corpus, score(corpus, backend, target, seed)
+            found = score(corpus, backend, target, seed)
+            if found.models or not seed:  # not every backend was asked about the fresh seed
+                yield f"{backend}@{target}", corpus, found
 
 
 HEADER = "| backend | corpus | models | outcome | ops | agreement | always-integer | false integer | false alarms | recall | wrong found | false wrong | macro |"

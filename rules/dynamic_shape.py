@@ -47,14 +47,14 @@ rule = Rule(
     since="0.1.0",
     what=_what,
     why="{backend} {runs} in integer only if every dimension is a number",
-    fix="export with fixed shapes, or judge with --input-shape",
+    fix="export with fixed shapes, or judge with --input-shape NAME:SIZES",
 )
 
 
 def _symbol(m: Mismatch) -> object:
-    """The first symbolic dimension: what is to be fixed is the symbol, not each tensor."""
+    """The first symbolic dimension: what is to be fixed is the symbol, not each tensor. Where the file tells no sizes, it is one thing that is missing."""
     shape = m.tensor.shape if m.tensor is not None else None
-    return next((d for d in shape or () if isinstance(d, str)), m.tensor or m.anchor)
+    return next((d for d in shape or () if isinstance(d, str)), "?")
 
 
 rule.explains("dynamic_shape|unknown_shape", about=_symbol)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from qlint.graph import Model, Op, Quantizer, Tensor
+from qlint.graph import Model, Op, Tensor
 from qlint.profile.schema import EVIDENCE_STRENGTH, Evidence, Profile
 
 Where = Literal["integer", "absorbed", "float", "cpu", "unknown", "rejected"]
@@ -107,8 +107,3 @@ def weakest(evidence: tuple[Evidence, ...]) -> str:
     """The kind of the weakest piece of evidence, or 'none'."""
     kinds = [e.kind for e in evidence]
     return max(kinds, key=EVIDENCE_STRENGTH.index) if kinds else "none"
-
-
-def describe(quantizer: Quantizer | None) -> str:
-    """A quantizer in a message."""
-    return "no quantizer" if quantizer is None else str(quantizer)

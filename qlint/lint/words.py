@@ -117,7 +117,7 @@ def value(data: Any) -> str:
     if isinstance(data, (int, float)):
         return f"{data:.6g}"
     if isinstance(data, list):
-        return f"[{', '.join(value(item) for item in data)}]"
+        return f"[{', '.join('?' if item is None else value(item) for item in data)}]"  # a dimension that is not known
     if isinstance(data, tuple):
         if len(data) == 2 and all(isinstance(item, (int, float)) and not isinstance(item, bool) for item in data):
             return f"{value(data[0])} to {value(data[1])}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 
+from qlint.errors import ReadError
 from qlint.graph import Model
 from qlint.graph.building import building
 
@@ -29,6 +30,13 @@ def read(path: str | Path) -> Model:
     path = Path(path)
     module, function = READERS[sniff(path)]
     reader = getattr(import_module(module), function)
-    with building():
-        model: Model = reader(path)
+    try:
+        with building():
+            model: Model = reader(path)
+    except ReadError as error:
+        error.subject = error.subject or str(path)
+        error.hint = error.hint or "export or download it again"
+        raise
+    except OSError as error:
+        raise ReadError(f"cannot be read: {error.strerror}", subject=str(path)) from error
     return model

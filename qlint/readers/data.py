@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import mmap
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -60,6 +61,19 @@ class File:
 
     path: Path
     buffer: Buffer
+
+    @classmethod
+    def of(cls, path: Path) -> File:
+        """The file at a path, mapped; read where it cannot be mapped (an empty one, a pipe).
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        with path.open("rb") as file:
+            try:
+                return cls(path, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            except (ValueError, OSError):
+                return cls(path, file.read())
 
 
 @dataclass(slots=True, eq=False)

@@ -6,7 +6,6 @@ the graph around them is complete, so that they find every tensor that they read
 
 from __future__ import annotations
 
-import mmap
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -17,7 +16,7 @@ from qlint.graph.order import data_flow
 from qlint.readers import onnx_ops
 from qlint.readers import onnx_proto as proto
 from qlint.readers.data import DTYPES, File, Literal
-from qlint.readers.protobuf import VARINT, Buffer, Span, fields, key, signed, text
+from qlint.readers.protobuf import VARINT, Span, fields, key, signed, text
 
 MAX_NODES = 1_000_000
 MAX_UNROLLED = 200_000  # nodes that calls of functions may add
@@ -28,7 +27,6 @@ _VALUE_TYPES = {"value_float": "float32", "value_floats": "float32", "value_int"
 _TYPE_ATTRIBUTES = ("to", "dtype", "output_dtype", "output_datatype", "stash_type")
 _PLAIN = {"float", "int", "string", "floats", "ints", "strings"}  # attributes that point to nothing in the file
 _LIKE = {"eye_like", "random_normal_like", "random_uniform_like", "bernoulli"}
-_AGAIN = "export or download it again"
 _IR_VERSION, _PRODUCER, _PRODUCER_VERSION, _GRAPH, _OPSET, _PROPERTY, _FUNCTION = (
     key(1, VARINT), key(2), key(3), key(7), key(8), key(14), key(25),
 )  # fmt: skip
@@ -43,19 +41,7 @@ def read_onnx(path: Path) -> Model:
     Raises:
         ReadError: the file is damaged or truncated (at which offset), or holds no graph.
     """
-    try:
-        with path.open("rb") as file:
-            try:
-                buffer: Buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            except (ValueError, OSError):
-                buffer = file.read()
-        return _Reader(File(path, buffer)).model()
-    except ReadError as error:
-        error.subject = error.subject or str(path)
-        error.hint = error.hint or _AGAIN
-        raise
-    except OSError as error:
-        raise ReadError(f"cannot be read: {error.strerror}", subject=str(path)) from error
+    return _Reader(File.of(path)).model()
 
 
 @dataclass(slots=True)

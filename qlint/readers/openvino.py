@@ -10,7 +10,6 @@ axis for a GroupConvolution stands in ONNX's layout there, as a weight with grou
 from __future__ import annotations
 
 import math
-import mmap
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,14 +33,7 @@ def read_openvino(path: Path) -> Model:
     Raises:
         ReadError: the .xml is damaged, hostile or no IR, or a constant lies outside of the .bin.
     """
-    try:
-        return _Reader(path).model()
-    except ReadError as error:
-        error.subject = error.subject or str(path)
-        error.hint = error.hint or _AGAIN
-        raise
-    except OSError as error:
-        raise ReadError(f"cannot be read: {error.strerror}", subject=str(path)) from error
+    return _Reader(path).model()
 
 
 class _Bin:
@@ -58,9 +50,8 @@ class _Bin:
     def file(self) -> File:
         if self._file is None:
             try:
-                with self.path.open("rb") as file:
-                    self._file = File(self.path, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-            except (OSError, ValueError) as error:
+                self._file = File.of(self.path)
+            except OSError as error:
                 raise ReadError("cannot be read, and the constants of the model are there", subject=str(self.path), hint=_AGAIN) from error
         return self._file
 
@@ -188,12 +179,12 @@ class _Reader:
         if not layer.outputs:
             raise ReadError(f"has the constant {layer.name!r} without an output port")
         if offset is None or size is None or None in shape:
-            raise ReadError(f"has the constant {layer.name!r} without a place in the .bin: offset {data.get('offset')!r}, size {data.get('size')!r}, shape {data.get('shape')!r}")
+            raise ReadError(f"has the constant {layer.name!r} without a place in the .bin: offset {data.get('offset')!r}, size {data.get('size')!r}, shape {data.get('shape')!r}", hint=_AGAIN)
         sizes = tuple(d for d in shape if d is not None)
         if dtype != "string" and size < size_of(dtype, sizes):
-            raise ReadError(f"has the constant {layer.name!r} of shape {list(sizes)} and type {dtype}, which needs {size_of(dtype, sizes)} bytes and has {size}")
+            raise ReadError(f"has the constant {layer.name!r} of shape {list(sizes)} and type {dtype}, which needs {size_of(dtype, sizes)} bytes and has {size}", hint=_AGAIN)
         if self.bytes is not None and offset + size > self.bytes:
-            raise ReadError(f"has the constant {layer.name!r} at [{offset}, {offset + size}) of {self.bin.path.name}, a file of {self.bytes} bytes")
+            raise ReadError(f"has the constant {layer.name!r} at [{offset}, {offset + size}) of {self.bin.path.name}, a file of {self.bytes} bytes", hint=_AGAIN)
         tensor = scope.tensors[layer.id, layer.outputs[0].id]
         tensor.dtype, tensor.shape = dtype, sizes
         tensor.data = Blob(dtype, sizes, self.bin, offset, size, f"the constant {layer.name!r}") if size else Literal(dtype, sizes, ())

@@ -61,12 +61,7 @@ def read_pt2(path: Path) -> Model:
     Raises:
         ReadError: the file is damaged, or holds no exported program.
     """
-    try:
-        return _model(Archive(path))
-    except ReadError as error:
-        error.subject = error.subject or str(path)
-        error.hint = error.hint or _AGAIN
-        raise
+    return _model(Archive(path))
 
 
 def _model(archive: Archive) -> Model:

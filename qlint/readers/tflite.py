@@ -8,7 +8,6 @@ Subgraphs that an operator calls are its bodies.
 from __future__ import annotations
 
 import math
-import mmap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ from qlint.graph import Data, Model, Op, Quantizer, Shape, Tensor, Use
 from qlint.readers import tflite_ops
 from qlint.readers.data import External, File, Literal, Stored, bits, size_of
 from qlint.readers.flatbuffer import Flatbuffer, Span, Table, tflite_schema
-from qlint.readers.protobuf import Buffer
 from qlint.readers.tflite_data import Dense, Strings
 from qlint.readers.tflite_quantization import fake_grid, grid_of, hybrid
 
@@ -28,7 +26,6 @@ MAX_NODES = 1_000_000
 MAX_DEPTH = 32  # of subgraphs that call each other
 MAX_RANK = 64
 MAX_SMALL = 4096  # elements of a constant that is looked at here: axes, paddings, permutations
-_AGAIN = "export or download it again"
 _VERSION = 3
 # TensorType → dtype, where that is not the name in small letters.
 _DTYPES = {"FLOAT8_E4M3FN": "float8e4m3fn", "FLOAT8_E5M2": "float8e5m2"}
@@ -42,19 +39,7 @@ def read_tflite(path: Path) -> Model:
     Raises:
         ReadError: the file is damaged or truncated (at which offset), or holds no graph.
     """
-    try:
-        with path.open("rb") as file:
-            try:
-                buffer: Buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            except (ValueError, OSError):
-                buffer = file.read()
-        return _Reader(File(path, buffer)).model()
-    except ReadError as error:
-        error.subject = error.subject or str(path)
-        error.hint = error.hint or _AGAIN
-        raise
-    except OSError as error:
-        raise ReadError(f"cannot be read: {error.strerror}", subject=str(path)) from error
+    return _Reader(File.of(path)).model()
 
 
 @dataclass(slots=True)

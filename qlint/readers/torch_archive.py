@@ -42,12 +42,10 @@ class Archive:
 
     def __init__(self, path: Path) -> None:
         try:
-            with path.open("rb") as file:
-                self.buffer: Buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except (OSError, ValueError) as error:
-            raise ReadError(f"cannot be read: {getattr(error, 'strerror', None) or error}", subject=str(path)) from error
-        self.path, self.inflated = path, 0
-        self.file = File(path, self.buffer)
+            self.file = File.of(path)
+        except OSError as error:
+            raise ReadError(f"cannot be read: {error.strerror}", subject=str(path)) from error
+        self.buffer, self.path, self.inflated = self.file.buffer, path, 0
         members = _directory(self.buffer)
         top = next(iter(members), "").partition("/")[0] + "/"
         self.members = {name[len(top) :] if name.startswith(top) else name: member for name, member in members.items()}

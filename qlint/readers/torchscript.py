@@ -37,12 +37,7 @@ def read_torchscript(path: Path) -> Model:
     Raises:
         ReadError: the file is damaged, holds no code, or code that qlint cannot follow (at which place).
     """
-    try:
-        return _read(Archive(path))
-    except ReadError as error:
-        error.subject = error.subject or str(path)
-        error.hint = error.hint or _AGAIN
-        raise
+    return _read(Archive(path))
 
 
 def evaluate(archive: Archive) -> tuple[Evaluator, Instance, Block]:

@@ -366,10 +366,10 @@ _ON_GRID = "qa=lhs qb=rhs b=rhs"
 for _dims in ("1d", "2d", "3d"):
     OPS |= {f"quantized::conv{_dims}{suffix}": Rule("conv", _roles(_PACKED), None, fused=fused) for suffix, fused in (("", ""), ("_relu", "relu"))}
     OPS |= {f"quantized::conv{_dims}_dynamic": Rule("conv", _roles(_PACKED)), f"quantized::conv_transpose{_dims}": Rule("conv_transpose", _roles(_PACKED))}
-    OPS[f"quantized::batch_norm{_dims}"] = OPS[f"quantized::batch_norm{_dims}_relu"] = Rule(
-        "batch_norm", _roles("qx=x weight=gamma bias=beta mean=mean var=var"), _batch_norm
-    )
-    OPS[f"quantized::batch_norm{_dims}_relu"] = Rule("batch_norm", _roles("qx=x weight=gamma bias=beta mean=mean var=var"), _batch_norm, fused="relu")
+    OPS |= {
+        f"quantized::batch_norm{_dims}{suffix}": Rule("batch_norm", _roles("qx=x weight=gamma bias=beta mean=mean var=var"), _batch_norm, fused=fused)
+        for suffix, fused in (("", ""), ("_relu", "relu"))
+    }
 OPS |= {
     **{f"quantized::linear{suffix}": Rule("linear", _roles(_PACKED), _GEMM, fused="relu" if "relu" in suffix else "")
        for suffix in ("", "_relu", "_dynamic", "_relu_dynamic", "_dynamic_fp16", "_relu_dynamic_fp16")},

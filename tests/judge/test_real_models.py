@@ -39,7 +39,7 @@ def test_resnet_on_arm_is_integer_but_for_the_softmax():
 
 
 @pytest.mark.parametrize("backend", names())
-@pytest.mark.parametrize("path", sorted(ZOO.rglob("*.onnx")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", sorted(path for path in ZOO.rglob("*") if path.suffix in (".onnx", ".tflite")), ids=lambda p: p.stem)
 def test_every_model_on_every_backend(path, backend):
     report = check(path, backend)
     assert report.errors == []
@@ -70,3 +70,9 @@ def test_a_relation_is_silent_where_the_other_side_is_at_fault():
     mixed = [site.op for finding in result.findings if finding.rule == "mixed-storage" for site in finding.sites]
     assert mixed == ["model/add/add"]
     assert any(finding.rule == "shared-readers" for finding in result.findings)
+
+
+def test_integers_on_a_grid_are_no_plain_integers():
+    """The add and the relu in it are of an int8 TFLite model; only indices and the like need no encoding."""
+    (result,) = check(ZOO / "tiny/pretrainedResnet_quant.tflite", backend="snpe").results
+    assert (result.summary.integer, result.summary.wrong) == (0, 0)

@@ -42,6 +42,9 @@ rule = Rule(
     fix="replace the {kind}, or leave it out of the quantized part of the network",
 )
 rule.explains("kernel")
+rule.explains(
+    "kernel", where=lambda mismatch: mismatch.consequence == "unknown", what="no claim covers {native}", why="what {backend} does with {a_kind} is not established"
+)
 rule.explains("native", what="{native} is not the form of it that has an integer kernel", why="{backend} wants {wanted}")
 
 
@@ -56,6 +59,12 @@ def one_finding_for_all() -> Model:
     g = Graph()
     y = g.conv(g.op("mish", g.input() | u8()) | u8(), w=s8()) | u8()
     return g.model(g.op("mish", y) | u8())
+
+
+@rule.bad(says="no claim covers Erf; what toy does with an erf is not established, here it is not known how the erf runs")
+def nobody_has_looked() -> Model:
+    g = Graph()
+    return g.model(g.op("erf", g.input() | u8()) | u8())
 
 
 @rule.good

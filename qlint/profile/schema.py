@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-Runs = Literal["integer", "float", "cpu", "rejected", "refused", "absorbed"]
+Runs = Literal["integer", "float", "cpu", "rejected", "refused", "absorbed", "unknown"]  # unknown: nobody has established what happens
 # Where a kernel reads and writes tensors, on accelerators with tightly coupled memory (TCM): see judge/memory.py.
 Memory = Literal[
     "either", "alike", "alike-tiled", "second", "second-tiled", "either-to-main", "prefers-tcm", "prefers-tcm-to-main", "tcm", "strict-tcm", "tiles",
@@ -237,6 +237,7 @@ class Overlay(_Data):
     toolchain: str = ""
     fallback: Literal["cpu", "float", "none"] | None = None
     misplaced: Literal["moved", "refused"] | None = None
+    segments: Literal["any", "one"] | None = None
     drop: tuple[str, ...] = ()
     spaces: dict[str, Requirement] = {}
     refuses: tuple[Refusal, ...] = ()
@@ -269,6 +270,8 @@ class Profile(_Data):
     fallback_evidence: Names = ()
     misplaced: Literal["moved", "refused"] = "moved"  # a tensor in another memory than the compiler had planned
     misplaced_evidence: Names = ()
+    segments: Literal["any", "one"] = "any"  # one: behind an operator that left the accelerator nothing comes back to it
+    segments_evidence: Names = ()
     world: Literal["closed", "open"] = "closed"
     notes: tuple[str, ...] = ()
     classes: dict[str, str] = {}

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from qlint.profile import Profile, Space
-from qlint.profile.schema import Check, Guard, Requirement
+from qlint.profile.schema import Arithmetic, Check, Guard, Requirement
 from qlint.profile.validate import claims
 
 
@@ -36,6 +36,10 @@ def _lines(profile: Profile) -> Iterator[str]:
     yield f"  targets           {', '.join([*profile.targets, *profile.revision]) or 'none'}"
     rest = "unknown" if profile.world == "open" else {"cpu": "fall back to the CPU", "float": "run in float"}.get(profile.fallback, "are rejected")
     yield f"  all other ops     {rest}"
+    if profile.segments == "one":
+        yield f"  one segment       nothing behind an operator that left comes back ({_cited(profile, profile.segments_evidence)})"
+    if profile.arithmetic is not None:
+        yield f"  arithmetic        {_arithmetic(profile.arithmetic)} ({_cited(profile, profile.arithmetic.evidence)})"
     yield from (f"  note: {note}" for note in profile.notes)
     if profile.refuses:
         yield "\nrefuses the model if"
@@ -63,6 +67,19 @@ def _lines(profile: Profile) -> Iterator[str]:
 
 def _cited(profile: Profile, refs: Iterable[str]) -> str:
     return "; ".join(f"{(e := profile.evidence[ref]).kind}: {e.version or e.ref}" for ref in refs)
+
+
+def _arithmetic(how: Arithmetic) -> str:
+    """`accumulator of 32 bits, requantizes with a shift, rounds half up`."""
+    facts = [
+        f"accumulator of {how.accumulator_bits} bits" if how.accumulator_bits is not None else "",
+        f"requantizes with {_REQUANTIZE[how.requantize]}" if how.requantize is not None else "",
+        f"rounds {how.rounding.replace('_', ' ')}" if how.rounding is not None else "",
+    ]
+    return ", ".join(fact for fact in facts if fact)
+
+
+_REQUANTIZE = {"float": "a float factor", "fixed_multiplier": "a fixed-point multiplier and a shift", "shift": "a shift"}
 
 
 def _check(check: Check) -> str:

@@ -191,6 +191,7 @@ evidence = "toy"
 id = "shift"
 match = "hard_swish"
 ports = { x = { storage = "uint8|int8", scale = "power-of-two" }, y = "a8" }
+guards = [{ shift = { of = "y", over = ["x"], min = -4, max = 4 } }]
 runs = "integer"
 evidence = "toy"
 

@@ -94,11 +94,21 @@ class Bounds(_Data):
     max: float | None = None
 
 
+class Shift(_Data):
+    """By how many bits the result of a product is shifted to get to another grid: log2(scale(of) / product of scale(over))."""
+
+    of: str
+    over: tuple[str, ...]
+    min: float | None = None
+    max: float | None = None
+
+
 class Guard(_Data):
     """Relations between ports and facts of the op; a closed set. All fields that are given must hold."""
 
     absorbed: Literal["zero_point", "range", "first_range"] | None = None  # the clamps in the chain vanish into y's grid
     bias_scale: float | None = None  # scale(b) == scale(x) * scale(w), relative tolerance
+    shift: Shift | None = None  # requantization by shifting, within what the shifter can do
     same: tuple[str, ...] = ()  # equal quantizers
     close: tuple[str, ...] = ()  # equal quantizers, to a thousandth of their scales
     same_scale: tuple[str, ...] = ()  # equal first scales, whatever the zero points and the other channels

@@ -179,7 +179,15 @@ class _Judge:
         def in_unit(op: Op | None) -> bool:
             return op is not None and id(op) in self.taken and self.taken[id(op)][0].unit
 
+        known: dict[int, bool] = {}
+
         def cut(use: Use) -> bool:
+            found = known.get(id(use))
+            if found is None:
+                found = known[id(use)] = taken_apart(use)
+            return found
+
+        def taken_apart(use: Use) -> bool:
             """The quantizer of this edge is not taken by itself, and not on both sides with a unit."""
             if use.op is None or (in_unit(use.op) and in_unit(use.tensor.producer)):
                 return False

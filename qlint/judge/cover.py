@@ -245,10 +245,11 @@ class _Judge:
             self._report(op, kernel, nearest_chain, misses, CONSEQUENCE[placement.where], kernel.kernel.evidence)
             return
         names = ready.kernel.evidence if ready is not None else self.profile.fallback_evidence
+        first = chain.anchor  # what a kernel takes along has no kernel of its own there either, and is where it is for that reason
         self.verdict.mismatches.append(
             Mismatch(
-                ready.kernel.id if ready is not None else "", op, op, "", op.outputs[0] if op.outputs else None,
-                "kernel", op.kind, None, CONSEQUENCE[placement.where], self.kernels.evidence(names), (), (), chain.ops,
+                ready.kernel.id if ready is not None else "", first, op, "", first.outputs[0] if first.outputs else None,
+                "kernel", first.kind, None, CONSEQUENCE[placement.where], self.kernels.evidence(names), (), (), chain.ops,
             )
         )  # fmt: skip
 

@@ -275,14 +275,15 @@ def _known_shapes(_wanted: bool, chain: Chain, _: Prepared) -> Iterator[Miss]:
 
 
 def _within(value: float, bounds: Bounds) -> bool:
-    return (bounds.min is None or value >= bounds.min) and (bounds.max is None or value <= bounds.max)
+    inside = (bounds.min is None or value >= bounds.min) and (bounds.max is None or value <= bounds.max)
+    return inside and (bounds.multiple is None or value % bounds.multiple == 0)
 
 
 def _text(bounds: Bounds) -> str:
-    if bounds.min == bounds.max:
+    if bounds.min is not None and bounds.min == bounds.max:
         return f"{bounds.min:g}"
     ends = [f"at least {bounds.min:g}" if bounds.min is not None else "", f"at most {bounds.max:g}" if bounds.max is not None else ""]
-    return " and ".join(end for end in ends if end)
+    return " and ".join(end for end in (*ends, f"a multiple of {bounds.multiple}" if bounds.multiple is not None else "") if end)
 
 
 def _readers(wanted: dict[str, Bounds], chain: Chain, prepared: Prepared) -> Iterator[Miss]:

@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-Runs = Literal["integer", "float", "cpu", "rejected", "refused", "absorbed", "unknown"]  # unknown: nobody has established what happens
+# `unknown`: what decides is not in the file, or nobody has found out.
+Runs = Literal["integer", "float", "cpu", "rejected", "refused", "absorbed", "unknown"]
 # Where a kernel reads and writes tensors, on accelerators with tightly coupled memory (TCM): see judge/memory.py.
 Memory = Literal[
     "either", "alike", "alike-tiled", "second", "second-tiled", "either-to-main", "prefers-tcm", "prefers-tcm-to-main", "tcm", "strict-tcm", "tiles",
@@ -51,6 +52,7 @@ class Space(_Data):
     quantized: bool | None = None
     constant: bool | None = None
     dtype: Names = ()  # of the float tensor behind the quantizer, or of an unquantized one
+    prequantized: bool | None = None  # a constant that the file stores as integers: no node quantizes it
     stored: bool | None = None  # the op itself reads or writes the integers; no node that quantizes or dequantizes stands between
     storage: Names = ()  # container: int8, uint8, int4 ...
     granularity: Names = ()  # tensor, channel, block
@@ -88,10 +90,11 @@ class DtypeTuples(_Data):
 
 
 class Bounds(_Data):
-    """An inclusive range; an end that is left out is open."""
+    """An inclusive range; an end that is left out is open. `multiple`: of which number a dimension has to be a multiple."""
 
     min: float | None = None
     max: float | None = None
+    multiple: int | None = None
 
 
 class Shift(_Data):
@@ -235,12 +238,14 @@ class Arithmetic(_Data):
 
     accumulator_bits: int | None = None
     requantize: Literal["float", "fixed_multiplier", "shift"] | None = None
+    shift: Bounds | None = None  # by how many bits to the right
     rounding: Literal["half_even", "half_away", "half_up", "floor"] | None = None
+    saturates: bool | None = None  # the result is clamped to its container; otherwise it wraps around
     evidence: Names = ()
 
 
 class Overlay(_Data):
-    """A target or revision: a small change on the profile. Claims are replaced by id, dropped by `drop`."""
+    """A target or revision: a change on the profile. Claims are replaced by id, dropped by `drop` (`"*"`: all of them)."""
 
     title: str = ""
     like: str = ""  # another overlay of the profile, applied before this one
@@ -249,10 +254,13 @@ class Overlay(_Data):
     misplaced: Literal["moved", "refused"] | None = None
     segments: Literal["any", "one"] | None = None
     drop: tuple[str, ...] = ()
+    world: Literal["closed", "open"] | None = None
+    notes: tuple[str, ...] = ()
     spaces: dict[str, Requirement] = {}
     refuses: tuple[Refusal, ...] = ()
     prepare: tuple[Prepare, ...] = ()
     kernels: tuple[Kernel, ...] = ()
+    checks: tuple[Check, ...] = ()
     evidence: dict[str, Evidence] = {}
     arithmetic: Arithmetic | None = None
 

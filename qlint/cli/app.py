@@ -12,8 +12,9 @@ from qlint.errors import QlintError
 from qlint.version import __version__
 
 app = typer.Typer(name="qlint", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
-for command in (check.check, verify.verify, rule.rule, backend.backend, graph.graph, schema.schema):
+for command in (check.check, verify.verify, rule.rule, graph.graph, schema.schema):
     app.command()(command)
+app.add_typer(backend.app)
 
 
 @app.callback()

@@ -35,6 +35,7 @@ from qlint.lint.rule import Rule
 from qlint.lint.testing import Graph, s8, u8
 from qlint.lint.where import unknown
 
+
 def _fix(facts: Facts) -> str:
     if all(cause.consequence == "unknown" for cause in facts.causes):
         return f"try the {facts.kind} on the device, or leave it out of the quantized part of the network"
@@ -67,7 +68,7 @@ def one_finding_for_all() -> Model:
     return g.model(g.op("mish", y) | u8())
 
 
-@rule.bad(says="no claim covers Erf; what toy does with an erf is not established, here it is not known how the erf runs")
+@rule.bad(says="Erf is not known to have an integer kernel; whether toy has one is not established, here it is not known how the erf runs")
 def nobody_has_looked() -> Model:
     g = Graph()
     return g.model(g.op("erf", g.input() | u8()) | u8())

@@ -34,10 +34,13 @@ _RELATIONS = {"bias_scale", "same", "same_storage"}
 CONSEQUENCE: dict[Where, Consequence] = {"cpu": "cpu", "float": "float", "unknown": "unknown", "rejected": "refused"}
 
 
-def judge(model: Model, profile: Profile, *, fallback: bool = True) -> Verdict:
-    """Hold a canonical model against a backend. `fallback=False`: what would leave the backend is rejected."""
+def judge(model: Model, profile: Profile, *, fallback: bool = True, settled: Settled | None = None) -> Verdict:
+    """Hold a canonical model against a backend. `fallback=False`: what would leave the backend is rejected.
+
+    `settled` is what judging with this profile has settled before; it saves time where a model is judged again and again.
+    """
     verdict = Verdict(model, profile)
-    settled = Settled(Kernels(profile))
+    settled = settled or Settled(Kernels(profile))
     with building():
         for graph in _graphs(model):
             _Judge(graph, settled, verdict, fallback).run()

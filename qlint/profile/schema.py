@@ -28,7 +28,7 @@ def _tuple_of_names(value: object) -> object:
     return [part.strip() for part in value.split("|")] if isinstance(value, str) else value
 
 
-Names = Annotated[tuple[str, ...], BeforeValidator(_tuple_of_names)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_tuple_of_names, json_schema_input_type=str | tuple[str, ...])]
 
 
 class _Data(BaseModel):
@@ -78,7 +78,7 @@ def _alternatives(value: object) -> object:
 
 
 # A port's requirement: names of spaces and inline spaces, any of which will do.
-Requirement = Annotated[tuple[str | Space, ...], BeforeValidator(_alternatives)]
+Requirement = Annotated[tuple[str | Space, ...], BeforeValidator(_alternatives, json_schema_input_type=str | Space | tuple[str | Space, ...])]
 Ports = dict[str, Requirement]
 
 

@@ -26,7 +26,7 @@ _END, _END64, _LOCATOR64, _ENTRY, _LOCAL = b"PK\x05\x06", b"PK\x06\x06", b"PK\x0
 _AGAIN = "export or download it again"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Member:
     """One member of the archive, at `header`: `size` bytes once inflated, `stored` bytes in the file."""
 

@@ -21,13 +21,15 @@ _FIELD = re.compile(r"^  (\w+) : (.+)$", re.MULTILINE)
 _SELF = re.compile(r"\((\w+): __torch__[\w.]*")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Function:
     """A function or method: its syntax, and the file and line at which it starts."""
 
     tree: ast.FunctionDef
     file: str
     line: int
+    parameters: list[str]
+    defaults: dict[str, ast.expr]
 
 
 @dataclass
@@ -79,7 +81,7 @@ class Code:
         if key not in self._functions:
             found = self.class_of(full)
             text, line = found.method(name) if found is not None else ("", 0)
-            self._functions[key] = Function(self._parse("class _:\n" + text, f"{full}.{name}"), found.file, line - 1) if text and found is not None else None
+            self._functions[key] = _function(self._parse("class _:\n" + text, f"{full}.{name}"), found.file, line - 1) if text and found is not None else None
         return self._functions[key]
 
     def function(self, full: str) -> Function | None:
@@ -88,7 +90,7 @@ class Code:
         if key not in self._functions:
             module, _, name = full.rpartition(".")
             kind, text, line = self._file(module).get(name, ("", "", 0))
-            self._functions[key] = Function(self._parse(text, full), _path(module), line) if kind == "def" else None
+            self._functions[key] = _function(self._parse(text, full), _path(module), line) if kind == "def" else None
         return self._functions[key]
 
     def _class(self, full: str) -> Class | None:
@@ -125,6 +127,11 @@ class Code:
                 raise ReadError(f"has source code that is no function, of {what}", hint="export or download it again")
             self._parsed[text] = found
         return self._parsed[text]
+
+
+def _function(tree: ast.FunctionDef, file: str, line: int) -> Function:
+    parameters = [parameter.arg for parameter in tree.args.args]
+    return Function(tree, file, line, parameters, dict(zip(reversed(parameters), reversed(tree.args.defaults), strict=False)))
 
 
 def _path(module: str) -> str:

@@ -32,6 +32,7 @@ class Evaluator(Flow):
         super().__init__(code)
         self.constants = constants
         self.steps = 0
+        self.names: dict[ast.expr, str] = {}  # of what is called, as far as it is a name
         self.restored: set[int] = set()
         self.states: list[Value] = []  # attributes that live from one run to the next
         self.kept: list[Any] = []  # what they are at the end of a run
@@ -60,11 +61,9 @@ class Evaluator(Flow):
         if function is None:
             raise ReadError("has no method `forward`", hint="save the module that holds the whole network")
         block = self.blocks[0]
-        parameters, defaults = function.tree.args.args[1:], function.tree.args.defaults
         args: list[Any] = []
-        for position, parameter in enumerate(parameters):
-            at = position - len(parameters) + len(defaults)
-            default = self.eval(defaults[at], {}) if at >= 0 else ...
+        for parameter in function.tree.args.args[1:]:
+            default = self.eval(function.defaults[parameter.arg], {}) if parameter.arg in function.defaults else ...
             absent = default is None or isinstance(default, (bool, str))
             args.append(default if absent else self._input(parameter.arg, parameter.annotation))
         try:
@@ -93,16 +92,14 @@ class Evaluator(Flow):
         if len(self.files) > MAX_DEPTH:
             raise ReadError(f"has calls nested more than {MAX_DEPTH} deep", hint="it is no sensible model")
         tree = function.tree
-        parameters = [parameter.arg for parameter in tree.args.args]
-        defaults = dict(zip(reversed(parameters), reversed(tree.args.defaults), strict=False))
         self.files.append((function.file, function.line))
         self.paths.append(owner.path if owner is not None and owner.cls.startswith("__torch__") and self._is_module(owner) else self.paths[-1])
-        env: dict[str, Any] = {**dict(zip(parameters, args, strict=False)), **named}
-        for name in parameters:
+        env: dict[str, Any] = {**dict(zip(function.parameters, args, strict=False)), **named}
+        for name in function.parameters:
             if name not in env:
-                if name not in defaults:
+                if name not in function.defaults:
                     raise self.error(tree, f"calls {tree.name!r} without {name!r}")
-                env[name] = self.eval(defaults[name], env)
+                env[name] = self.eval(function.defaults[name], env)
         found = self._body(tree.body, env)
         self.files.pop()
         self.paths.pop()
@@ -299,7 +296,9 @@ class Evaluator(Flow):
             if special is not None:
                 return special(self, tree, env)
             raise self.error(tree, f"calls {function.id!r}, which nothing defines")
-        name = dotted(function)
+        name = self.names.get(function)
+        if name is None:
+            name = self.names[function] = dotted(function)
         root = name.partition(".")[0]
         if root in ("torch", "ops", "__torch__") and root not in env:
             if root == "__torch__":

@@ -47,7 +47,7 @@ class Instance:
     path: str = ""  # where it hangs in the module tree
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Storage:
     """The bytes that tensors look into: `key` names the member of the archive."""
 
@@ -56,7 +56,7 @@ class Storage:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Affine:
     """The grid of a quantized tensor; `axis` is None per tensor. Scales are numbers, or tensors per channel."""
 

@@ -197,7 +197,9 @@ class Refusal(_Data):
     """The backend does not load the model at all."""
 
     id: str
+    like: str = ""
     when: When
+    unless: tuple[When, ...] = ()  # any other op that meets one of these spares the model
     because: str
     evidence: Names
 

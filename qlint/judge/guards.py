@@ -17,6 +17,7 @@ from qlint.profile.schema import Bounds, Guard, Shift
 
 RANGE_TOLERANCE = 1e-6  # relative, of a clamp's bound against the end of a grid
 _WIDE = ("int8", "uint8", "int16", "uint16")
+NEAR = 1e-6  # absolute, of scales that TFLite Micro takes for equal (kernels/pooling_common.cc)
 CLOSE = 1e-3  # relative, of scales that are as good as equal: at the end of 8 bits an eighth of a step
 
 
@@ -171,6 +172,15 @@ def _close(names: tuple[str, ...], chain: Chain, prepared: Prepared) -> Iterator
     for port, q in found[1:]:
         if not _alike(q, found[0][1]):
             yield _miss(port, "same", str(q), str(found[0][1]), RELATION, found[0][0])
+
+
+def _near(names: tuple[str, ...], chain: Chain, prepared: Prepared) -> Iterator[Miss]:
+    found = _quantized(names, chain, prepared)
+    for port, q in found[1:]:
+        first = found[0][1]
+        alike = q.zero_point is not None and first.zero_point is not None and q.zero_point[0] == first.zero_point[0]
+        if not alike or q.scale is None or first.scale is None or abs(q.scale[0] - first.scale[0]) > NEAR:
+            yield _miss(port, "same", str(q), str(first), RELATION, found[0][0])
 
 
 def _alike(one: Quantizer, other: Quantizer) -> bool:
@@ -436,6 +446,7 @@ _TABLE: tuple[tuple[str, Callable[[Any, Chain, Prepared], Iterator[Miss]]], ...]
     ("scale_shape_equal", _scale_shape_equal),
     ("same", _same),
     ("close", _close),
+    ("near", _near),
     ("same_scale", _same_scale),
     ("bias_scale", _bias_scale),
     ("shift", _shift),

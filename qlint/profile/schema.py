@@ -114,6 +114,7 @@ class Guard(_Data):
     shift: Shift | None = None  # requantization by shifting, within what the shifter can do
     same: tuple[str, ...] = ()  # equal quantizers
     close: tuple[str, ...] = ()  # equal quantizers, to a thousandth of their scales
+    near: tuple[str, ...] = ()  # equal first zero points, and first scales that are 1e-6 apart at most, whatever their size
     same_scale: tuple[str, ...] = ()  # equal first scales, whatever the zero points and the other channels
     same_storage: tuple[str, ...] = ()
     dtypes: DtypeTuples | None = None

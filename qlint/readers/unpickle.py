@@ -91,10 +91,7 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, dtype: str = ""
 def _integers(value: Any) -> bool:
     if not isinstance(value, (tuple, list)) or len(value) > 64:
         return False
-    for n in value:
-        if type(n) is not int or n >= 1 << 62:
-            return False
-    return True
+    return all(type(n) is int and n < 1 << 62 for n in value)
 
 
 def _quantized(args: tuple[Any, ...]) -> TensorRecord:

@@ -248,7 +248,7 @@ class Bench:
             for name in sorted({*draft.looks, *self._roles(draft), "y"}):
                 yield draft.but(producers={**draft.producers, name: "exp"})
                 yield draft.but(shared=draft.shared ^ {name})
-        for kind, name in ((kind, name) for kind in draft.kinds for name in draft.attrs.get(kind, {})):
+        for kind, name in ((one, name) for one in draft.kinds for name in draft.attrs.get(one, {})):
             for value in (0, 1, 2, 7, "other", [2, 2], 0.5):
                 yield draft.but(attrs={**draft.attrs, kind: {**draft.attrs[kind], name: value}})
         yield from (draft.but(native=native) for native in ("Other", "com.microsoft::Other") if asked & {"native", "not_native"})
@@ -301,7 +301,7 @@ def looks_of(space: Space, role: str) -> list[Look]:
     constant = weight if space.constant is None else space.constant
     dtype = space.dtype[0] if space.dtype else "float32"
     named = {name for name, value in space if value not in ((), None, False)} - {"constant", "dtype"}
-    if space.quantized is False or not named - {"quantized"} and space.quantized is None:
+    if space.quantized is False or (not named - {"quantized"} and space.quantized is None):
         return [Look(None, "", constant, False, dtype), *([Look(quantizer("int8"), "", constant)] if space.quantized is None else [])]
     looks = []
     for storage, granularity in product(space.storage or (("int32",) if role == "b" else ("int8", "uint8")), space.granularity or ("tensor",)):

@@ -35,7 +35,7 @@ that an exporter lists among the graph's inputs can be taken out of that list: s
 
 from collections.abc import Iterator
 
-from qlint.graph import Model, Op, Use
+from qlint.graph import Model
 from qlint.lint.message import Facts
 from qlint.lint.rule import Issue, Rule
 from qlint.lint.sweep import grids
@@ -100,10 +100,11 @@ def computed_at_run_time() -> Model:
 @rule.bad(says="the scale of input x (the model's input x) is the default of a graph input, and no constant; a compiler that turns scales into")
 def a_default_that_callers_may_replace() -> Model:
     g = Graph()
-    wire = g.input()
-    scale, node = g.constant(name="s").tensor, Op(90, "q", "quantize", "QuantizeLinear")
-    scale.overridable, node.uses["scale"] = True, Use(scale, node, "scale", 1)
-    return g.model(g.op("leaky_relu", wire | u8(scale=None, quantize=node)) | u8())
+    model = g.model(g.op("leaky_relu", g.input() | u8(scale=None)) | u8())
+    for _, q in model.quantizers():
+        if q.scale is None and q.quantize is not None:
+            q.quantize.uses["scale"].tensor.overridable = True
+    return model
 
 
 @rule.good

@@ -27,7 +27,8 @@ class Left:
         """Whether nothing misses, without a word on what."""
         for name, place, alternatives in self.ports:
             port = ports(chain, name, prepared)[place]
-            if not any(all(holds(wanted, port.quantizer, port) for _, _, wanted, holds, _ in rows) for rows in alternatives):
+            q = port.quantizer
+            if q is None or not any(all(holds(wanted, q, port) for _, _, wanted, holds, _ in rows) for rows in alternatives):
                 return False
         return not self.tests or next(guards.misses(self.tests, chain, prepared), None) is None
 

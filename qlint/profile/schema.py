@@ -14,8 +14,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 Runs = Literal["integer", "float", "cpu", "rejected", "refused", "absorbed", "unknown"]
 # Where a kernel reads and writes tensors, on accelerators with tightly coupled memory (TCM): see judge/memory.py.
 Memory = Literal[
-    "either", "alike", "alike-tiled", "second", "second-tiled", "either-to-main", "prefers-tcm", "prefers-tcm-to-main", "tcm", "strict-tcm", "tiles",
-    "main", "main-sliced", "main-to-tcm", "any-to-main", "any-to-tcm",
+    "either", "alike", "alike-tiled", "second", "second-tiled", "either-to-main", "prefers-tcm", "prefers-tcm-to-main", "tcm", "strict-tcm",
+    "tiled", "strict-tiled", "tiles", "main", "main-sliced", "main-to-tcm", "any-to-main", "any-to-tcm",
 ]  # fmt: skip
 Otherwise = Literal["cpu", "float", "rejected", "refused", "wrong", "slow", "note", "unknown"]
 EvidenceKind = Literal["measured", "source", "documented", "inferred"]

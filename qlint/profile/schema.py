@@ -94,6 +94,13 @@ class Bounds(_Data):
     max: float | None = None
 
 
+class Factors(_Data):
+    """By how much an operator enlarges an image in each direction; what stays as it is, or was one pixel, is let pass."""
+
+    allow: tuple[float, ...]
+    alike: bool = False  # the same in every direction, but for those of one pixel
+
+
 class Guard(_Data):
     """Relations between ports and facts of the op; a closed set. All fields that are given must hold."""
 
@@ -107,6 +114,8 @@ class Guard(_Data):
     dtypes: DtypeTuples | None = None
     attrs: dict[str, tuple[int | float | str | None, ...]] = {}  # of the anchor; "absent": not given
     op_attrs: dict[str, dict[str, tuple[int | float | str | None, ...]]] = {}  # of another op of the chain, by kind
+    within: dict[str, Bounds] = {}  # every number of an attribute of the anchor, or one of them: `steps.-1`
+    factors: Factors | None = None  # of a resize
     native: Names = ()
     not_native: Names = ()
     static: bool | None = None  # no symbolic dimension on any port

@@ -58,7 +58,7 @@ class Space(_Data):
     scales: Literal["out"] | None = None  # a per-channel quantizer has as many scales as there are output channels
     block_size: tuple[int, ...] = ()
     zero_point_given: bool | None = None  # written out, not left to the default
-    zero_point: Literal["zero", "nonzero", "qmin", "mid"] | tuple[int, ...] | None = None
+    zero_point: Literal["zero", "nonzero", "qmin", "mid", "byte"] | tuple[int, ...] | None = None
     scale: Literal["nonzero", "positive", "power-of-two", "constant"] | tuple[float, ...] | None = None
     scale_shape: Literal["scalar", "vector"] | None = None
     integers: Names = ()  # how integers between operators were declared (see judge/integers.py): grid, plain; known, lost

@@ -265,7 +265,7 @@ def _numbers_within(wanted: dict[str, Bounds], chain: Chain, _: Prepared) -> Ite
 
 
 def _factors(wanted: Factors, chain: Chain, _: Prepared) -> Iterator[Miss]:
-    op, x = chain.anchor, chain.anchor.uses.get("x")
+    op, x, name = chain.anchor, chain.anchor.uses.get("x"), "scale factor"
     before, after = x.tensor.shape if x is not None else None, op.outputs[0].shape if op.outputs else None
     axes = op.attrs.get("axes", ())
     if before is None or after is None or any(not -len(before) <= axis < len(before) for axis in axes) or len(before) != len(after):
@@ -276,7 +276,7 @@ def _factors(wanted: Factors, chain: Chain, _: Prepared) -> Iterator[Miss]:
     ends = 1 if op.attrs.get("coordinate_transformation_mode") == "align_corners" else 0
     found = [(b - ends) / (a - ends) if a > ends else math.inf for a, b in sizes if (a, b) != (1, 1)]
     if any(factor not in wanted.allow for factor in found) or (wanted.alike and len(set(found)) > 1):
-        yield _about(op, "attribute scale factor", found, wanted.allow, SHAPE)
+        yield _about(op, f"attribute {name}", found, wanted.allow, SHAPE)
 
 
 def _native(wanted: tuple[str, ...], chain: Chain, _: Prepared) -> Iterator[Miss]:

@@ -13,7 +13,7 @@ from qlint.judge.pattern import Chain
 from qlint.judge.ports import MISSING, RELATION, SHAPE, VALUE, Port, ports
 from qlint.judge.prepare import Prepared, readers
 from qlint.judge.verdict import Miss
-from qlint.profile.schema import Bounds, Guard, Shift
+from qlint.profile.schema import Bounds, Factors, Guard, Shift
 
 RANGE_TOLERANCE = 1e-6  # relative, of a clamp's bound against the end of a grid
 _WIDE = ("int8", "uint8", "int16", "uint16")
@@ -253,6 +253,32 @@ def _op_attrs(wanted: dict[str, dict[str, Any]], chain: Chain, _: Prepared) -> I
                 yield _about(op, f"attribute {name}", value, allowed, SHAPE)
 
 
+def _numbers_within(wanted: dict[str, Bounds], chain: Chain, _: Prepared) -> Iterator[Miss]:
+    for key, bounds in wanted.items():
+        name, _dot, index = key.partition(".")
+        value = chain.anchor.attrs.get(name)
+        values = value if isinstance(value, (list, tuple)) else () if value is None else (value,)
+        if index:
+            values = values[int(index) :][:1] if -len(values) <= int(index) < len(values) else ()
+        if any(isinstance(v, (int, float)) and not _within(v, bounds) for v in values):
+            yield _about(chain.anchor, f"attribute {name}", value, _text(bounds), SHAPE)
+
+
+def _factors(wanted: Factors, chain: Chain, _: Prepared) -> Iterator[Miss]:
+    op, x, name = chain.anchor, chain.anchor.uses.get("x"), "scale factor"
+    before, after = x.tensor.shape if x is not None else None, op.outputs[0].shape if op.outputs else None
+    axes = op.attrs.get("axes", ())
+    if before is None or after is None or any(not -len(before) <= axis < len(before) for axis in axes) or len(before) != len(after):
+        return
+    sizes = [(a, b) for axis in axes if isinstance(a := before[axis], int) and isinstance(b := after[axis], int)]
+    if all(a == b for a, b in sizes) or all(a == 1 for a, _b in sizes):
+        return
+    ends = 1 if op.attrs.get("coordinate_transformation_mode") == "align_corners" else 0
+    found = [(b - ends) / (a - ends) if a > ends else math.inf for a, b in sizes if (a, b) != (1, 1)]
+    if any(factor not in wanted.allow for factor in found) or (wanted.alike and len(set(found)) > 1):
+        yield _about(op, f"attribute {name}", found, wanted.allow, SHAPE)
+
+
 def _native(wanted: tuple[str, ...], chain: Chain, _: Prepared) -> Iterator[Miss]:
     if chain.anchor.native not in wanted:
         yield _about(chain.anchor, "native", chain.anchor.native, wanted, MISSING)
@@ -430,6 +456,8 @@ _TABLE: tuple[tuple[str, Callable[[Any, Chain, Prepared], Iterator[Miss]]], ...]
     ("last_and_other_axes", _last_and_other_axes),
     ("attrs", _attrs),
     ("op_attrs", _op_attrs),
+    ("within", _numbers_within),
+    ("factors", _factors),
     ("static", _static),
     ("known_shapes", _known_shapes),
     ("rank", _rank),

@@ -60,7 +60,7 @@ class Space(_Data):
     scales: Literal["out"] | None = None  # a per-channel quantizer has as many scales as there are output channels
     block_size: tuple[int, ...] = ()
     zero_point_given: bool | None = None  # written out, not left to the default
-    zero_point: Literal["zero", "nonzero", "qmin", "mid"] | tuple[int, ...] | None = None
+    zero_point: Literal["zero", "nonzero", "qmin", "mid", "byte"] | tuple[int, ...] | None = None
     scale: Literal["nonzero", "positive", "power-of-two", "constant"] | tuple[float, ...] | None = None
     scale_shape: Literal["scalar", "vector"] | None = None
     integers: Names = ()  # how integers between operators were declared (see judge/integers.py): grid, plain; known, lost
@@ -106,6 +106,13 @@ class Shift(_Data):
     max: float | None = None
 
 
+class Factors(_Data):
+    """By how much an operator enlarges an image in each direction; what stays as it is, or was one pixel, is let pass."""
+
+    allow: tuple[float, ...]
+    alike: bool = False  # the same in every direction, but for those of one pixel
+
+
 class Guard(_Data):
     """Relations between ports and facts of the op; a closed set. All fields that are given must hold."""
 
@@ -120,6 +127,8 @@ class Guard(_Data):
     dtypes: DtypeTuples | None = None
     attrs: dict[str, tuple[int | float | str | None, ...]] = {}  # of the anchor; "absent": not given
     op_attrs: dict[str, dict[str, tuple[int | float | str | None, ...]]] = {}  # of another op of the chain, by kind
+    within: dict[str, Bounds] = {}  # every number of an attribute of the anchor, or one of them: `steps.-1`
+    factors: Factors | None = None  # of a resize
     native: Names = ()
     not_native: Names = ()
     static: bool | None = None  # no symbolic dimension on any port

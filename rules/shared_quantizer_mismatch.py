@@ -49,6 +49,11 @@ rule = Rule(
     fix="use one quantizer on all sides of the {kind}, or rescale in front of it",
 )
 rule.explains("same", where=_wrong)
+rule.explains(
+    "step",
+    what="the output is quantized in steps of {found}, and the kernel leaves steps of {wanted}",
+    why="{backend} drops the quantizer behind {a_kind}",
+)
 
 
 @rule.bad(says="toy takes the integers over as they are, here the squeeze gives other numbers")

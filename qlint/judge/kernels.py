@@ -13,7 +13,7 @@ from qlint.judge.verdict import Miss, weakest
 from qlint.profile.schema import Check, Evidence, Guard, Kernel, Ports, Profile, Space
 
 # What a situation tells of a port and of a chain (see situations.py): dimensions and guards that look at nothing else.
-TOLD_OF_PORTS = frozenset("storage granularity block_size scale_shape zero_point_given dynamic writers rewritten axis scales".split())
+TOLD_OF_PORTS = frozenset("written storage granularity block_size scale_shape zero_point_given dynamic writers rewritten axis scales".split())
 TOLD_OF_CHAINS = frozenset("native not_native present inputs opset static known_shapes rank dims dtypes same_storage scale_shape_equal".split())
 
 

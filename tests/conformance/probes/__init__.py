@@ -17,7 +17,7 @@ __all__ = ["FRESH", "Probe", "corpora", "probes"]
 
 _CORPORA: dict[str, dict[str, Callable[[int], Iterator[Probe]]]] = {
     "onnx": {"single": single, "defect": defect, "random": combined, "mutated": mutated, "tools": tools, "zoo": zoo},
-    "tflite": {"tflite-single": lite.single, "tflite-random": lite.random},
+    "tflite": {"tflite-single": lite.single, "tflite-defect": lite.defect, "tflite-random": lite.random},
     "pt": {"torch-single": script.single, "torch-random": script.random},
 }
 SEEDED = ("random", "mutated", "tflite-random", "torch-random")  # another seed makes other models of the same kind

@@ -385,7 +385,7 @@ OPS |= {
     "quantized::prelu": Rule("prelu", _roles("qx=x weight=slope")), "quantized::relu6": Rule("clip", _roles("qx=x"), _fixed(min=0.0, max=6.0)),
     "quantized::layer_norm": Rule("layer_norm", _roles("input=x weight=gamma bias=beta"),
                                   lambda args: {"epsilon": plain(args, "eps"), "axis": -len(numbers(args, "normalized_shape"))}),
-    "quantized::group_norm": Rule("group_norm", _roles("qx=x weight=gamma bias=beta"), _like(epsilon="eps", num_groups="num_groups")),
+    "quantized::group_norm": Rule("group_norm", _roles("qx=x input=x weight=gamma bias=beta"), _like(epsilon="eps", num_groups="num_groups")),
     "quantized::instance_norm": Rule("instance_norm", _roles("input=x weight=gamma bias=beta"), _like(epsilon="eps")),
     **{f"quantized::embedding_{bits}": Rule("gather", _roles("indices=indices"), _fixed(axis=0)) for bits in ("byte", "4bit")},
     "quantized::quantized_lstm_cell_dynamic": Rule("lstm_cell", _roles("input=x")), "quantized::quantized_gru_cell_dynamic": Rule("gru_cell", _roles("input=x")),

@@ -274,6 +274,7 @@ OPS: dict[str, Rule] = {
     **_rules("prelu _prelu_kernel", "prelu", "self=x weight=slope"), **_rules("glu", "glu", "self=x", _like(axis="dim")),
     **_rules("softmax _softmax _safe_softmax", "softmax", "self=x", _like(axis="dim")), **_rules("log_softmax _log_softmax", "log_softmax", "self=x", _like(axis="dim")),
     **_same_name("abs neg exp log sqrt rsqrt erf ceil floor round sign sin cos tan asin acos atan sinh cosh reciprocal log2 log10 log1p expm1 exp2 trunc frac square"),
+    **_rules("dropout feature_dropout alpha_dropout feature_alpha_dropout native_dropout", "dropout", "input=x", lambda args: {"ratio": plain(args, "p", 0.5), "training_mode": 1}),
     **_rules("isnan", "is_nan", "self=x", None, "bool"), **_rules("isinf", "is_inf", "self=x", None, "bool"),
     # normalisation
     **_rules("batch_norm native_batch_norm cudnn_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training _batch_norm_impl_index", "batch_norm",

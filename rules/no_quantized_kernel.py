@@ -49,7 +49,7 @@ WITHOUT = frozenset(
 
 rule = Rule(
     name="no-quantized-kernel",
-    code="QL608",
+    code="QL609",
     since="0.1.0",
     what="{native} gets a quantized tensor{origin}",
     why="PyTorch has no kernel for that and raises an error when the network runs",

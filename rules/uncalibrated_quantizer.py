@@ -49,7 +49,7 @@ def _what(facts: Facts) -> str:
 
 rule = Rule(
     name="uncalibrated-quantizer",
-    code="QL226",
+    code="QL704",
     since="0.1.0",
     what=_what,
     why="{reason}",

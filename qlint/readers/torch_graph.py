@@ -386,7 +386,7 @@ class Builder:
 
     def _result_grid(self, op: Op, args: dict[str, Any], dtype: str) -> Quantizer | None:
         """The grid of the result; None if it is no quantized tensor, or the operator has its grid as inputs."""
-        if op.domain == "quantized_decomposed":
+        if op.domain in ("quantized_decomposed", "torchao"):
             return None
         if op.kind == "fake_quantize":
             return self._fake(op, args)

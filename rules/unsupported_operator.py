@@ -35,6 +35,7 @@ from qlint.lint.rule import Rule
 from qlint.lint.testing import Graph, s8, u8
 from qlint.lint.where import unknown
 
+
 def _fix(facts: Facts) -> str:
     if all(cause.consequence == "unknown" for cause in facts.causes):
         return f"try the {facts.kind} on the device, or leave it out of the quantized part of the network"

@@ -181,9 +181,9 @@ class Bench:
 
     # -- a draft that fits -----------------------------------------------------------------------------
 
-    def fitting(self, ready: Ready) -> Iterator[Draft]:
-        """Drafts that miss nothing."""
-        for kinds in _chains(ready):
+    def fitting(self, ready: Ready, whole: bool = False) -> Iterator[Draft]:
+        """Drafts that miss nothing; with all that is optional, or without it."""
+        for kinds in _chains(ready, whole):
             draft = self._mended(ready, self._start(ready, kinds))
             if draft is not None:
                 yield draft
@@ -248,9 +248,9 @@ class Bench:
             for name in sorted({*draft.looks, *self._roles(draft), "y"}):
                 yield draft.but(producers={**draft.producers, name: "exp"})
                 yield draft.but(shared=draft.shared ^ {name})
-        for kind, name in ((kind, name) for kind in draft.kinds for name in draft.attrs.get(kind, {})):
-            for value in (0, 1, 2, 7, "other", [2, 2], 0.5):
-                yield draft.but(attrs={**draft.attrs, kind: {**draft.attrs[kind], name: value}})
+        for kind, attrs in draft.attrs.items():
+            for name, value in product(attrs, (0, 1, 2, 7, "other", [2, 2], 0.5)):
+                yield draft.but(attrs={**draft.attrs, kind: {**attrs, name: value}})
         yield from (draft.but(native=native) for native in ("Other", "com.microsoft::Other") if asked & {"native", "not_native"})
         yield from (draft.but(opset=opset) for opset in (7, 12, 19, 24) if "opset" in asked)
         yield from (draft.but(symbolic=not draft.symbolic), draft.but(shapeless=True))
@@ -301,7 +301,7 @@ def looks_of(space: Space, role: str) -> list[Look]:
     constant = weight if space.constant is None else space.constant
     dtype = space.dtype[0] if space.dtype else "float32"
     named = {name for name, value in space if value not in ((), None, False)} - {"constant", "dtype"}
-    if space.quantized is False or not named - {"quantized"} and space.quantized is None:
+    if space.quantized is False or (space.quantized is None and not named):
         return [Look(None, "", constant, False, dtype), *([Look(quantizer("int8"), "", constant)] if space.quantized is None else [])]
     looks = []
     for storage, granularity in product(space.storage or (("int32",) if role == "b" else ("int8", "uint8")), space.granularity or ("tensor",)):
@@ -392,12 +392,10 @@ def _obey(draft: Draft, guard: Guard) -> Draft:
     return draft.but(shared=draft.shared | many)
 
 
-def _chains(ready: Ready) -> Iterator[tuple[str, ...]]:
-    """Kinds that a pattern takes: without what is optional first, then with it; other kinds after the first."""
-    choices = [sorted(step.kinds) if step.kinds is not None else list(PLAIN) for step in ready.steps]
-    needed = [kinds for kinds, step in zip(choices, ready.steps, strict=True) if not step.optional]
-    for chosen in (needed, choices):
-        yield from islice(product(*(kinds[:8] for kinds in chosen)), 8)
+def _chains(ready: Ready, whole: bool) -> Iterator[tuple[str, ...]]:
+    """Kinds that a pattern takes: a few after the first of each step."""
+    steps = [step for step in ready.steps if whole or not step.optional]
+    yield from islice(product(*(sorted(step.kinds)[:8] if step.kinds is not None else PLAIN for step in steps)), 8)
 
 
 def _guard(bench: Bench, guard: Guard, chain: Chain, prepared: Any) -> Iterator[Any]:

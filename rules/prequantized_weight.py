@@ -36,7 +36,7 @@ from qlint.lint.testing import Graph, s8, u8
 
 rule = Rule(
     name="prequantized-weight",
-    code="QL226",
+    code="QL228",
     since="0.1.0",
     what="{port}{origin} is stored as integers",
     why="{backend} wants it in float behind a QuantizeLinear",

@@ -42,6 +42,7 @@ def _nowhere(m: Mismatch) -> bool:
     return bool(m.wanted == "another backend")
 
 
+
 def _fix(facts: Facts) -> str:
     otherwise = "leave it out of the quantized part of the network"
     if all(cause.wanted == "another backend" for cause in facts.causes):
@@ -79,6 +80,12 @@ def one_finding_for_all() -> Model:
     g = Graph()
     y = g.conv(g.op("mish", g.input() | u8()) | u8(), w=s8()) | u8()
     return g.model(g.op("mish", y) | u8())
+
+
+@rule.bad(says="Erf is not known to have an integer kernel; whether toy has one is not established, here it is not known how the erf runs")
+def nobody_has_looked() -> Model:
+    g = Graph()
+    return g.model(g.op("erf", g.input() | u8()) | u8())
 
 
 @rule.good

@@ -15,6 +15,7 @@ from qlint.judge.pattern import Chain
 from qlint.judge.ports import ports
 from qlint.judge.prepare import Prepared, prepare
 from qlint.judge.refusals import refusals
+from qlint.judge.segments import behind
 from qlint.judge.situations import Candidate, Settled, Situations
 from qlint.judge.verdict import Consequence, Mismatch, Miss, Placement, RefusalReason, Verdict, Where, weakest
 from qlint.profile.schema import Check, Memory, Profile
@@ -33,10 +34,13 @@ _RELATIONS = {"bias_scale", "same", "same_storage"}
 CONSEQUENCE: dict[Where, Consequence] = {"cpu": "cpu", "float": "float", "unknown": "unknown", "rejected": "refused"}
 
 
-def judge(model: Model, profile: Profile, *, fallback: bool = True) -> Verdict:
-    """Hold a canonical model against a backend. `fallback=False`: what would leave the backend is rejected."""
+def judge(model: Model, profile: Profile, *, fallback: bool = True, settled: Settled | None = None) -> Verdict:
+    """Hold a canonical model against a backend. `fallback=False`: what would leave the backend is rejected.
+
+    `settled` is what judging with this profile has settled before; it saves time where a model is judged again and again.
+    """
     verdict = Verdict(model, profile)
-    settled = Settled(Kernels(profile))
+    settled = settled or Settled(Kernels(profile))
     with building():
         for graph in _graphs(model):
             _Judge(graph, settled, verdict, fallback).run()
@@ -76,6 +80,8 @@ class _Judge:
         self._partition()
         if self.profile.misplaced == "refused":
             self._memory()
+        if self.profile.segments == "one":
+            self._segments()
         for op in self.model.ops:
             self._explain(op)
 
@@ -204,6 +210,20 @@ class _Judge:
             )
             because = f"{culprit.label} leaves a tensor in {found} that the compiler planned in {wanted}"
             self.verdict.refusals.append(RefusalReason("memory", because, op, found, evidence))
+
+    def _segments(self) -> None:
+        """Ops behind one that left the accelerator stay outside with it."""
+        evidence = self.kernels.evidence(self.profile.segments_evidence)
+        for op, culprit, certain in list(behind(self.model.ops, self.verdict.where)):
+            if op.role != "data":
+                continue
+            placed = self.verdict.placements[id(op)]
+            where: Where = "unknown" if not certain else "cpu" if self.fallback else "rejected"
+            self.verdict.placements[id(op)] = replace(placed, where=where, basis=weakest(evidence))
+            self.conflicting[id(op)] = Mismatch(
+                placed.kernel, placed.chain[0], op, "", None, "segment", culprit.label, "no such operator in front", CONSEQUENCE[where], evidence,
+                (), (), placed.chain,
+            )
 
     # -- explain -------------------------------------------------------------------------------
 

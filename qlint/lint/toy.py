@@ -14,6 +14,8 @@ fallback = "float"
 fallback_evidence = "toy"
 misplaced = "refused"
 misplaced_evidence = "toy"
+segments = "one"
+segments_evidence = "toy"
 
 [evidence.toy]
 kind = "inferred"
@@ -60,6 +62,20 @@ id = "main-memory"
 match = "lrn"
 runs = "float"
 memory = "main"
+advise = false
+evidence = "toy"
+
+[[kernels]]                  # ends the segment
+id = "elsewhere"
+match = "cum_sum"
+runs = "cpu"
+advise = false
+evidence = "toy"
+
+[[kernels]]                  # nobody has looked
+id = "unheard-of"
+match = "erf"
+runs = "unknown"
 advise = false
 evidence = "toy"
 
@@ -175,6 +191,7 @@ evidence = "toy"
 id = "shift"
 match = "hard_swish"
 ports = { x = { storage = "uint8|int8", scale = "power-of-two" }, y = "a8" }
+guards = [{ shift = { of = "y", over = ["x"], min = -4, max = 4 } }]
 runs = "integer"
 evidence = "toy"
 

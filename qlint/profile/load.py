@@ -57,6 +57,15 @@ def _likes(overlay: str, known: dict[str, Any], subject: str) -> list[str]:
     return chain
 
 
+def from_data(raw: dict[str, Any], subject: str) -> Profile:
+    """The profile in the data of a TOML file that extends no other.
+
+    Raises:
+        ProfileError: the data are no profile; `subject` is what the error is about.
+    """
+    return _validate(_overlay({}, raw), subject)
+
+
 def names() -> list[str]:
     """Ids of the profiles that come with qlint or with an installed plugin, sorted."""
     return sorted(_files())

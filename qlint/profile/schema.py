@@ -28,7 +28,7 @@ def _tuple_of_names(value: object) -> object:
     return [part.strip() for part in value.split("|")] if isinstance(value, str) else value
 
 
-Names = Annotated[tuple[str, ...], BeforeValidator(_tuple_of_names)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_tuple_of_names, json_schema_input_type=str | tuple[str, ...])]
 
 
 class _Data(BaseModel):
@@ -78,7 +78,7 @@ def _alternatives(value: object) -> object:
 
 
 # A port's requirement: names of spaces and inline spaces, any of which will do.
-Requirement = Annotated[tuple[str | Space, ...], BeforeValidator(_alternatives)]
+Requirement = Annotated[tuple[str | Space, ...], BeforeValidator(_alternatives, json_schema_input_type=str | Space | tuple[str | Space, ...])]
 Ports = dict[str, Requirement]
 
 
@@ -97,13 +97,24 @@ class Bounds(_Data):
     multiple: int | None = None
 
 
+class Shift(_Data):
+    """By how many bits the result of a product is shifted to get to another grid: log2(scale(of) / product of scale(over))."""
+
+    of: str
+    over: tuple[str, ...]
+    min: float | None = None
+    max: float | None = None
+
+
 class Guard(_Data):
     """Relations between ports and facts of the op; a closed set. All fields that are given must hold."""
 
     absorbed: Literal["zero_point", "range", "first_range"] | None = None  # the clamps in the chain vanish into y's grid
     bias_scale: float | None = None  # scale(b) == scale(x) * scale(w), relative tolerance
+    shift: Shift | None = None  # requantization by shifting, within what the shifter can do
     same: tuple[str, ...] = ()  # equal quantizers
     close: tuple[str, ...] = ()  # equal quantizers, to a thousandth of their scales
+    near: tuple[str, ...] = ()  # equal first zero points, and first scales that are 1e-6 apart at most, whatever their size
     same_scale: tuple[str, ...] = ()  # equal first scales, whatever the zero points and the other channels
     same_storage: tuple[str, ...] = ()
     dtypes: DtypeTuples | None = None
@@ -187,7 +198,9 @@ class Refusal(_Data):
     """The backend does not load the model at all."""
 
     id: str
+    like: str = ""
     when: When
+    unless: tuple[When, ...] = ()  # any other op that meets one of these spares the model
     because: str
     evidence: Names
 
@@ -242,6 +255,7 @@ class Overlay(_Data):
     toolchain: str = ""
     fallback: Literal["cpu", "float", "none"] | None = None
     misplaced: Literal["moved", "refused"] | None = None
+    segments: Literal["any", "one"] | None = None
     drop: tuple[str, ...] = ()
     world: Literal["closed", "open"] | None = None
     notes: tuple[str, ...] = ()
@@ -277,6 +291,8 @@ class Profile(_Data):
     fallback_evidence: Names = ()
     misplaced: Literal["moved", "refused"] = "moved"  # a tensor in another memory than the compiler had planned
     misplaced_evidence: Names = ()
+    segments: Literal["any", "one"] = "any"  # one: behind an operator that left the accelerator nothing comes back to it
+    segments_evidence: Names = ()
     world: Literal["closed", "open"] = "closed"
     notes: tuple[str, ...] = ()
     classes: dict[str, str] = {}

@@ -16,6 +16,7 @@ from qlint.graph import INTEGER_RANGES, Model, Op, Quantizer
 from qlint.graph.kinds import CLASSES
 from qlint.judge.kernels import Kernels, Ready
 from qlint.judge.pattern import Chain
+from qlint.judge.ports import ports
 from qlint.judge.prepare import prepare
 from qlint.lint.testing import ROLES, Graph, Wire, quantizer
 from qlint.profile.schema import Guard, Profile, Space
@@ -168,14 +169,15 @@ class Bench:
         model, chain = self.build(draft)
         prepared = prepare(model, self.profile)
         found: dict[tuple[str, object], int] = {}
-        for miss in ready.selection.whole.port_misses(chain, prepared):
-            found[("port", miss.port)] = found.get(("port", miss.port), 0) + miss.weight
+        for name, alternatives in ready.selection.ports.items():
+            for miss in (miss for port in ports(chain, name, prepared) for miss in ready.selection.spaces.misses(alternatives, port)):
+                found[("port", miss.port)] = found.get(("port", miss.port), 0) + miss.weight
         missed = {port for _, port in found}
         for number, guard in enumerate(ready.kernel.guards):
             weight = sum(miss.weight for miss in _guard(self, guard, chain, prepared) if miss.port not in missed)
             found |= {("guard", number): weight} if weight else {}
         for number, (_, wanted) in enumerate(ready.checks):
-            weight = sum(miss.weight for miss in wanted.whole.misses(chain, prepared))
+            weight = sum(miss.weight for miss in wanted.misses(chain, prepared))
             found |= {("check", number): weight} if weight else {}
         return found
 
@@ -190,8 +192,8 @@ class Bench:
 
     def _asked(self, ready: Ready) -> dict[str, list[tuple[Space, ...]]]:
         asked: dict[str, list[tuple[Space, ...]]] = {}
-        for ports in (ready.selection.whole.ports, *(wanted.whole.ports for _, wanted in ready.checks)):
-            for name, alternatives in ports.items():
+        for asked_of in (ready.selection.ports, *(wanted.ports for _, wanted in ready.checks)):
+            for name, alternatives in asked_of.items():
                 asked.setdefault(name, []).append(alternatives)
         return asked
 
@@ -238,8 +240,8 @@ class Bench:
         guards = [*ready.kernel.guards, *(guard for check, _ in ready.checks for guard in check.guards)]
         asked = {name for guard in guards for name in guard.model_fields_set}
         about = {name for guard in guards for each in guard.model_fields_set for name in _names(getattr(guard, each))}
-        ports = {name for name in {*draft.looks, *self._roles(draft), "y"} if name in self._asked(ready) or name in about or name == "x1"}
-        for name in sorted(ports - ({"y"} if "y*" in draft.looks else set())):
+        which = {name for name in {*draft.looks, *self._roles(draft), "y"} if name in self._asked(ready) or name in about or name == "x1"}
+        for name in sorted(which - ({"y"} if "y*" in draft.looks else set())):
             yield from self._another_look(draft, name)
         if asked & {"rank", "dims"}:
             yield from (draft.but(rank=rank, dims={}) for rank in (2, 3, 4, 5, 6))

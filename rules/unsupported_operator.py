@@ -43,7 +43,7 @@ rule = Rule(
 )
 rule.explains("kernel")
 rule.explains(
-    "kernel", where=lambda mismatch: mismatch.consequence == "unknown", what="no claim covers {native}", why="what {backend} does with {a_kind} is not established"
+    "kernel", where=lambda mismatch: mismatch.consequence == "unknown", what="there may be an integer kernel for {native}, or none", why="what {backend} does with {a_kind} is not established"
 )
 rule.explains("native", what="{native} is not the form of it that has an integer kernel", why="{backend} wants {wanted}")
 
@@ -61,7 +61,7 @@ def one_finding_for_all() -> Model:
     return g.model(g.op("mish", y) | u8())
 
 
-@rule.bad(says="no claim covers Erf; what toy does with an erf is not established, here it is not known how the erf runs")
+@rule.bad(says="there may be an integer kernel for Erf, or none; what toy does with an erf is not established, here it is not known how the erf runs")
 def nobody_has_looked() -> Model:
     g = Graph()
     return g.model(g.op("erf", g.input() | u8()) | u8())

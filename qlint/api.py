@@ -6,8 +6,9 @@ import os
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from qlint.errors import QlintError, ReadError, RuleError
+from qlint.errors import ProfileError, QlintError, ReadError, RuleError
 from qlint.graph import Model
 from qlint.graph.building import building
 from qlint.lint import registry
@@ -18,6 +19,9 @@ from qlint.profile import Profile
 from qlint.profile import load as load_profile
 from qlint.report.result import Failure, Report, Result
 from qlint.report.summary import summarize
+
+if TYPE_CHECKING:
+    from qlint.report.comparison import Comparison
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -86,6 +90,35 @@ def check(
         except Exception as error:  # a defect of qlint: the other models are checked all the same
             report.errors.append(_failure(name, _defect(error)))
     return report
+
+
+def compare(
+    model: str | Path | Model, backend: Iterable[str | Profile], *, fallback: bool = True, input_shapes: Shapes | None = None
+) -> Comparison:
+    """Hold one model against several backends: what runs where, what blocks it, and the changes that satisfy each and all.
+
+    Args:
+        model: a path, or a model from `load`.
+        backend: two or more, as for `check`.
+        fallback: False judges as if the backends had nothing to fall back to.
+        input_shapes: by input name, in place of the file's own.
+
+    A change counts only if judging the changed model shows it. The changes are about quantizers alone, and nobody
+    knows the scale of one that was not there: it has to come from calibration or training.
+
+    Raises:
+        ReadError: the model cannot be read.
+        ProfileError: a backend is unknown or its profile not valid, or none is named.
+    """
+    from qlint.report.comparison import compare as hold
+
+    profiles = [one if isinstance(one, Profile) else load_profile(one) for one in ([backend] if isinstance(backend, (str, Profile)) else backend)]
+    if not profiles:
+        raise ProfileError("no backend to compare", hint="name two or more; `qlint backend` lists them")
+    with building():
+        loaded = model if isinstance(model, Model) else load(model, input_shapes)
+        name = loaded.name if isinstance(model, Model) else _shown(model)
+        return hold(name, loaded, list({one.name: one for one in profiles}.values()), registry.load().rules, fallback=fallback)
 
 
 def _judge(

@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
-from qlint.cli import backend, check, graph, rule, schema, terminal, verify
+from qlint.cli import backend, check, compare, graph, rule, schema, terminal, verify
 from qlint.errors import QlintError
 from qlint.version import __version__
 
 app = typer.Typer(name="qlint", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
-for command in (check.check, verify.verify, rule.rule, backend.backend, graph.graph, schema.schema):
+for command in (check.check, compare.compare, verify.verify, rule.rule, graph.graph, schema.schema):
     app.command()(command)
+app.add_typer(backend.app)
 
 
 @app.callback()

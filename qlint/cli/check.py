@@ -60,7 +60,7 @@ def check(
     try:
         report = run(
             expand(models), [name for one in backend or () for name in one.split(",") if name], select=select or (), ignore=ignore or (),
-            extend_select=extend_select or (), fallback=not no_fallback, input_shapes=_shapes(input_shape or ()), progress=progress,
+            extend_select=extend_select or (), fallback=not no_fallback, input_shapes=shapes(input_shape or ()), progress=progress,
         )  # fmt: skip
     except QlintError as error:
         report = Report(errors=[Failure(model=error.subject, message=error.message, hint=error.hint)])
@@ -70,7 +70,7 @@ def check(
     if output_file is None:
         sys.stdout.write(text)
     else:
-        _write(output_file, text)
+        write(output_file, text)
     code = report.exit_code(fail_on.value, fail_on_unknown=fail_on_unknown)
     return 0 if exit_zero and code == 1 else code
 
@@ -92,7 +92,12 @@ def _render(report: Report, wanted: Format, *, terminal: bool, statistics: bool)
     return text.render(report, width=width(sys.stdout, text.WIDTH), color=color(sys.stdout), statistics=statistics)
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
+    """Put text into a file.
+
+    Raises:
+        QlintError: the file cannot be written.
+    """
     from qlint.errors import QlintError
 
     try:
@@ -102,13 +107,18 @@ def _write(path: Path, text: str) -> None:
         raise QlintError(f"cannot be written ({error.strerror})", subject=str(path), hint="--output-file wants a file in a folder that exists") from error
 
 
-def _shapes(given: list[str] | tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+def shapes(given: list[str] | tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    """`NAME:1,3,224,224`, taken apart.
+
+    Raises:
+        QlintError: it is written otherwise.
+    """
     from qlint.errors import QlintError
 
-    shapes: dict[str, tuple[int, ...]] = {}
+    found: dict[str, tuple[int, ...]] = {}
     for one in given:
         name, _, sizes = one.rpartition(":")
         if not name or not all(size.strip().isdecimal() for size in sizes.split(",")):
             raise QlintError(f"--input-shape {one!r} is not NAME:1,3,224,224", hint="the input's name, a colon, and its sizes with commas")
-        shapes[name] = tuple(int(size) for size in sizes.split(","))
-    return shapes
+        found[name] = tuple(int(size) for size in sizes.split(","))
+    return found

@@ -34,10 +34,13 @@ _RELATIONS = {"bias_scale", "same", "same_storage"}
 CONSEQUENCE: dict[Where, Consequence] = {"cpu": "cpu", "float": "float", "unknown": "unknown", "rejected": "refused"}
 
 
-def judge(model: Model, profile: Profile, *, fallback: bool = True) -> Verdict:
-    """Hold a canonical model against a backend. `fallback=False`: what would leave the backend is rejected."""
+def judge(model: Model, profile: Profile, *, fallback: bool = True, settled: Settled | None = None) -> Verdict:
+    """Hold a canonical model against a backend. `fallback=False`: what would leave the backend is rejected.
+
+    `settled` is what judging with this profile has settled before; it saves time where a model is judged again and again.
+    """
     verdict = Verdict(model, profile)
-    settled = Settled(Kernels(profile))
+    settled = settled or Settled(Kernels(profile))
     with building():
         for graph in _graphs(model):
             _Judge(graph, settled, verdict, fallback).run()
@@ -245,10 +248,11 @@ class _Judge:
             self._report(op, kernel, nearest_chain, misses, CONSEQUENCE[placement.where], kernel.kernel.evidence)
             return
         names = ready.kernel.evidence if ready is not None else self.profile.fallback_evidence
+        first = chain.anchor  # what a kernel takes along has no kernel of its own there either, and is where it is for that reason
         self.verdict.mismatches.append(
             Mismatch(
-                ready.kernel.id if ready is not None else "", op, op, "", op.outputs[0] if op.outputs else None,
-                "kernel", op.kind, None, CONSEQUENCE[placement.where], self.kernels.evidence(names), (), (), chain.ops,
+                ready.kernel.id if ready is not None else "", first, op, "", first.outputs[0] if first.outputs else None,
+                "kernel", first.kind, None, CONSEQUENCE[placement.where], self.kernels.evidence(names), (), (), chain.ops,
             )
         )  # fmt: skip
 

@@ -17,6 +17,7 @@ from qlint.profile.schema import Bounds, Guard, Shift
 
 RANGE_TOLERANCE = 1e-6  # relative, of a clamp's bound against the end of a grid
 _WIDE = ("int8", "uint8", "int16", "uint16")
+NEAR = 1e-6  # absolute, of scales that TFLite Micro takes for equal (kernels/pooling_common.cc)
 CLOSE = 1e-3  # relative, of scales that are as good as equal: at the end of 8 bits an eighth of a step
 
 
@@ -173,6 +174,15 @@ def _close(names: tuple[str, ...], chain: Chain, prepared: Prepared) -> Iterator
             yield _miss(port, "same", str(q), str(found[0][1]), RELATION, found[0][0])
 
 
+def _near(names: tuple[str, ...], chain: Chain, prepared: Prepared) -> Iterator[Miss]:
+    found = _quantized(names, chain, prepared)
+    for port, q in found[1:]:
+        first = found[0][1]
+        alike = q.zero_point is not None and first.zero_point is not None and q.zero_point[0] == first.zero_point[0]
+        if not alike or q.scale is None or first.scale is None or abs(q.scale[0] - first.scale[0]) > NEAR:
+            yield _miss(port, "same", str(q), str(first), RELATION, found[0][0])
+
+
 def _alike(one: Quantizer, other: Quantizer) -> bool:
     """Equal zero points, and scales that differ by a thousandth at most."""
     if one.scale is None or other.scale is None or (one.storage, one.zero_point, len(one.scale)) != (other.storage, other.zero_point, len(other.scale)):
@@ -275,14 +285,15 @@ def _known_shapes(_wanted: bool, chain: Chain, _: Prepared) -> Iterator[Miss]:
 
 
 def _within(value: float, bounds: Bounds) -> bool:
-    return (bounds.min is None or value >= bounds.min) and (bounds.max is None or value <= bounds.max)
+    inside = (bounds.min is None or value >= bounds.min) and (bounds.max is None or value <= bounds.max)
+    return inside and (bounds.multiple is None or value % bounds.multiple == 0)
 
 
 def _text(bounds: Bounds) -> str:
-    if bounds.min == bounds.max:
+    if bounds.min is not None and bounds.min == bounds.max:
         return f"{bounds.min:g}"
     ends = [f"at least {bounds.min:g}" if bounds.min is not None else "", f"at most {bounds.max:g}" if bounds.max is not None else ""]
-    return " and ".join(end for end in ends if end)
+    return " and ".join(end for end in (*ends, f"a multiple of {bounds.multiple}" if bounds.multiple is not None else "") if end)
 
 
 def _readers(wanted: dict[str, Bounds], chain: Chain, prepared: Prepared) -> Iterator[Miss]:
@@ -435,6 +446,7 @@ _TABLE: tuple[tuple[str, Callable[[Any, Chain, Prepared], Iterator[Miss]]], ...]
     ("scale_shape_equal", _scale_shape_equal),
     ("same", _same),
     ("close", _close),
+    ("near", _near),
     ("same_scale", _same_scale),
     ("bias_scale", _bias_scale),
     ("shift", _shift),

@@ -209,6 +209,13 @@ ports = { x = { storage = "uint8|int8", zero_point_given = true }, y = { storage
 runs = "integer"
 evidence = "toy"
 
+[[kernels]]                  # its slope is quantized by the compiler
+id = "slope"
+match = "prelu"
+ports = { x = "a8", x1 = { storage = "int8", prequantized = false }, y = "a8" }
+runs = "integer"
+evidence = "toy"
+
 [[kernels]]                  # only where shapes are not known ahead of time
 id = "symbolic"
 match = "elu"

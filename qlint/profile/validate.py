@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Collection, Iterator
 
+from qlint.graph.kinds import CLASSES
 from qlint.profile.schema import Arithmetic, Check, Kernel, Partition, Ports, Prepare, Profile, Refusal, Space
 
 # Spaces that every profile may name; a profile's own definition of the same name wins.
@@ -68,3 +70,18 @@ def _dangling_evidence(profile: Profile) -> Iterator[str]:
                 yield f"{name}: evidence {ref!r} is not defined"
         if not claim.evidence and (not isinstance(claim, Check) or claim in profile.checks):  # a kernel's check may rest on its evidence
             yield f"{name}: has no evidence"
+
+
+def unlike(profile: Profile, kinds: Collection[str]) -> list[str]:
+    """Doubts: kinds in patterns that nobody knows, where one that somebody knows is spelled almost alike."""
+    known = {*kinds, *CLASSES, *profile.classes}
+    patterns = [(f"kernel {kernel.id}", kernel.match.replace("|", " ")) for kernel in profile.kernels]
+    patterns += [(f"class {name}", kinds.replace("|", " ")) for name, kinds in profile.classes.items()]
+    patterns += [(f"prepare {step.id}", " ".join(step.kinds)) for step in profile.prepare]
+    doubts = []
+    for claim, pattern in patterns:
+        for name in (token.strip("~^?") for token in pattern.split()):
+            close = difflib.get_close_matches(name, known, n=1, cutoff=0.75) if name not in known and name != "*" else []
+            if close:
+                doubts.append(f"{claim}: no reader makes an op of kind {name!r}; did you mean {close[0]}?")
+    return doubts

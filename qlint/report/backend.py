@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from typing import Any
 
+from qlint.judge.verdict import weakest
 from qlint.profile import Profile, Space
-from qlint.profile.schema import Arithmetic, Check, Guard, Requirement
+from qlint.profile.schema import EVIDENCE_STRENGTH, Arithmetic, Check, Guard, Kernel, Requirement
 from qlint.profile.validate import claims
 
 
@@ -15,17 +17,53 @@ def page(profile: Profile) -> str:
     return "\n".join(_lines(profile)) + "\n"
 
 
-def summary(profile: Profile) -> str:
-    """One line: id, title, targets, how much is known and how well."""
-    overlays = ", ".join([*profile.targets, *profile.revision]) or "no targets"
-    return f"{profile.id:12} {profile.title}\n{'':12} {overlays} · {evidence(profile)}"
+def table(profiles: Iterable[Profile]) -> str:
+    """A line for each backend: how many claims rest on which evidence, what it is, and its targets."""
+    rows = [(p.id, p.vendor or "-", *(str(bases(p)[kind]) for kind in EVIDENCE_STRENGTH), _what(p)) for p in profiles]
+    head = ("backend", "vendor", *EVIDENCE_STRENGTH, "what it is, and its targets (the default with *)")
+    widths = [max(len(row[column].partition("\n")[0]) for row in (head, *rows)) for column in range(len(head) - 1)]
+    margin = " " * (sum(widths) + 2 * len(widths))
+    lines = []
+    for row in (head, *rows):
+        *cells, last = row
+        aligned = [cell.rjust(width) if 2 <= column < len(head) - 1 else cell.ljust(width) for column, (cell, width) in enumerate(zip(cells, widths, strict=True))]
+        lines.append("  ".join([*aligned, last.replace("\n", f"\n{margin}")]))
+    return "\n".join(lines) + "\n"
+
+
+def listed(profile: Profile) -> dict[str, Any]:
+    """What the list says of a backend, as plain data."""
+    return {
+        "id": profile.id, "title": profile.title, "vendor": profile.vendor, "aliases": [*profile.aliases], "targets": overlays(profile),
+        "default_target": profile.default_target, "ingests": [*profile.ingests], "toolchain": profile.toolchain,
+        "claims": {kind: bases(profile)[kind] for kind in EVIDENCE_STRENGTH},
+    }  # fmt: skip
+
+
+def overlays(profile: Profile) -> list[str]:
+    """The names that may follow an @: targets, then revisions."""
+    return list(dict.fromkeys((*profile.targets, *profile.target, *profile.revision)))
+
+
+def _what(profile: Profile) -> str:
+    targets = ", ".join(f"{name}*" if name == profile.default_target else name for name in overlays(profile))
+    return f"{profile.title}\n{targets}" if targets else profile.title
 
 
 def evidence(profile: Profile) -> str:
-    """`54 claims measured, 3 documented`."""
-    kinds = Counter(profile.evidence[ref].kind for _, claim in claims(profile) for ref in claim.evidence)
-    counts = [f"{count} {kind}" for kind, count in kinds.most_common()]
+    """`54 claims measured, 3 documented`: each claim by the weakest evidence it rests on."""
+    counts = [f"{count} {kind}" for kind, count in bases(profile).most_common()]
     return ", ".join(counts).replace(" ", " claims ", 1) if counts else "no claims"
+
+
+def bases(profile: Profile) -> Counter[str]:
+    """How many claims rest on which kind of evidence. A kernel's check without evidence of its own rests on the kernel's."""
+    found: Counter[str] = Counter()
+    kernel: tuple[str, ...] = ()
+    for _, claim in claims(profile):
+        kernel = claim.evidence if isinstance(claim, Kernel) else kernel
+        found[weakest(tuple(profile.evidence[ref] for ref in claim.evidence or kernel))] += 1
+    return found
 
 
 def _lines(profile: Profile) -> Iterator[str]:
@@ -33,40 +71,45 @@ def _lines(profile: Profile) -> Iterator[str]:
     yield f"  established with  {profile.toolchain or 'nothing that can be named'}"
     yield f"  evidence          {evidence(profile)}"
     yield f"  reads             {', '.join(profile.ingests)}"
-    yield f"  targets           {', '.join([*profile.targets, *profile.revision]) or 'none'}"
+    yield f"  targets           {', '.join(overlays(profile)) or 'none'}" + (f" (default {profile.default_target})" if profile.default_target else "")
     rest = "unknown" if profile.world == "open" else {"cpu": "fall back to the CPU", "float": "run in float"}.get(profile.fallback, "are rejected")
     yield f"  all other ops     {rest}"
     if profile.segments == "one":
-        yield f"  one segment       nothing behind an operator that left comes back ({_cited(profile, profile.segments_evidence)})"
-    if profile.arithmetic is not None:
-        yield f"  arithmetic        {_arithmetic(profile.arithmetic)} ({_cited(profile, profile.arithmetic.evidence)})"
+        yield f"  one segment       nothing behind an operator that left comes back ({cited(profile, profile.segments_evidence)})"
+    if (how := profile.arithmetic) is not None:
+        yield f"  arithmetic        {_arithmetic(how)}" + (f" ({cited(profile, how.evidence)})" if how.evidence else "")
     yield from (f"  note: {note}" for note in profile.notes)
     if profile.refuses:
         yield "\nrefuses the model if"
-        yield from (f"  {refusal.because} ({refusal.id}; {_cited(profile, refusal.evidence)})" for refusal in profile.refuses)
+        yield from (f"  {refusal.because} ({refusal.id}; {cited(profile, refusal.evidence)})" for refusal in profile.refuses)
         if (cut := profile.partition) is not None:
-            yield f"  {cut.because}: {_requirement(cut.constants)} (partition; {_cited(profile, cut.evidence)})"
+            yield f"  {cut.because}: {requirement(cut.constants)} (partition; {cited(profile, cut.evidence)})"
     if profile.prepare:
         yield "\nbefore it selects kernels"
-        yield from (f"  {step.because} ({step.id}; {_cited(profile, step.evidence)})" for step in profile.prepare)
+        yield from (f"  {step.because} ({step.id}; {cited(profile, step.evidence)})" for step in profile.prepare)
     if profile.checks:
         yield "\nwhatever kernel takes an operator"
-        yield from (f"  {_check(check)} ({_cited(profile, check.evidence)})" for check in profile.checks)
+        yield from (f"  {checked(check)} ({cited(profile, check.evidence)})" for check in profile.checks)
     yield "\nkernels, in the order in which they are tried"
     for kernel in profile.kernels:
         yield f"\n  {kernel.id}: {kernel.match} → {kernel.runs}" + (f" · {kernel.title}" if kernel.title else "")
-        yield from (f"      {port:6} {_requirement(wanted)}" for port, wanted in kernel.ports.items())
-        yield from (f"      only if {_guard(guard)}" for guard in kernel.guards)
-        yield from (f"      {_check(check)}" for check in kernel.checks)
+        yield from (f"      {port:6} {requirement(wanted)}" for port, wanted in kernel.ports.items())
+        yield from (f"      only if {guarded(guard)}" for guard in kernel.guards)
+        for check in kernel.checks:
+            yield f"      {checked(check)}" + (f" ({cited(profile, check.evidence)})" if check.evidence else "")
         yield from ([f"      note: {kernel.note}"] if kernel.note else [])
-        yield f"      {_cited(profile, kernel.evidence)}"
-    if profile.spaces:
-        yield "\nspaces that the ports name"
-        yield from (f"  {name:20} {_requirement(wanted)}" for name, wanted in profile.spaces.items())
-
-
-def _cited(profile: Profile, refs: Iterable[str]) -> str:
-    return "; ".join(f"{(e := profile.evidence[ref]).kind}: {e.version or e.ref}" for ref in refs)
+        yield f"      {cited(profile, kernel.evidence)}"
+    for title, named in (("spaces that the ports name", profile.spaces), ("classes of operators", profile.classes)):
+        if named:
+            yield f"\n{title}"
+            width = max(map(len, named))
+            yield from (f"  {name:{width}}  {wanted if isinstance(wanted, str) else requirement(wanted)}" for name, wanted in named.items())
+    if profile.evidence:
+        yield "\nevidence"
+        for name, one in profile.evidence.items():
+            yield f"  {name}: {one.kind}, {', '.join(part for part in (one.version, one.date) if part)}".rstrip(" ,")
+            yield f"      {one.ref}"
+            yield from ([f"      {one.note}"] if one.note else [])
 
 
 def _arithmetic(how: Arithmetic) -> str:
@@ -76,23 +119,34 @@ def _arithmetic(how: Arithmetic) -> str:
         f"requantizes with {_REQUANTIZE[how.requantize]}" if how.requantize is not None else "",
         f"rounds {how.rounding.replace('_', ' ')}" if how.rounding is not None else "",
     ]
-    return ", ".join(fact for fact in facts if fact)
+    return ", ".join(fact for fact in facts if fact) or "unknown"
 
 
 _REQUANTIZE = {"float": "a float factor", "fixed_multiplier": "a fixed-point multiplier and a shift", "shift": "a shift"}
 
 
-def _check(check: Check) -> str:
-    needs = [*(f"{port} is {_requirement(wanted)}" for port, wanted in check.ports.items()), *map(_guard, check.guards)]
+def cited(profile: Profile, refs: Iterable[str]) -> str:
+    """`measured: selectors`: the kind of some pieces of evidence, and what the profile calls them."""
+    return "; ".join(f"{profile.evidence[ref].kind}: {ref}" for ref in refs)
+
+
+def checked(check: Check) -> str:
+    """`rejected unless w is per-tensor`."""
+    needs = [*(f"{port} is {requirement(wanted)}" for port, wanted in check.ports.items()), *map(guarded, check.guards)]
     return f"{check.otherwise} {'if it is a unit, ' if check.units else ''}unless {' and '.join(needs)}"
 
 
-def _requirement(wanted: Requirement) -> str:
+def requirement(wanted: Requirement) -> str:
+    """What a port wants: names of spaces, and spaces in full."""
     return " or ".join(one if isinstance(one, str) else _said(one.model_dump(exclude_defaults=True)) for one in wanted)
 
 
-def _guard(guard: Guard) -> str:
-    return _said(guard.model_dump(exclude_defaults=True, by_alias=True))
+def guarded(guard: Guard) -> str:
+    """What a guard wants: `same storage x|y`, `uint8 with uint8|int8 at x and w`."""
+    parts = [_said(rest)] if (rest := guard.model_dump(exclude_defaults=True, by_alias=True, exclude={"dtypes"})) else []
+    if (tuples := guard.dtypes) is not None:
+        parts.append(f"{' or '.join(' with '.join(row) for row in tuples.allow)} at {' and '.join(tuples.ports)}")
+    return ", ".join(parts)
 
 
 def _said(value: object) -> str:

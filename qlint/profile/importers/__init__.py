@@ -1,0 +1,28 @@
+"""Profiles from configurations that other tools keep of a target.
+
+Such a file says how a tool quantizes for the target, rarely what the target executes. So what becomes of it is
+modest: a graph that is quantized as the tool would have done it runs in integer, everything else is unknown.
+"""
+
+from __future__ import annotations
+
+from qlint.profile.importers.draft import Draft
+
+__all__ = ["Draft", "draft"]
+
+
+def draft(tool: str, source: str, name: str = "") -> Draft:
+    """A profile made of the configuration of a tool: `aimet`, `torch`, `tpc` or `nncf`.
+
+    Args:
+        source: path of a JSON file; for `torch` also the name of a backend that torch knows (that imports torch).
+        name: the id of the profile; empty: made from the source.
+
+    Raises:
+        ProfileError: the file cannot be read, or is no such configuration.
+    """
+    from importlib import import_module
+
+    made: Draft = import_module(f"qlint.profile.importers.{'torch_backend' if tool == 'torch' else tool}").read(source, name)
+    made.validate()
+    return made

@@ -1,0 +1,199 @@
+"""The comparison as people read it: text for terminals, Markdown for pages and pull requests."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+
+from qlint.lint.words import listing
+from qlint.report.comparison import Change, Comparison, Obstacle, OnBackend, Place, Row, Together
+from qlint.report.text import FORMATS, count, placed, share
+
+WIDTH = 100
+SHOWN = 3  # places that a line names
+ROWS = 30  # operators in the table of what runs where
+
+
+def render(found: Comparison, *, width: int = WIDTH) -> str:
+    """Plain text."""
+    return "".join(f"{line}\n" for line in _text(found, width))
+
+
+def markdown(found: Comparison) -> str:
+    """Markdown (GitHub's tables)."""
+    return "".join(f"{line}\n" for line in _markdown(found))
+
+
+def _head(found: Comparison) -> str:
+    return f"{found.model} · {FORMATS.get(found.format, found.format)} · {count(found.backends[0].summary.ops, 'op')} · {found.summary_quantization}"
+
+
+def _text(found: Comparison, width: int) -> Iterator[str]:
+    yield _head(found)
+    yield ""
+    margin = max(len(one.target) for one in found.backends)
+    for one in found.backends:
+        yield from _wrapped(f"{one.target:{margin}}  {_share(one)}", width, margin + 2)
+    if not found.quantized:
+        yield ""
+        yield "The model has no quantizers: quantize it for the backend that matters most, and compare again."
+    if rows := _differing(found):
+        yield ""
+        yield "what runs where, as far as they differ or it is not integer"
+        longest = min(max(len(_op(row)) for row in rows), 48)
+        columns = [max(len(one.target), 8) for one in found.backends]
+        yield "  ".join([" " * (longest + 2), *(f"{one.target:{size}}" for one, size in zip(found.backends, columns, strict=True))]).rstrip()
+        for row in rows[:ROWS]:
+            cells = (f"{row.placements[one.target]:{size}}" for one, size in zip(found.backends, columns, strict=True))
+            yield "  ".join([f"  {_shortened(_op(row), longest):{longest}}", *cells]).rstrip()
+        if rows[ROWS:]:
+            yield f"  … {len(rows) - ROWS} more (--output-format json has all)"
+    for one in found.backends:
+        yield ""
+        yield from _backend(one, found.quantized, width)
+    if found.together is not None and len(found.backends) > 1:
+        yield ""
+        yield from _all(found.together, any(one.blocked_by for one in found.backends), width)
+
+
+def _share(one: OnBackend) -> str:
+    return f"{_integer(one, after=False)}{_placements(one)}" + (f" → {_after(one)}" if one.changes else "")
+
+
+def _placements(one: OnBackend) -> str:
+    return "" if one.outcome == "refused" else f" · {placed(one.summary)}"
+
+
+def _integer(one: OnBackend, *, after: bool) -> str:
+    outcome, summary = (one.outcome_after, one.summary_after) if after else (one.outcome, one.summary)
+    if outcome == "refused":
+        return "refuses the model" + (f": {one.reasons[0]}" if one.reasons and not after else "")
+    part = share(summary)
+    return "no ops to place" if part is None else f"{part[0]} % of {part[1]} in integer"
+
+
+def _after(one: OnBackend) -> str:
+    part = share(one.summary_after)
+    reached = "it runs" if part is None else f"{part[0]} %" if one.summary_after.integer != one.summary.integer or part != share(one.summary) else "the right numbers"
+    return f"{reached} with {_number(one.changes)}"
+
+
+def _number(changes: list[Change]) -> str:
+    return count(sum(change.count for change in changes), "change")
+
+
+def _backend(one: OnBackend, quantized: bool, width: int) -> Iterator[str]:
+    yield one.target
+    if not one.blocked_by and not one.changes:
+        everything = one.summary.ops == one.summary.integer + one.summary.absorbed
+        yield f"  refuses the model: {'; '.join(one.reasons[:3])}" if one.reasons else "  everything runs in integer" if everything else f"  {placed(one.summary)}"
+    if one.blocked_by:
+        yield "  blocked by"
+        for obstacle in one.blocked_by:
+            yield from _wrapped(f"    {obstacle.code} {obstacle.subject}: {obstacle.message}", width, 8)
+    if one.changes:
+        yield f"  {_number(one.changes)} ({_needed(one.irreducible)}), then {_integer(one, after=True)} · {placed(one.summary_after)}"
+        for change in one.changes:
+            yield from _wrapped(f"    {_change(change)}", width, 8)
+    elif one.blocked_by and quantized:
+        yield "  no change of quantizers was found that brings more operators into integer"
+    if one.changes and one.out_of_reach:
+        yield "  no change of quantizers was found for"
+        for obstacle in one.out_of_reach:
+            yield from _wrapped(f"    {obstacle.code} {obstacle.subject}: {obstacle.message}", width, 8)
+
+
+def _all(common: Together, blocked: bool, width: int) -> Iterator[str]:
+    if common.unsatisfied:
+        told = f"{', '.join(common.satisfied)} can be satisfied together" if len(common.satisfied) > 1 else "none was found for all"
+        yield from _wrapped(f"all of them: {told}; not with them: {', '.join(common.unsatisfied)}", width, 4)
+    elif not common.changes:
+        yield "all of them: " + ("no change of quantizers was found" if blocked else "nothing to change")
+    if common.changes:
+        who = "all of them" if not common.unsatisfied else ", ".join(common.satisfied)
+        yield from _wrapped(f"{who}: satisfied by {_number(common.changes)} ({_needed(common.irreducible)})", width, 4)
+        for change in common.changes:
+            yield from _wrapped(f"    {_change(change)}", width, 8)
+    for conflict in common.conflicts:
+        told = f"{conflict.backend} wants {conflict.wants}; with that {listing(conflict.against, 'and')} would lose an operator (they have {conflict.instead})"
+        yield from _wrapped(f"    conflict at {_where(conflict.places)}: {told}", width, 8)
+
+
+def _needed(irreducible: bool) -> str:
+    return "none can be left out" if irreducible else "perhaps not all are needed: the search was cut short"
+
+
+def _change(change: Change) -> str:
+    """`insert a quantizer (int8 per tensor) at add.rhs, add_1.rhs … (6 more)`."""
+    where = _where(change.places)
+    if change.action == "insert":
+        return f"insert a quantizer ({change.what}) at {where}"
+    if change.action == "remove":
+        return f"remove the quantizer ({change.what}) at {where}"
+    return f"{change.what}: at {where}"
+
+
+def _where(places: list[Place]) -> str:
+    named = [at for place in places for at in place.at]
+    more = f" … ({len(named) - SHOWN} more)" if len(named) > SHOWN else ""
+    return f"{', '.join(named[:SHOWN])}{more}"
+
+
+def _differing(found: Comparison) -> list[Row]:
+    if all(one.outcome == "refused" for one in found.backends):
+        return []
+    return [row for row in found.ops if any(where not in ("integer", "absorbed") for where in row.placements.values())]
+
+
+def _op(row: Row) -> str:
+    return f"{row.name} · {row.kind}"
+
+
+def _shortened(text: str, width: int) -> str:
+    return text if len(text) <= width else f"…{text[len(text) - width + 1 :]}"
+
+
+def _wrapped(text: str, width: int, indent: int) -> list[str]:
+    lead = text[: len(text) - len(text.lstrip())]
+    return textwrap.wrap(text.strip(), width, initial_indent=lead, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False) or [""]
+
+
+def _markdown(found: Comparison) -> Iterator[str]:
+    yield f"### {_head(found)}"
+    yield ""
+    yield "| backend | in integer | where the operators run | after changes |"
+    yield "|---|---|---|---|"
+    for one in found.backends:
+        yield f"| `{one.target}` | {_cell(_integer(one, after=False))} | {placed(one.summary) if one.outcome == 'runs' else ''} | {_after(one) if one.changes else 'none found' if one.blocked_by else 'none needed'} |"
+    if rows := _differing(found):
+        yield ""
+        yield f"| operator | {' | '.join(one.target for one in found.backends)} |"
+        yield f"|---|{'---|' * len(found.backends)}"
+        for row in rows:
+            yield f"| `{_cell(row.name)}` {row.kind} | {' | '.join(row.placements[one.target] for one in found.backends)} |"
+    for one in found.backends:
+        if one.blocked_by or one.changes:
+            yield f"\n#### {one.target}"
+        yield from _section("Blocked by", [_obstacle(obstacle) for obstacle in one.blocked_by])
+        yield from _section(f"{_number(one.changes)} ({_needed(one.irreducible)})", [_change(change) for change in one.changes])
+        yield from _section("No change of quantizers was found for", [_obstacle(obstacle) for obstacle in one.out_of_reach] if one.changes else [])
+    if found.together is not None and len(found.backends) > 1:
+        lines = list(_all(found.together, any(one.blocked_by for one in found.backends), 10_000))
+        yield "\n#### Together"
+        yield ""
+        yield lines[0]
+        yield from (f"- {line.strip()}" for line in lines[1:])
+
+
+def _section(title: str, lines: list[str]) -> Iterator[str]:
+    if lines:
+        yield f"\n{title}:\n"
+        yield from (f"- {line}" for line in lines)
+
+
+def _obstacle(obstacle: Obstacle) -> str:
+    return f"**{obstacle.rule}** {obstacle.code} · {obstacle.subject}: {obstacle.message}"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

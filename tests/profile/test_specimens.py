@@ -48,7 +48,8 @@ def taken(bench, ready, draft):
     placement, runs = verdict.of(ops.anchor), ready.kernel.runs
     here = placement.kernel == ready.kernel.id and len(placement.chain) == len(ops.ops)
     silent = runs != "integer" or not any(m.op in ops.ops for m in verdict.mismatches)
-    refused = runs == "refused" or not verdict.refusals
+    importer = {refusal.id for refusal in bench.profile.refuses}  # says no to models, whatever kernels there are
+    refused = runs == "refused" or all(reason.claim in importer for reason in verdict.refusals)
     return here and silent and refused and placement.where == WHERE.get(runs, runs)
 
 

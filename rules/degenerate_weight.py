@@ -89,18 +89,23 @@ def _dead(weight: Weight) -> list[int]:
     if q is None or q.grid != "affine" or axis is None or axis >= len(shape) or weight.size % shape[axis]:
         return []
     count = shape[axis]
+    heads: list[Sequence[float] | None]
     if axis == 0:
         each = weight.size // count
         if each < HEAD:
             return []
-        heads = [part(weight.data, i * each, HEAD) for i in range(count)]
+        if weight.size <= SMALL:
+            whole = next(weight.some(), ())
+            heads = [whole[start : start + HEAD] for start in range(0, len(whole), each)]
+        else:
+            heads = [part(weight.data, i * each, HEAD) for i in range(count)]
     elif axis == len(shape) - 1:
         rows = [part(weight.data, i * count, count) for i in range(min(2, weight.size // count))]
         heads = [None if any(row is None for row in rows) else tuple(row[i] for row in rows if row) for i in range(count)]
     else:
         return []
     zeros, scales = q.zero_point or (0,), q.scale or (0.0,)
-    if not any(head and all(_is_zero(v, weight.stored, zeros[i % len(zeros)], scales[i % len(scales)]) for v in head) for i, head in enumerate(heads)):
+    if not any(head and _all_zero(head, weight.stored, zeros[i % len(zeros)], scales[i % len(scales)]) for i, head in enumerate(heads)):
         return []
     codes = weight.codes()
     if codes is None:
@@ -109,8 +114,8 @@ def _dead(weight: Weight) -> list[int]:
     return [int(i) for i, used in enumerate((codes != 0).any(axis=others)) if not used]
 
 
-def _is_zero(value: float, stored: bool, zero_point: float, scale: float) -> bool:
-    return value == zero_point if stored else abs(value) <= scale / 2
+def _all_zero(values: Sequence[float], stored: bool, zero_point: float, scale: float) -> bool:
+    return values.count(zero_point) == len(values) if stored else max(map(abs, values)) <= scale / 2
 
 
 def _net(values: Sequence[float], dtype: str = "float32", zp: float = 0) -> Model:

@@ -77,7 +77,7 @@ def scales(model: Model) -> Iterator[Issue]:
     """The worst sort of invalid scale of each quantizer, with its channels."""
     for grid in grids(model):
         scale = grid.quantizer.scale or ()
-        if all(SMALLEST_NORMAL <= s < math.inf for s in scale):
+        if not scale or (min(scale) >= SMALLEST_NORMAL and sum(scale) < math.inf):  # with a NaN the sum is none too
             continue
         for sort, holds, reason in _SORTS:
             found = [i for i, s in enumerate(scale) if holds(s) and not (s == 0 and _holds_zeros(grid, i))]

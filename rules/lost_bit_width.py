@@ -98,14 +98,14 @@ def _looks_narrow(weight: Weight) -> bool:
         high = FEW * max(q.scale)
         low = -high
     places = list(weight.some())
-    return bool(places) and all(low <= v <= high for values in places for v in values)
+    return bool(places) and all(low <= min(values) and max(values) <= high for values in places)
 
 
 def _reach(weight: Weight) -> float:
     """The code that is furthest from the zero point, of all elements."""
     q = weight.quantizer
     if weight.size <= SMALL and weight.stored and q is not None and q.zero_point and len(set(q.zero_point)) == 1:
-        return max((abs(v - q.zero_point[0]) for values in weight.some() for v in values), default=0.0)
+        return max((max(max(values) - q.zero_point[0], q.zero_point[0] - min(values)) for values in weight.some()), default=0.0)
     codes = weight.codes()
     return 0.0 if codes is None or not codes.size else float(abs(codes).max())
 

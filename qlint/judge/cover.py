@@ -93,7 +93,7 @@ class _Judge:
             if one.length > 1 and any(id(member) in self.taken for member in run.ops[1 : one.length]):
                 continue
             chain = run.chain(one.length)
-            if one.ready.selection.own.hold(chain, self.prepared):
+            if one.left.hold(chain, self.prepared):
                 self._take(one, chain)
                 return
 
@@ -104,10 +104,10 @@ class _Judge:
         evidence = ready.kernel.evidence
         where: Where = "rejected" if ready.kernel.runs == "refused" else ready.kernel.runs
         refused = ready.kernel.runs == "refused"
-        for (check, wanted), told in zip(ready.checks, one.checks, strict=True):
+        for (check, wanted), left in zip(ready.checks, one.checks, strict=True):
             if check.evidence:
                 evidence += check.evidence
-            if not (told and wanted.own.hold(chain, self.prepared)) and (misses := list(wanted.whole.misses(chain, self.prepared))):
+            if (left is None or not left.hold(chain, self.prepared)) and (misses := list(wanted.misses(chain, self.prepared))):
                 self.failed[id(chain.anchor)] = (check, misses)
                 refused = check.otherwise == "refused" or (refused and _PLACE[check.otherwise] is None)
                 where = _PLACE[check.otherwise] or where
@@ -182,7 +182,15 @@ class _Judge:
         def in_unit(op: Op | None) -> bool:
             return op is not None and id(op) in self.taken and self.taken[id(op)][0].unit
 
+        known: dict[int, bool] = {}
+
         def cut(use: Use) -> bool:
+            found = known.get(id(use))
+            if found is None:
+                found = known[id(use)] = taken_apart(use)
+            return found
+
+        def taken_apart(use: Use) -> bool:
             """The quantizer of this edge is not taken by itself, and not on both sides with a unit."""
             if use.op is None or (in_unit(use.op) and in_unit(use.tensor.producer)):
                 return False

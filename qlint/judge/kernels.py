@@ -7,66 +7,88 @@ from dataclasses import dataclass
 
 from qlint.judge import guards
 from qlint.judge.pattern import Chain, Step, parse
-from qlint.judge.ports import Spaces, ports
+from qlint.judge.ports import Port, Rows, Spaces, ports
 from qlint.judge.prepare import Prepared
 from qlint.judge.verdict import Miss, weakest
 from qlint.profile.schema import Check, Evidence, Guard, Kernel, Ports, Profile, Space
 
-# What a situation tells of a port and of a chain (see situations.py): dimensions and guards that look at nothing else.
-TOLD_OF_PORTS = frozenset("storage granularity block_size scale_shape zero_point_given dynamic writers rewritten axis scales".split())
-TOLD_OF_CHAINS = frozenset("native not_native present inputs opset static known_shapes rank dims dtypes same_storage scale_shape_equal".split())
+# What a situation tells of a chain (see situations.py): guards that look at nothing else.
+TOLD = frozenset("native not_native present inputs opset static known_shapes rank dims dtypes same_storage scale_shape_equal".split())
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What of some requirements each chain in a situation has to meet itself: the rest holds for all of them."""
+
+    ports: tuple[tuple[str, int, tuple[Rows, ...]], ...]  # of the ports that a name stands for, the one at a place, and its alternatives
+    tests: guards.Compiled
+
+    def hold(self, chain: Chain, prepared: Prepared) -> bool:
+        """Whether nothing misses, without a word on what."""
+        for name, place, alternatives in self.ports:
+            port = ports(chain, name, prepared)[place]
+            q = port.quantizer
+            if q is None or not any(all(holds(wanted, q, port) for _, _, wanted, holds, _ in rows) for rows in alternatives):
+                return False
+        return not self.tests or next(guards.misses(self.tests, chain, prepared), None) is None
+
+
+NOTHING_LEFT = Left((), ())
 
 
 @dataclass(frozen=True, slots=True)
 class Requirements:
-    """Ports and guards of a kernel, or of one of its checks."""
+    """Ports and guards of a kernel, or of one of its checks. `told` are the guards that hold for every chain in a situation or for none."""
 
     ports: dict[str, tuple[Space, ...]]
     tests: guards.Compiled
+    told: guards.Compiled
+    own: guards.Compiled
     spaces: Spaces
 
     def misses(self, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
         """What is not as wanted: ports first; a guard is silent where a tensor that it is about already misses."""
         missed: set[int] = set()
-        for miss in self.port_misses(chain, prepared):
-            missed.add(id(miss.tensor))
-            yield miss
+        for alternatives, port in self._ports(chain, prepared):
+            for miss in self.spaces.misses(alternatives, port):
+                missed.add(id(miss.tensor))
+                yield miss
         for miss in guards.misses(self.tests, chain, prepared):
             if not missed & {id(tensor) for tensor in (miss.tensor, miss.beside) if tensor is not None}:
                 yield miss
 
-    def port_misses(self, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
-        for name, alternatives in self.ports.items():
-            for port in ports(chain, name, prepared):
-                yield from self.spaces.misses(alternatives, port)
-
     def hold(self, chain: Chain, prepared: Prepared) -> bool:
-        """Whether nothing misses, without a word on what."""
+        """Whether nothing misses."""
+        return next(self.misses(chain, prepared), None) is None
+
+    def left(self, chain: Chain, prepared: Prepared) -> Left | None:
+        """What is left to look at for every chain in this one's situation; None if none of them can meet the requirements."""
+        if next(guards.misses(self.told, chain, prepared), None) is not None:
+            return None
+        found: list[tuple[str, int, tuple[Rows, ...]]] = []
+        for name, alternatives in self.ports.items():
+            for place, port in enumerate(ports(chain, name, prepared)):
+                rows = self.spaces.left(alternatives, port)
+                if rows is None:
+                    return None
+                if rows:
+                    found.append((name, place, rows))
+        return Left(tuple(found), self.own)
+
+    def bound(self, chain: Chain, prepared: Prepared) -> int:
+        """The least weight of what the ports of every chain in this one's situation miss."""
+        return sum(self.spaces.bound(alternatives, port) for alternatives, port in self._ports(chain, prepared))
+
+    def _ports(self, chain: Chain, prepared: Prepared) -> Iterator[tuple[tuple[Space, ...], Port]]:
         for name, alternatives in self.ports.items():
             for port in ports(chain, name, prepared):
-                if self.spaces.misses(alternatives, port):
-                    return False
-        return next(guards.misses(self.tests, chain, prepared), None) is None if self.tests else True
+                yield alternatives, port
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Requirements in two parts: those that hold for every chain in a situation or for none, and those that each chain has to meet itself."""
-
-    whole: Requirements
-    told: Requirements
-    own: Requirements
-
-
-def wanted(asked: Ports, tests: tuple[Guard, ...], spaces: Spaces) -> Wanted:
+def required(asked: Ports, tests: tuple[Guard, ...], spaces: Spaces) -> Requirements:
     resolved = {name: spaces.resolve(requirement) for name, requirement in asked.items()}
-    told = {name: alternatives for name, alternatives in resolved.items() if spaces.asked(alternatives) <= TOLD_OF_PORTS}
-    own = {name: alternatives for name, alternatives in resolved.items() if name not in told}
-    return Wanted(
-        Requirements(resolved, guards.compiled(tests), spaces),
-        Requirements(told, guards.compiled(tests, TOLD_OF_CHAINS), spaces),
-        Requirements(own, guards.compiled(tests, guards.NAMES - TOLD_OF_CHAINS), spaces),
-    )
+    told, own = guards.compiled(tests, TOLD), guards.compiled(tests, guards.NAMES - TOLD)
+    return Requirements(resolved, guards.compiled(tests), told, own, spaces)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +98,8 @@ class Ready:
     kernel: Kernel
     order: int
     steps: tuple[Step, ...]
-    selection: Wanted
-    checks: tuple[tuple[Check, Wanted], ...]
+    selection: Requirements
+    checks: tuple[tuple[Check, Requirements], ...]
 
     @property
     def unit(self) -> bool:
@@ -96,16 +118,16 @@ class Kernels:
         self.profile = profile
         spaces = self.spaces = Spaces(profile)
         self.lone_constants = spaces.resolve(profile.partition.constants) if profile.partition is not None else ()
-        every = tuple((c, wanted(c.ports, c.guards, spaces)) for c in profile.checks)
+        every = tuple((c, required(c.ports, c.guards, spaces)) for c in profile.checks)
         self.all = [
             Ready(
                 kernel,
                 order,
                 parse(kernel.match, profile.classes),
-                wanted(kernel.ports, kernel.guards, spaces),
+                required(kernel.ports, kernel.guards, spaces),
                 (
                     *(one for one in every if kernel.runs != "absorbed" and (is_unit(kernel) or not one[0].units)),
-                    *((c, wanted(c.ports, c.guards, spaces)) for c in kernel.checks),
+                    *((c, required(c.ports, c.guards, spaces)) for c in kernel.checks),
                 ),
             )
             for order, kernel in enumerate(profile.kernels)

@@ -74,6 +74,8 @@ def conflicts(
     device. `cut`: whether an edge leaves the device on its way. `ops` are in data-flow order.
     """
     habits = {id(op): habit for op in ops if (habit := _habit(memory(op))) is not None}
+    if all(habit.writes != "main" for habit in habits.values()):
+        return  # nothing can be misplaced
     plan = _Plan(ops, habits, cut)
     plan.run()
     misplaced: dict[int, Op] = {}  # id of a tensor → the op that left it in main memory

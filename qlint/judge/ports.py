@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from qlint.graph import Op, Quantizer, Tensor, Use
 from qlint.graph.axes import channel_axes
@@ -178,7 +178,7 @@ class Spaces:
     def __init__(self, profile: Profile) -> None:
         self.named = profile.spaces
         self._cache: dict[Requirement, tuple[Space, ...]] = {}
-        self._asked: dict[int, list[_Wanted]] = {}
+        self._asked: dict[int, _Asked] = {}
         self._seen: dict[tuple[int, int], tuple[list[Miss], Port]] = {}
 
     def resolve(self, requirement: Requirement, depth: int = 0) -> tuple[Space, ...]:
@@ -195,9 +195,24 @@ class Spaces:
         resolved = self._cache[requirement] = tuple(spaces)
         return resolved
 
-    def asked(self, spaces: tuple[Space, ...]) -> set[str]:
-        """The dimensions that some alternatives say something about."""
-        return {row[0] for space in spaces for row in self._wanted(space)}
+    def left(self, spaces: tuple[Space, ...], port: Port) -> tuple[Rows, ...] | None:
+        """Of the alternatives that a port may meet, as far as its situation tells, the dimensions that are left to look at.
+
+        None: it meets none of them, whatever the numbers; (): it meets one.
+        """
+        found: list[Rows] = []
+        for space in spaces:
+            asked = self._wanted(space)
+            if next(_misses(space, port, asked.quantized, asked.told), None) is None:
+                if not asked.own or port.quantizer is None:
+                    return ()
+                found.append(asked.own)
+        return tuple(found) if found or not spaces else None
+
+    def bound(self, spaces: tuple[Space, ...], port: Port) -> int:
+        """The least weight of what keeps a port out, as far as its situation tells."""
+        every = ((space, self._wanted(space)) for space in spaces)
+        return min((sum(miss.weight for miss in _misses(space, port, asked.quantized, asked.told)) for space, asked in every), default=0)
 
     def misses(self, spaces: tuple[Space, ...], port: Port) -> list[Miss]:
         """What keeps the port out of the nearest of some alternatives; empty if one of them accepts it."""
@@ -209,21 +224,29 @@ class Spaces:
     def _nearest(self, spaces: tuple[Space, ...], port: Port) -> list[Miss]:
         best: list[Miss] | None = None
         for space in sorted(spaces, key=lambda space: space.absent):  # of equals, not the one without the input
-            found = list(_misses(space, port, self._wanted(space)))
+            asked = self._wanted(space)
+            found = list(_misses(space, port, asked.quantized, asked.rows))
             if not found:
                 return []
             if best is None or sum(m.weight for m in found) < sum(m.weight for m in best):
                 best = found
         return best or []
 
-    def _wanted(self, space: Space) -> list[_Wanted]:
-        """The dimensions that a space says something about."""
+    def _wanted(self, space: Space) -> _Asked:
+        """What a space says something about."""
         if id(space) not in self._asked:
-            rows = [(dimension, weight, wanted(space), holds, found) for dimension, weight, wanted, holds, found in _DIMENSIONS]
-            self._asked[id(space)] = [row for row in rows if row[2] not in ((), None)]
+            rows = tuple(
+                (name, weight, value, holds, found) for name, weight, wanted, holds, found in _DIMENSIONS if (value := wanted(space)) not in ((), None)
+            )
+            quantized = space.quantized if space.quantized is not None else bool(rows) or None
+            told = tuple(row for row in rows if row[0] in TOLD)
+            self._asked[id(space)] = _Asked(quantized, rows, told, tuple(row for row in rows if row[0] not in TOLD))
         return self._asked[id(space)]
 
-def _misses(space: Space, port: Port, parameters: list[_Wanted]) -> Iterator[Miss]:
+
+def _misses(space: Space, port: Port, wants: bool | None, parameters: Rows) -> Iterator[Miss]:
+    """What keeps a port out of a space; of its parameters only these are looked at. `wants`: whether it wants a quantizer."""
+
     def miss(dimension: str, found: Any, wanted: Any, weight: int) -> Miss:
         return Miss(port.name, dimension, found, wanted, weight, port.role, port.op, port.tensor, port.readers)
 
@@ -238,7 +261,6 @@ def _misses(space: Space, port: Port, parameters: list[_Wanted]) -> Iterator[Mis
         yield miss("constant", port.constant, space.constant, MISSING)
     if space.dtype and port.tensor is not None and port.tensor.dtype and port.tensor.dtype not in space.dtype:
         yield miss("dtype", port.tensor.dtype, space.dtype, SHAPE)
-    wants = space.quantized if space.quantized is not None else bool(parameters) or None
     if wants is None:
         return
     if not wants:
@@ -307,6 +329,18 @@ def _values(values: Sequence[float] | None) -> Any:
 
 
 _Wanted = tuple[str, int, Any, Callable[[Any, Quantizer, Port], bool], Callable[[Quantizer, Port], Any]]
+Rows = tuple[_Wanted, ...]
+
+
+class _Asked(NamedTuple):
+    """What a space says something about: whether there is a quantizer, and which dimensions of it."""
+
+    quantized: bool | None
+    rows: Rows
+    told: Rows  # those that a situation tells of (see situations.py)
+    own: Rows  # the others
+
+
 _Row = tuple[str, int, Callable[[Space], Any], Callable[[Any, Quantizer, Port], bool], Callable[[Quantizer, Port], Any]]
 _DIMENSIONS: tuple[_Row, ...] = (
     ("stored", MISSING, lambda s: s.stored, lambda w, q, p: p.stored == w, lambda q, p: p.stored),
@@ -326,6 +360,8 @@ _DIMENSIONS: tuple[_Row, ...] = (
     ("scale", VALUE, lambda s: s.scale, _scale_holds, lambda q, p: _values(q.scale)),
     ("symmetric", VALUE, lambda s: s.symmetric, lambda w, q, p: q.symmetric == w, lambda q, p: q.symmetric),
 )
+# What a situation tells of a port (see situations.py): dimensions that look at nothing else.
+TOLD = frozenset("storage granularity block_size scale_shape zero_point_given dynamic writers rewritten axis scales".split())
 _ANY = BUILTIN_SPACES["any"]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from qlint.graph import TYPE_SINCE, Model, Op, Quantizer
 from qlint.graph.kinds import QUANTIZER_KINDS
-from qlint.judge.kernels import wanted as required
+from qlint.judge.kernels import required
 from qlint.judge.pattern import Chain, kinds_of
 from qlint.judge.ports import Spaces
 from qlint.judge.prepare import Prepared
@@ -75,7 +75,7 @@ def _first(
     if when.format and model.format not in when.format:
         return None
     tests = [(name, test, wanted) for name, test in _NODE_TESTS if (wanted := getattr(when, name)) not in (None, ())]
-    relations = required(when.ports, when.guards, Spaces(profile)).whole if when.ports or when.guards else None
+    relations = required(when.ports, when.guards, Spaces(profile)) if when.ports or when.guards else None
     kinds = kinds_of("|".join(when.kinds), profile.classes) if when.kinds else None
     if not tests and relations is None:
         return (None, "") if kinds is None else next(((op, op.native) for op in model.walk() if op.kind in kinds), None)

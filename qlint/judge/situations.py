@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from qlint.graph import Op
-from qlint.judge.kernels import Kernels, Ready
+from qlint.judge.kernels import NOTHING_LEFT, Kernels, Left, Ready
 from qlint.judge.pattern import Chain, lengths, only_use
 from qlint.judge.ports import look_at
 from qlint.judge.prepare import Prepared
@@ -40,7 +40,8 @@ class Candidate:
     ready: Ready
     length: int
     bound: int = 0
-    checks: tuple[bool, ...] = ()  # whether each check holds, as far as the situation tells
+    left: Left = NOTHING_LEFT  # to select it
+    checks: tuple[Left | None, ...] = ()  # of each check; None: the situation tells that it fails
 
 
 @dataclass(slots=True, eq=False)
@@ -84,7 +85,7 @@ class Situations:
         key = (one.ready.order, id(run.ops[0]), one.length)
         found = self._missing.get(key)
         if found is None:
-            found = self._missing[key] = list(one.ready.selection.whole.misses(run.chain(one.length), self.prepared))
+            found = self._missing[key] = list(one.ready.selection.misses(run.chain(one.length), self.prepared))
         return found
 
     def run(self, op: Op) -> Run:
@@ -136,8 +137,9 @@ class Situations:
     def _selected(self, run: Run) -> Iterator[Candidate]:
         for one in self._fitting(run):
             chain = run.chain(one.length)
-            if one.ready.selection.told.hold(chain, self.prepared):
-                yield Candidate(one.ready, one.length, 0, tuple(check.told.hold(chain, self.prepared) for _, check in one.ready.checks))
+            left = one.ready.selection.left(chain, self.prepared)
+            if left is not None:
+                yield Candidate(one.ready, one.length, 0, left, tuple(check.left(chain, self.prepared) for _, check in one.ready.checks))
 
     def _distance(self, one: Candidate, run: Run) -> int:
-        return sum(miss.weight for miss in one.ready.selection.told.port_misses(run.chain(one.length), self.prepared))
+        return one.ready.selection.bound(run.chain(one.length), self.prepared)

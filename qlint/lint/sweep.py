@@ -37,11 +37,12 @@ class Grid:
         return data.tensor.shape if data is not None else self.use.tensor.shape
 
 
-def graphs(model: Model) -> Iterator[Model]:
+def graphs(model: Model) -> tuple[Model, ...]:
     """The model and the body of every control-flow op."""
-    yield model
-    for op in model.walk():
-        yield from op.bodies.values()
+    found = _graphs.get(model)
+    if found is None:
+        found = _graphs[model] = (model, *(body for op in model.walk() for body in op.bodies.values()))
+    return found
 
 
 def grids(model: Model) -> tuple[Grid, ...]:
@@ -52,7 +53,8 @@ def grids(model: Model) -> tuple[Grid, ...]:
     return found
 
 
-_grids: WeakKeyDictionary[Model, tuple[Grid, ...]] = WeakKeyDictionary()  # many rules ask
+_graphs: WeakKeyDictionary[Model, tuple[Model, ...]] = WeakKeyDictionary()  # many rules ask
+_grids: WeakKeyDictionary[Model, tuple[Grid, ...]] = WeakKeyDictionary()
 
 
 def _found(model: Model) -> Iterator[Grid]:

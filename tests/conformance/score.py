@@ -56,6 +56,7 @@ class Score:
     outcomes: int = 0  # models whose outcome is right
     changed: int = 0  # ops whose placement the defect changed against the clean twin
     recalled: int = 0
+    compares_numbers: bool = False  # whether the oracle was asked about numbers, not about places alone
     off: int = 0  # ops in integer with wrong numbers
     off_found: int = 0
     off_false: int = 0
@@ -122,6 +123,7 @@ def score(corpus: str, backend: str, target: str, seed: int = 0) -> Score:
     result = Score()
     profile = load(f"{backend}@{target}")
     answers = ledger.read(f"{corpus}-{seed}" if seed else corpus, backend, target)
+    result.compares_numbers = any("w" in row.placements for row in answers.values())
     twins: dict[str, Placed] = {}
     with tempfile.TemporaryDirectory() as folder:
         for probe in generated(corpus, seed):
@@ -163,7 +165,8 @@ def _one(result: Score, probe: probes.Probe, row: ledger.Row, twin: Placed, prof
             mine = "rejected" if verdict.outcome == "refused" else OURS[ours.get(node.index, "unknown")]
             why = verdict.refusals[0].claim if verdict.refusals else verdict.of_index(node.index)
             if row.outcome == verdict.outcome == "runs" and node.index in canonical_ops:
-                result.claim(_claim(verdict, canonical_ops[node.index], wrong), OURS[ours[node.index]] in theirs.split("|") and (node.index not in wrong or letter == "w"))
+                told = node.index in wrong and result.compares_numbers
+                result.claim(_claim(verdict, canonical_ops[node.index], told), OURS[ours[node.index]] in theirs.split("|") and (letter == "w" or not told))
             right = result.count((f"kind {node.kind}", *dimensions), mine, theirs, f"{probe.id} {node.label} ({node.kind}, {why}; {row.reason})")
         if not set(twin.get(node.label, theirs).split("|")) & set(theirs.split("|")):
             result.changed += 1
@@ -171,10 +174,10 @@ def _one(result: Score, probe: probes.Probe, row: ledger.Row, twin: Placed, prof
     return placed
 
 
-def _claim(verdict: Verdict, op: Op, wrong: set[int]) -> str:
+def _claim(verdict: Verdict, op: Op, wrong: bool) -> str:
     """What places an op: a kernel, a check of one that fails, a kernel whose numbers are said to be wrong, or the fallback."""
     kernel = verdict.of(op).kernel
-    if op.index in wrong:
+    if wrong:
         return f"kernel {kernel}, wrong numbers"
     failed = any(m.op is op and m.kernel == kernel and kernel for m in verdict.mismatches)
     return f"kernel {kernel}, a check" if failed else f"kernel {kernel}" if kernel else "fallback"

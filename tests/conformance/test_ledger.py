@@ -72,6 +72,19 @@ def test_agreement(backend, target, corpus, agreement, false_integer, outcomes):
     assert 100 * result.outcomes / result.models >= outcomes, report
 
 
+def test_a_claim_that_the_ledger_contradicts_is_found(monkeypatch):
+    """A profile that says of convolutions that they run in float."""
+
+    def lying(name):
+        profile = load(name)
+        kernels = tuple(kernel.model_copy(update={"runs": "float"}) if kernel.id == "conv" else kernel for kernel in profile.kernels)
+        return profile.model_copy(update={"kernels": kernels})
+
+    assert not scoring.score("zoo", "ort-cpu", "x86").contradicted
+    monkeypatch.setattr(scoring, "load", lying)
+    assert set(scoring.score("zoo", "ort-cpu", "x86").contradicted) == {"kernel conv"}
+
+
 MEASURED = [(name, ref, one) for name in names() for ref, one in load(name).evidence.items() if one.kind == "measured"]
 
 

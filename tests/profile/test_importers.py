@@ -122,7 +122,7 @@ def test_torch_reads_its_own_configurations_only_if_asked():
     torch = pytest.importorskip("torch")
     found = draft("torch", "qnnpack")
     assert str(torch.__version__).partition("+")[0] in found.toolchain
-    assert "torch-qnnpack" == found.id and any("0.000244140625" in sentence for sentence in found.left)
+    assert found.id == "torch-qnnpack" and any("0.000244140625" in sentence for sentence in found.left)
     with pytest.raises(ProfileError, match="fbgemm"):
         draft("torch", "fbgem")
 
@@ -152,8 +152,7 @@ def test_damaged_files_never_crash(tool, tmp_path):
 
 
 def _damaged(value):
-    for other in (None, "x", -1, [[]], {"a": 1}):
-        yield other
+    yield from (None, "x", -1, [[]], {"a": 1})
     if isinstance(value, dict):
         for key, one in value.items():
             yield {name: each for name, each in value.items() if name != key}

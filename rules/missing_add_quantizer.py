@@ -34,6 +34,7 @@ calibration data or from bounds of the values.
 """
 
 from qlint.graph import Model
+from qlint.lint.message import unless_invented
 from qlint.lint.rule import Rule
 from qlint.lint.testing import Graph, s8, u8
 from qlint.lint.where import missing
@@ -43,7 +44,7 @@ rule = Rule(
     code="QL301",
     since="0.1.0",
     what="{port}{origin} {has} no quantizer",
-    why="{backend} {runs} in integer only if both inputs are quantized",
+    why=unless_invented("{backend} {runs} in integer only if both inputs are quantized"),
     fix="insert a quantizer at {port} of the {kind}",
 )
 rule.explains("quantizer", kinds="binary", roles="lhs|rhs", where=missing)

@@ -35,6 +35,7 @@ calibration data or from bounds of the values.
 """
 
 from qlint.graph import Model
+from qlint.lint.message import unless_invented
 from qlint.lint.rule import Rule
 from qlint.lint.testing import Graph, s8, u8
 from qlint.lint.where import activation, missing
@@ -44,7 +45,7 @@ rule = Rule(
     code="QL302",
     since="0.1.0",
     what="{port}{origin} {has} no quantizer",
-    why="{backend} runs {a_kind} in integer only on quantized activations",
+    why=unless_invented("{backend} runs {a_kind} in integer only on quantized activations"),
     fix="insert a quantizer at {port} of the {kind}",
 )
 rule.explains("quantizer", kinds="weighted", roles="x|lhs|rhs", where=(missing, activation))

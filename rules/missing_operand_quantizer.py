@@ -32,6 +32,7 @@ calibration data or from bounds of the values.
 """
 
 from qlint.graph import Model
+from qlint.lint.message import unless_invented
 from qlint.lint.rule import Rule
 from qlint.lint.testing import Graph, s8, u8
 from qlint.lint.where import missing, read
@@ -41,7 +42,7 @@ rule = Rule(
     code="QL305",
     since="0.1.0",
     what="{port}{origin} {has} no quantizer",
-    why="{backend} {runs} in integer only on quantized inputs",
+    why=unless_invented("{backend} {runs} in integer only on quantized inputs"),
     fix="insert a quantizer at {port} of the {kind}",
 )
 rule.explains("quantizer", where=(missing, read))

@@ -34,7 +34,7 @@ ignore this finding.
 """
 
 from qlint.graph import Model
-from qlint.lint.message import Facts
+from qlint.lint.message import Facts, unless_invented
 from qlint.lint.rule import Rule
 from qlint.lint.testing import Graph, s8, u8
 from qlint.lint.where import missing
@@ -49,7 +49,7 @@ rule = Rule(
     code="QL304",
     since="0.1.0",
     what=_what,
-    why="{backend} runs {a_kind} in integer only if every reader gets a quantized result",
+    why=unless_invented("{backend} runs {a_kind} in integer only if every reader gets a quantized result"),
     fix="insert a quantizer behind the {kind}",
 )
 rule.explains("quantizer", roles="y", where=missing)

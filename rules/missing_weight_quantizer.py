@@ -32,6 +32,7 @@ Quantize the weight from its own values; no calibration data is needed. Unsafe: 
 """
 
 from qlint.graph import Model
+from qlint.lint.message import unless_invented
 from qlint.lint.rule import Rule
 from qlint.lint.testing import Graph, s8, u8
 from qlint.lint.where import missing, weight
@@ -41,7 +42,7 @@ rule = Rule(
     code="QL303",
     since="0.1.0",
     what="{port}{origin} has no quantizer",
-    why="{backend} runs {a_kind} in integer only with a quantized weight",
+    why=unless_invented("{backend} runs {a_kind} in integer only with a quantized weight"),
     fix="quantize the weight of the {kind} ({wanted})",
 )
 rule.explains("quantizer", kinds="weighted", where=(missing, weight))

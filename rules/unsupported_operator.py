@@ -30,8 +30,17 @@ usually best left alone.
 """
 
 from qlint.graph import Model
+from qlint.lint.message import Facts
 from qlint.lint.rule import Rule
 from qlint.lint.testing import Graph, s8, u8
+from qlint.lint.where import unknown
+
+
+def _fix(facts: Facts) -> str:
+    if all(cause.consequence == "unknown" for cause in facts.causes):
+        return f"try the {facts.kind} on the device, or leave it out of the quantized part of the network"
+    return f"replace the {facts.kind}, or leave it out of the quantized part of the network"
+
 
 rule = Rule(
     name="unsupported-operator",
@@ -39,9 +48,10 @@ rule = Rule(
     since="0.1.0",
     what="there is no integer kernel for {native}",
     why="{backend} cannot run {a_kind} in integer",
-    fix="replace the {kind}, or leave it out of the quantized part of the network",
+    fix=_fix,
 )
 rule.explains("kernel")
+rule.explains("kernel", where=unknown, what="{native} is not known to have an integer kernel", why="whether {backend} has one is not established")
 rule.explains("native", what="{native} is not the form of it that has an integer kernel", why="{backend} wants {wanted}")
 
 
@@ -56,6 +66,12 @@ def one_finding_for_all() -> Model:
     g = Graph()
     y = g.conv(g.op("mish", g.input() | u8()) | u8(), w=s8()) | u8()
     return g.model(g.op("mish", y) | u8())
+
+
+@rule.bad(says="Erf is not known to have an integer kernel; whether toy has one is not established, here it is not known how the erf runs")
+def nobody_has_looked() -> Model:
+    g = Graph()
+    return g.model(g.op("erf", g.input() | u8()) | u8())
 
 
 @rule.good

@@ -34,7 +34,7 @@ Remove the quantizer. Unsafe: the numbers change (they come closer to the float 
 from qlint.graph import Model
 from qlint.lint.rule import Rule
 from qlint.lint.testing import Graph, s8, u8
-from qlint.lint.where import unwanted
+from qlint.lint.where import slow, unwanted, wrong
 
 rule = Rule(
     name="unwanted-quantizer",
@@ -45,6 +45,8 @@ rule = Rule(
     fix="remove the quantizer at {port} of the {kind}",
 )
 rule.explains("quantizer", where=unwanted)
+rule.explains("quantizer", where=(unwanted, wrong), why="{backend} has none there, whatever the model says")
+rule.explains("quantizer", where=(unwanted, slow), why="{backend} fuses the operators on both sides of it only without")
 
 
 @rule.bad(says="input gamma")

@@ -15,6 +15,7 @@ from qlint.judge.pattern import Chain
 from qlint.judge.ports import ports
 from qlint.judge.prepare import Prepared, prepare
 from qlint.judge.refusals import refusals
+from qlint.judge.segments import behind
 from qlint.judge.situations import Candidate, Settled, Situations
 from qlint.judge.verdict import Consequence, Mismatch, Miss, Placement, RefusalReason, Verdict, Where, weakest
 from qlint.profile.schema import Check, Memory, Profile
@@ -79,6 +80,8 @@ class _Judge:
         self._partition()
         if self.profile.misplaced == "refused":
             self._memory()
+        if self.profile.segments == "one":
+            self._segments()
         for op in self.model.ops:
             self._explain(op)
 
@@ -208,6 +211,20 @@ class _Judge:
             because = f"{culprit.label} leaves a tensor in {found} that the compiler planned in {wanted}"
             self.verdict.refusals.append(RefusalReason("memory", because, op, found, evidence))
 
+    def _segments(self) -> None:
+        """Ops behind one that left the accelerator stay outside with it."""
+        evidence = self.kernels.evidence(self.profile.segments_evidence)
+        for op, culprit, certain in list(behind(self.model.ops, self.verdict.where)):
+            if op.role != "data":
+                continue
+            placed = self.verdict.placements[id(op)]
+            where: Where = "unknown" if not certain else "cpu" if self.fallback else "rejected"
+            self.verdict.placements[id(op)] = replace(placed, where=where, basis=weakest(evidence))
+            self.conflicting[id(op)] = Mismatch(
+                placed.kernel, placed.chain[0], op, "", None, "segment", culprit.label, "no such operator in front", CONSEQUENCE[where], evidence,
+                (), (), placed.chain,
+            )
+
     # -- explain -------------------------------------------------------------------------------
 
     def _explain(self, op: Op) -> None:
@@ -231,10 +248,11 @@ class _Judge:
             self._report(op, kernel, nearest_chain, misses, CONSEQUENCE[placement.where], kernel.kernel.evidence)
             return
         names = ready.kernel.evidence if ready is not None else self.profile.fallback_evidence
+        first = chain.anchor  # what a kernel takes along has no kernel of its own there either, and is where it is for that reason
         self.verdict.mismatches.append(
             Mismatch(
-                ready.kernel.id if ready is not None else "", op, op, "", op.outputs[0] if op.outputs else None,
-                "kernel", op.kind, None, CONSEQUENCE[placement.where], self.kernels.evidence(names), (), (), chain.ops,
+                ready.kernel.id if ready is not None else "", first, op, "", first.outputs[0] if first.outputs else None,
+                "kernel", first.kind, None, CONSEQUENCE[placement.where], self.kernels.evidence(names), (), (), chain.ops,
             )
         )  # fmt: skip
 

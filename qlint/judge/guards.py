@@ -13,10 +13,11 @@ from qlint.judge.pattern import Chain
 from qlint.judge.ports import MISSING, RELATION, SHAPE, VALUE, Port, ports
 from qlint.judge.prepare import Prepared, readers
 from qlint.judge.verdict import Miss
-from qlint.profile.schema import Bounds, Guard
+from qlint.profile.schema import Bounds, Guard, Shift
 
 RANGE_TOLERANCE = 1e-6  # relative, of a clamp's bound against the end of a grid
 _WIDE = ("int8", "uint8", "int16", "uint16")
+NEAR = 1e-6  # absolute, of scales that TFLite Micro takes for equal (kernels/pooling_common.cc)
 CLOSE = 1e-3  # relative, of scales that are as good as equal: at the end of 8 bits an eighth of a step
 
 
@@ -143,6 +144,22 @@ def _bias_scale(tolerance: float, chain: Chain, prepared: Prepared) -> Iterator[
         yield _miss(port, "bias_scale", worst, 1.0, VALUE)
 
 
+def _shift(wanted: Shift, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
+    """Of per-channel scales the worst one decides. Silent where a scale is missing or not positive."""
+    found = {port.name: (port, q.scale or ()) for port, q in _quantized((wanted.of, *wanted.over), chain, prepared)}
+    if len(found) < 1 + len(wanted.over) or any(not scale or min(scale) <= 0 for _, scale in found.values()):
+        return
+    port, scale = found[wanted.of]
+    lows = sum(math.log2(max(found[name][1])) for name in wanted.over)
+    highs = sum(math.log2(min(found[name][1])) for name in wanted.over)
+    least, most = math.log2(min(scale)) - lows, math.log2(max(scale)) - highs
+    bounds = Bounds(min=wanted.min, max=wanted.max)
+    for shift in (least, most):
+        if not _within(round(shift, 6), bounds):
+            yield _miss(port, "shift", f"{shift:g} bits", f"{_text(bounds)} bits", VALUE)
+            return
+
+
 def _same(names: tuple[str, ...], chain: Chain, prepared: Prepared) -> Iterator[Miss]:
     found = _quantized(names, chain, prepared)
     for port, q in found[1:]:
@@ -155,6 +172,15 @@ def _close(names: tuple[str, ...], chain: Chain, prepared: Prepared) -> Iterator
     for port, q in found[1:]:
         if not _alike(q, found[0][1]):
             yield _miss(port, "same", str(q), str(found[0][1]), RELATION, found[0][0])
+
+
+def _near(names: tuple[str, ...], chain: Chain, prepared: Prepared) -> Iterator[Miss]:
+    found = _quantized(names, chain, prepared)
+    for port, q in found[1:]:
+        first = found[0][1]
+        alike = q.zero_point is not None and first.zero_point is not None and q.zero_point[0] == first.zero_point[0]
+        if not alike or q.scale is None or first.scale is None or abs(q.scale[0] - first.scale[0]) > NEAR:
+            yield _miss(port, "same", str(q), str(first), RELATION, found[0][0])
 
 
 def _alike(one: Quantizer, other: Quantizer) -> bool:
@@ -259,14 +285,15 @@ def _known_shapes(_wanted: bool, chain: Chain, _: Prepared) -> Iterator[Miss]:
 
 
 def _within(value: float, bounds: Bounds) -> bool:
-    return (bounds.min is None or value >= bounds.min) and (bounds.max is None or value <= bounds.max)
+    inside = (bounds.min is None or value >= bounds.min) and (bounds.max is None or value <= bounds.max)
+    return inside and (bounds.multiple is None or value % bounds.multiple == 0)
 
 
 def _text(bounds: Bounds) -> str:
-    if bounds.min == bounds.max:
+    if bounds.min is not None and bounds.min == bounds.max:
         return f"{bounds.min:g}"
     ends = [f"at least {bounds.min:g}" if bounds.min is not None else "", f"at most {bounds.max:g}" if bounds.max is not None else ""]
-    return " and ".join(end for end in ends if end)
+    return " and ".join(end for end in (*ends, f"a multiple of {bounds.multiple}" if bounds.multiple is not None else "") if end)
 
 
 def _readers(wanted: dict[str, Bounds], chain: Chain, prepared: Prepared) -> Iterator[Miss]:
@@ -419,8 +446,10 @@ _TABLE: tuple[tuple[str, Callable[[Any, Chain, Prepared], Iterator[Miss]]], ...]
     ("scale_shape_equal", _scale_shape_equal),
     ("same", _same),
     ("close", _close),
+    ("near", _near),
     ("same_scale", _same_scale),
     ("bias_scale", _bias_scale),
+    ("shift", _shift),
     ("absorbed", _absorbed),
 )
 NAMES = frozenset(name for name, _ in _TABLE)

@@ -7,7 +7,7 @@ move behind it, or a kernel that reads TCM only, does not find what it wants and
 
 The plan: operators with one memory have it, and so does everything in integer (TCM). Q/DQ between two float operators
 becomes a clamp, which changes nothing here. The others
-1. follow their inputs into TCM if all of these are there; those that prefer TCM are there from the start;
+1. follow their last input into TCM, unless another one is from an operator that is fixed in main memory; those that prefer TCM are there from the start;
 2. of the latter, those with main memory on all sides come back;
 3. the rest goes to TCM if any reader is there, and then what reads only such tensors.
 
@@ -149,7 +149,10 @@ class _Plan:
 
     def _follow(self) -> None:
         for op in self.free:
-            if id(op) not in self.tcm and self.habits[id(op)].reads == "either" and all(map(self._from_tcm, self.inputs(op))):
+            if id(op) in self.tcm or self.habits[id(op)].reads != "either":
+                continue
+            inputs = self.inputs(op)
+            if not any(map(self._from_main, inputs)) and all(map(self._from_tcm, inputs[-1:])):
                 self.tcm.add(id(op))
 
     def inputs(self, op: Op) -> list[Use]:
@@ -170,6 +173,11 @@ class _Plan:
     def _from_tcm(self, use: Use) -> bool:
         producer = use.tensor.producer
         return producer is None or id(producer) not in self.habits or self.writes_tcm(producer)
+
+    def _from_main(self, use: Use) -> bool:
+        """Whether the producer writes to main memory, whatever is planned for others."""
+        producer = use.tensor.producer
+        return not self._from_tcm(use) and producer is not None and self.habits[id(producer)].reads not in ("either", "prefers")
 
     def _read_in_tcm(self, op: Op) -> bool:
         return any(self._reads_in_tcm(use) for tensor in op.outputs for use in tensor.uses)

@@ -52,6 +52,11 @@ class Port:
         return q is not None and not q.dynamic and (q.quantize if self.role == "y" else q.dequantize) is None
 
     @property
+    def prequantized(self) -> bool:
+        """Whether it is a constant that the file stores as integers."""
+        return self.constant and self.quantizer is not None and self.quantizer.quantize is None
+
+    @property
     def constant(self) -> bool:
         return self.tensor is not None and not self.tensor.overridable and (
             self.tensor.constant or (self.tensor.producer is not None and self.tensor.producer.role == "constant")
@@ -344,6 +349,7 @@ class _Asked(NamedTuple):
 _Row = tuple[str, int, Callable[[Space], Any], Callable[[Any, Quantizer, Port], bool], Callable[[Quantizer, Port], Any]]
 _DIMENSIONS: tuple[_Row, ...] = (
     ("stored", MISSING, lambda s: s.stored, lambda w, q, p: p.stored == w, lambda q, p: p.stored),
+    ("prequantized", SHAPE, lambda s: s.prequantized, lambda w, q, p: p.prequantized == w, lambda q, p: p.prequantized),
     ("storage", SHAPE, lambda s: s.storage, lambda w, q, p: q.storage in w, lambda q, p: q.storage),
     ("granularity", SHAPE, lambda s: s.granularity, lambda w, q, p: q.granularity in w, lambda q, p: q.granularity),
     ("block_size", SHAPE, lambda s: s.block_size, lambda w, q, p: q.block_size in w, lambda q, p: q.block_size),

@@ -27,7 +27,7 @@ def refusals(model: Model, prepared: Prepared, profile: Profile) -> Iterator[Ref
         if converted and not refusal.when.model_fields_set.isdisjoint(_SPELLING):
             continue
         met = _first(refusal.when, model, prepared, profile, nodes)
-        if met is not None:
+        if met is not None and not any(_first(spared, model, prepared, profile, nodes) for spared in refusal.unless):
             op, found = met
             evidence = tuple(profile.evidence[name] for name in refusal.evidence)
             yield RefusalReason(refusal.id, refusal.because, op, found, evidence)

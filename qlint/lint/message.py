@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -173,6 +173,12 @@ class Facts:
             those = [(key not in sites, op.index, op.kind) for key, (op, c) in ops.items() if c == consequence]
             clauses.append(words.here(consequence, [kind for *_, kind in sorted(those)]))
         return words.listing([clause for clause in clauses if clause], "and")
+
+
+def unless_invented(why: str) -> Callable[[Facts], str]:
+    """Why a quantizer is missing; a backend that computes in integer all the same, with other numbers, makes up the grid itself."""
+    invented = "{backend} quantizes it all the same, on a grid of its own"
+    return lambda facts: (invented if all(cause.consequence == "wrong" for cause in facts.causes) else why).format_map(facts)
 
 
 def _source(tensor: Tensor) -> tuple[str, str]:

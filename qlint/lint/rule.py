@@ -113,6 +113,7 @@ class Rule:
     Args:
         name: kebab-case; the file has the same name with underscores.
         yields: a dimension; a check of the rule is silent about a tensor of which a backend already misses something in it.
+        unasked: checks of the rule speak only where no backend is named; a backend that is says itself whether it minds.
         code: `QLnnn`, the first digit tells the category; frozen with the name once out of preview.
         since: the version of qlint that brought it.
         fix: advice (a template) shown with each finding.
@@ -132,6 +133,7 @@ class Rule:
     per_kind: bool = True
     preview: bool = False
     yields: str = ""
+    unasked: bool = False
     doc: str = field(default="", repr=False)  # filled in by the registry: the module's docstring
     origin: str = field(default="", repr=False)  # the module or file that the rule came from
     selectors: list[Explains] = field(default_factory=list, repr=False)

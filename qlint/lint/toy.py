@@ -14,6 +14,8 @@ fallback = "float"
 fallback_evidence = "toy"
 misplaced = "refused"
 misplaced_evidence = "toy"
+segments = "one"
+segments_evidence = "toy"
 
 [evidence.toy]
 kind = "inferred"
@@ -60,6 +62,20 @@ id = "main-memory"
 match = "lrn"
 runs = "float"
 memory = "main"
+advise = false
+evidence = "toy"
+
+[[kernels]]                  # ends the segment
+id = "elsewhere"
+match = "cum_sum"
+runs = "cpu"
+advise = false
+evidence = "toy"
+
+[[kernels]]                  # nobody has looked
+id = "unheard-of"
+match = "erf"
+runs = "unknown"
 advise = false
 evidence = "toy"
 
@@ -175,6 +191,7 @@ evidence = "toy"
 id = "shift"
 match = "hard_swish"
 ports = { x = { storage = "uint8|int8", scale = "power-of-two" }, y = "a8" }
+guards = [{ shift = { of = "y", over = ["x"], min = -4, max = 4 } }]
 runs = "integer"
 evidence = "toy"
 
@@ -189,6 +206,13 @@ evidence = "toy"
 id = "written"
 match = "tanh"
 ports = { x = { storage = "uint8|int8", zero_point_given = true }, y = { storage = "uint8|int8", writers = 1 } }
+runs = "integer"
+evidence = "toy"
+
+[[kernels]]                  # its slope is quantized by the compiler
+id = "slope"
+match = "prelu"
+ports = { x = "a8", x1 = { storage = "int8", prequantized = false }, y = "a8" }
 runs = "integer"
 evidence = "toy"
 

@@ -21,6 +21,21 @@ def unwanted(m: Mismatch) -> bool:
     return m.wanted is None
 
 
+def wrong(m: Mismatch) -> bool:
+    """The backend runs the op in integer all the same, with other numbers."""
+    return m.consequence == "wrong"
+
+
+def slow(m: Mismatch) -> bool:
+    """It costs extra work only."""
+    return m.consequence == "slow"
+
+
+def unknown(m: Mismatch) -> bool:
+    """Nobody has established what happens."""
+    return m.consequence == "unknown"
+
+
 def mixed(m: Mismatch) -> bool:
     """The readers of an output see different quantizers."""
     return bool(m.found == MIXED)

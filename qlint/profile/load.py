@@ -140,7 +140,7 @@ def _overlay(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
     dropped = set(top.get("drop", ()))
     merged.pop("drop", None)
     for claims in _CLAIMS:
-        kept = {claim.get("id", f"?{i}"): claim for i, claim in enumerate(base.get(claims, ())) if claim.get("id") not in dropped}
+        kept = {claim.get("id", f"?{i}"): claim for i, claim in enumerate(base.get(claims, ())) if dropped.isdisjoint(("*", claim.get("id")))}
         merged[claims] = list(_merge_claims(kept, top.get(claims, ())))
     return merged
 
@@ -167,9 +167,15 @@ def _merge_claims(kept: dict[str, Any], new: Iterable[dict[str, Any]]) -> Iterab
 
 
 def _whole(overlay: dict[str, Any], raw: dict[str, Any]) -> dict[str, Any]:
-    """An overlay whose claims say everything that they inherit."""
-    known = {claims: {claim.get("id"): claim for claim in raw.get(claims, ())} for claims in _CLAIMS}
-    return {key: [_inherit(claim, known[key]) for claim in value] if key in known else value for key, value in overlay.items()}
+    """An overlay whose claims say everything that they inherit, from the profile or from one above in the overlay."""
+    whole = dict(overlay)
+    for claims in _CLAIMS:
+        known = {claim.get("id"): claim for claim in raw.get(claims, ())}
+        for claim in overlay.get(claims, ()):
+            known[claim.get("id")] = _inherit(claim, known)
+        if claims in overlay:
+            whole[claims] = [known[claim.get("id")] for claim in overlay[claims]]
+    return whole
 
 
 def _inherit(claim: dict[str, Any], claims: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-Runs = Literal["integer", "float", "cpu", "rejected", "refused", "absorbed"]
+# `unknown`: what decides is not in the file, or nobody has found out.
+Runs = Literal["integer", "float", "cpu", "rejected", "refused", "absorbed", "unknown"]
 # Where a kernel reads and writes tensors, on accelerators with tightly coupled memory (TCM): see judge/memory.py.
 Memory = Literal[
     "either", "alike", "alike-tiled", "second", "second-tiled", "either-to-main", "prefers-tcm", "prefers-tcm-to-main", "tcm", "strict-tcm", "tiles",
@@ -51,6 +52,7 @@ class Space(_Data):
     quantized: bool | None = None
     constant: bool | None = None
     dtype: Names = ()  # of the float tensor behind the quantizer, or of an unquantized one
+    prequantized: bool | None = None  # a constant that the file stores as integers: no node quantizes it
     stored: bool | None = None  # the op itself reads or writes the integers; no node that quantizes or dequantizes stands between
     storage: Names = ()  # container: int8, uint8, int4 ...
     granularity: Names = ()  # tensor, channel, block
@@ -88,8 +90,18 @@ class DtypeTuples(_Data):
 
 
 class Bounds(_Data):
-    """An inclusive range; an end that is left out is open."""
+    """An inclusive range; an end that is left out is open. `multiple`: of which number a dimension has to be a multiple."""
 
+    min: float | None = None
+    max: float | None = None
+    multiple: int | None = None
+
+
+class Shift(_Data):
+    """By how many bits the result of a product is shifted to get to another grid: log2(scale(of) / product of scale(over))."""
+
+    of: str
+    over: tuple[str, ...]
     min: float | None = None
     max: float | None = None
 
@@ -99,8 +111,10 @@ class Guard(_Data):
 
     absorbed: Literal["zero_point", "range", "first_range"] | None = None  # the clamps in the chain vanish into y's grid
     bias_scale: float | None = None  # scale(b) == scale(x) * scale(w), relative tolerance
+    shift: Shift | None = None  # requantization by shifting, within what the shifter can do
     same: tuple[str, ...] = ()  # equal quantizers
     close: tuple[str, ...] = ()  # equal quantizers, to a thousandth of their scales
+    near: tuple[str, ...] = ()  # equal first zero points, and first scales that are 1e-6 apart at most, whatever their size
     same_scale: tuple[str, ...] = ()  # equal first scales, whatever the zero points and the other channels
     same_storage: tuple[str, ...] = ()
     dtypes: DtypeTuples | None = None
@@ -184,7 +198,9 @@ class Refusal(_Data):
     """The backend does not load the model at all."""
 
     id: str
+    like: str = ""
     when: When
+    unless: tuple[When, ...] = ()  # any other op that meets one of these spares the model
     because: str
     evidence: Names
 
@@ -225,23 +241,29 @@ class Arithmetic(_Data):
 
     accumulator_bits: int | None = None
     requantize: Literal["float", "fixed_multiplier", "shift"] | None = None
+    shift: Bounds | None = None  # by how many bits to the right
     rounding: Literal["half_even", "half_away", "half_up", "floor"] | None = None
+    saturates: bool | None = None  # the result is clamped to its container; otherwise it wraps around
     evidence: Names = ()
 
 
 class Overlay(_Data):
-    """A target or revision: a small change on the profile. Claims are replaced by id, dropped by `drop`."""
+    """A target or revision: a change on the profile. Claims are replaced by id, dropped by `drop` (`"*"`: all of them)."""
 
     title: str = ""
     like: str = ""  # another overlay of the profile, applied before this one
     toolchain: str = ""
     fallback: Literal["cpu", "float", "none"] | None = None
     misplaced: Literal["moved", "refused"] | None = None
+    segments: Literal["any", "one"] | None = None
     drop: tuple[str, ...] = ()
+    world: Literal["closed", "open"] | None = None
+    notes: tuple[str, ...] = ()
     spaces: dict[str, Requirement] = {}
     refuses: tuple[Refusal, ...] = ()
     prepare: tuple[Prepare, ...] = ()
     kernels: tuple[Kernel, ...] = ()
+    checks: tuple[Check, ...] = ()
     evidence: dict[str, Evidence] = {}
     arithmetic: Arithmetic | None = None
 
@@ -269,6 +291,8 @@ class Profile(_Data):
     fallback_evidence: Names = ()
     misplaced: Literal["moved", "refused"] = "moved"  # a tensor in another memory than the compiler had planned
     misplaced_evidence: Names = ()
+    segments: Literal["any", "one"] = "any"  # one: behind an operator that left the accelerator nothing comes back to it
+    segments_evidence: Names = ()
     world: Literal["closed", "open"] = "closed"
     notes: tuple[str, ...] = ()
     classes: dict[str, str] = {}

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Collection, Iterator
 
 from qlint.graph.kinds import CLASSES
-from qlint.profile.schema import Check, Kernel, Partition, Ports, Prepare, Profile, Refusal, Space
+from qlint.profile.schema import Arithmetic, Check, Kernel, Partition, Ports, Prepare, Profile, Refusal, Space
 
 # Spaces that every profile may name; a profile's own definition of the same name wins.
 BUILTIN_SPACES: dict[str, Space] = {
@@ -32,7 +32,7 @@ def problems(profile: Profile) -> list[str]:
     return [*_dangling_spaces(profile), *_dangling_evidence(profile)]
 
 
-def claims(profile: Profile) -> Iterator[tuple[str, Refusal | Prepare | Kernel | Check | Partition]]:
+def claims(profile: Profile) -> Iterator[tuple[str, Refusal | Prepare | Kernel | Check | Partition | Arithmetic]]:
     """Every claim of the profile with the name it has in messages."""
     for refusal in profile.refuses:
         yield f"refuses {refusal.id}", refusal
@@ -42,6 +42,8 @@ def claims(profile: Profile) -> Iterator[tuple[str, Refusal | Prepare | Kernel |
         yield f"check {number}", check
     if profile.partition is not None:
         yield "partition", profile.partition
+    if profile.arithmetic is not None:
+        yield "arithmetic", profile.arithmetic
     for kernel in profile.kernels:
         yield f"kernel {kernel.id}", kernel
         for number, check in enumerate(kernel.checks, 1):

@@ -111,7 +111,7 @@ def _zip(path: Path) -> str:
         raise
     members = archive.members
     for ending, form in _FORMATS:
-        if any(name == ending or name.endswith(f"/{ending}") for name in members):
+        if ending in members or any(name == ending or name.endswith(f"/{ending}") for name in members):
             return form
     if "data.pkl" in members:
         raise _checkpoint(archive)

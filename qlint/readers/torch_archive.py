@@ -26,7 +26,7 @@ _END, _END64, _LOCATOR64, _ENTRY, _LOCAL = b"PK\x05\x06", b"PK\x06\x06", b"PK\x0
 _AGAIN = "export or download it again"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Member:
     """One member of the archive, at `header`: `size` bytes once inflated, `stored` bytes in the file."""
 
@@ -200,13 +200,11 @@ def _directory(buffer: Buffer | memoryview) -> dict[str, Member]:
     if count > MAX_MEMBERS or start + size > len(buffer):
         raise ReadError("is a damaged zip archive: its directory does not fit into the file", hint=_AGAIN)
     members: dict[str, Member] = {}
-    raw, at = bytes(buffer[start : start + size]), 0
+    raw, at, entry = bytes(buffer[start : start + size]), 0, struct.Struct("<HH8xIIHHH8xI").unpack_from
     for _ in range(count):
         if raw[at : at + 4] != _ENTRY or at + 46 > size:
             raise ReadError(f"is a damaged zip archive: its directory is broken at byte {start + at}", hint=_AGAIN)
-        flags, method = struct.unpack_from("<HH", raw, at + 8)
-        stored, inflated, name_size, extra_size, comment_size = struct.unpack_from("<IIHHH", raw, at + 20)
-        (header,) = struct.unpack_from("<I", raw, at + 42)
+        flags, method, stored, inflated, name_size, extra_size, comment_size, header = entry(raw, at + 8)
         name = raw[at + 46 : at + 46 + name_size].decode("utf-8", "replace")
         if 0xFFFFFFFF in (stored, inflated, header):
             inflated, stored, header = _zip64(raw[at + 46 + name_size : at + 46 + name_size + extra_size], inflated, stored, header)

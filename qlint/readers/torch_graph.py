@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 from qlint.graph import Model, Op, Quantizer, Tensor, Use, container
@@ -400,10 +399,11 @@ class Builder:
     def _fake(self, op: Op, args: dict[str, Any]) -> Quantizer:
         low, high = args.get("quant_min"), args.get("quant_max")
         bounds = (low, high) if isinstance(low, int) and isinstance(high, int) and low < high else (0, 0)
-        found = grid(container(*bounds), self._number(args.get("scale")), self._number(args.get("zero_point")), op.attrs.get("axis"), bounds, "fake-quant")
-        if "fused" in op.native and found.granularity == "tensor":  # one number, whatever the shape of the buffer: no exporter hands this operator on
-            found = replace(found, scale_shape=(), zero_point_shape=())
-        return replace(found, algorithm="LSQ") if "learnable" in op.native else found
+        more: dict[str, Any] = {"algorithm": "LSQ"} if "learnable" in op.native else {}
+        if "fused" in op.native and "axis" not in op.attrs:  # one number, whatever the shape of the buffer: no exporter hands this operator on
+            more.update(scale_shape=(), zero_point_shape=())
+        scale, zero_point = (self._number(args.get(name)) for name in ("scale", "zero_point"))
+        return grid(container(*bounds), scale, zero_point, op.attrs.get("axis"), bounds, "fake-quant", **more)
 
     # -- control flow --------------------------------------------------------------------------
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from qlint.graph import INTEGER_RANGES, Quantizer
@@ -27,23 +26,25 @@ def numbers_of(value: Any) -> tuple[Sequence[float] | None, tuple[int, ...]]:
     return None, ()
 
 
-def grid(storage: str, scale: Any, zero_point: Any, axis: int | None = None, bounds: tuple[int, int] | None = None, origin: Any = "qoperator") -> Quantizer:
-    """The quantizer with this scale and zero point. With `bounds` its codes lie between them, whatever holds them."""
+def grid(
+    storage: str, scale: Any, zero_point: Any, axis: int | None = None, bounds: tuple[int, int] | None = None, origin: Any = "qoperator", **more: Any
+) -> Quantizer:  # fmt: skip
+    """The quantizer with this scale and zero point. With `bounds` its codes lie between them, whatever holds them. `more` are further fields of it."""
     scales, shape = numbers_of(scale)
     zeros, zero_shape = numbers_of(zero_point)
     low, high = bounds or INTEGER_RANGES.get(storage, (0, 0))
     per_channel = axis is not None
-    if zeros is not None and all(z == int(z) for z in zeros[:MAX_EAGER]) and not isinstance(zeros, Numbers):
-        zeros = tuple(int(z) for z in zeros)
-    return Quantizer(
-        storage, scales, zeros, shape, zero_shape, granularity="channel" if per_channel else "tensor", axis=axis, qmin=low, qmax=high,
-        dynamic=scales is None, origin=origin,
-    )  # fmt: skip
+    if zeros is not None and not isinstance(zeros, Numbers) and (whole := tuple(map(int, zeros))) == tuple(zeros):
+        zeros = whole
+    return Quantizer(storage, scales, zeros, **{
+        "scale_shape": shape, "zero_point_shape": zero_shape, "granularity": "channel" if per_channel else "tensor", "axis": axis, "qmin": low, "qmax": high,
+        "dynamic": scales is None, "origin": origin, **more,
+    })  # fmt: skip
 
 
 def dynamic(reduced: bool) -> Quantizer:
     """What a dynamic kernel does to its input: its range is measured on each run (fbgemm leaves one bit out where asked to)."""
-    return replace(grid("uint8", None, None, bounds=(0, 127) if reduced else None, origin="dynamic"), dynamic=True)
+    return grid("uint8", None, None, bounds=(0, 127) if reduced else None, origin="dynamic", dynamic=True)
 
 
 def shifted(own: Quantizer, kind: str, number: Any) -> Quantizer:

@@ -21,7 +21,7 @@ class NotPlain(Exception):
     """An argument that has to be known is only known when the network runs."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Rule:
     """What an operator is: its kind, the roles of its arguments, and its attributes (a function, or attribute = argument).
 

@@ -57,6 +57,9 @@ def bind(native: str, args: list[Any], named: dict[str, Any]) -> tuple[dict[str,
 
 def _fits(value: Any, kind: str) -> bool:
     """Whether a value may be of a type; of what is only known at run time everything is believed but what it is not."""
+    own = getattr(value, "kind", "")
+    if own and own == kind:
+        return True
     base = kind.removesuffix("?")
     if value is None:
         return base != kind or base in _ANYTHING or kind.startswith("Optional")
@@ -70,7 +73,6 @@ def _fits(value: Any, kind: str) -> bool:
         return "str" in kind or "Device" in kind or base in _ANYTHING
     if isinstance(value, list):
         return base.endswith(("[]", "]")) and (base == "T[]" or base == "T?[]") == any(_is_tensor(item) for item in value) if value else base.endswith(("[]", "]")) or base in _ANYTHING
-    own = getattr(value, "kind", "")
     if own in ("i", "f", "b", "s"):
         return base in (own, "s") or (own == "i" and base == "f") or base in _ANYTHING
     if own in ("i[]", "f[]", "T[]", "b[]"):

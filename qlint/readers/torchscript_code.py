@@ -9,35 +9,51 @@ from __future__ import annotations
 import ast
 import re
 from dataclasses import dataclass
+from functools import cached_property
 
 from qlint.errors import ReadError
 from qlint.readers.torch_archive import Archive
 
 MAX_SOURCE = 16 << 20  # bytes of one source file
-_BLOCK = re.compile(r"^(class|def) (\w+)(?:\((\w+)\))?", re.MULTILINE)
-_METHOD = re.compile(r"^  def (\w+)", re.MULTILINE)
+_BLOCK = re.compile(r"\n(class|def) (\w+)(?:\((\w+)\))?")
+_METHOD = "\n  def "
 _FIELD = re.compile(r"^  (\w+) : (.+)$", re.MULTILINE)
 _SELF = re.compile(r"\((\w+): __torch__[\w.]*")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Function:
     """A function or method: its syntax, and the file and line at which it starts."""
 
     tree: ast.FunctionDef
     file: str
     line: int
+    parameters: list[str]
+    defaults: dict[str, ast.expr]
 
 
-@dataclass(slots=True)
+@dataclass
 class Class:
-    """A class of the archive: its methods as text, and its fields with their types."""
+    """A class of the archive: its text, of which little is ever looked at, and where that starts."""
 
     name: str
     base: str
-    methods: dict[str, tuple[str, int]]
-    fields: dict[str, str]
+    text: str
     file: str
+    line: int
+
+    @cached_property
+    def fields(self) -> dict[str, str]:
+        """Types of its fields, in the order in which objects are built from them."""
+        return dict(_FIELD.findall(self.text.partition(_METHOD)[0]))
+
+    def method(self, name: str) -> tuple[str, int]:
+        """A method as text, and the line of the file at which it starts; '' if there is none of that name."""
+        start = self.text.find(f"{_METHOD}{name}(")
+        if start < 0:
+            return "", 0
+        end = self.text.find(_METHOD, start + 1)
+        return self.text[start + 1 : end + 1 if end >= 0 else None], self.line + self.text.count("\n", 0, start + 1)
 
 
 class Code:
@@ -64,8 +80,8 @@ class Code:
         key = (full, name)
         if key not in self._functions:
             found = self.class_of(full)
-            text, line = found.methods.get(name, ("", 0)) if found is not None else ("", 0)
-            self._functions[key] = Function(self._parse("class _:\n" + text, f"{full}.{name}"), found.file, line - 1) if text and found is not None else None
+            text, line = found.method(name) if found is not None else ("", 0)
+            self._functions[key] = _function(self._parse("class _:\n" + text, f"{full}.{name}"), found.file, line - 1) if text and found is not None else None
         return self._functions[key]
 
     def function(self, full: str) -> Function | None:
@@ -74,19 +90,13 @@ class Code:
         if key not in self._functions:
             module, _, name = full.rpartition(".")
             kind, text, line = self._file(module).get(name, ("", "", 0))
-            self._functions[key] = Function(self._parse(text, full), _path(module), line) if kind == "def" else None
+            self._functions[key] = _function(self._parse(text, full), _path(module), line) if kind == "def" else None
         return self._functions[key]
 
     def _class(self, full: str) -> Class | None:
         module, _, name = full.rpartition(".")
         kind, text, line = self._file(module).get(name, ("", "", 0))
-        if not kind or kind == "def":
-            return None
-        starts = [(m.group(1), m.start()) for m in _METHOD.finditer(text)]
-        ends = [at for _, at in starts[1:]] + [len(text)] * bool(starts)
-        methods = {method: (text[at:end], line + text.count("\n", 0, at)) for (method, at), end in zip(starts, ends, strict=True)}
-        head = text[: starts[0][1]] if starts else text
-        return Class(full, kind, methods, dict(_FIELD.findall(head)), _path(module))
+        return None if not kind or kind == "def" else Class(full, kind, text, _path(module), line)
 
     def _file(self, module: str) -> dict[str, tuple[str, str, int]]:
         """What a file defines: `def`, or the base of a class, its text, and its line."""
@@ -94,14 +104,14 @@ class Code:
             member = self.archive.members.get(_path(module))
             if member is not None and member.size > MAX_SOURCE:
                 raise ReadError(f"has a source file of {member.size >> 20} MiB, {_path(module)!r}", hint="it is no sensible model")
-            text = self.archive.text(_path(module))
+            text = "\n" + self.archive.text(_path(module))
             starts = list(_BLOCK.finditer(text))
             ends = [m.start() for m in starts[1:]] + [len(text)] * bool(starts)
-            line, last, blocks = 1, 0, {}
+            line, last, blocks = 0, 0, {}
             for found, end in zip(starts, ends, strict=True):
-                line += text.count("\n", last, found.start())
-                last = found.start()
-                blocks[found.group(2)] = ("def" if found.group(1) == "def" else found.group(3) or "", text[last:end], line)
+                line += text.count("\n", last, found.start() + 1)
+                last = found.start() + 1
+                blocks[found.group(2)] = ("def" if found.group(1) == "def" else found.group(3) or "", text[last : end + 1], line)
             self._files[module] = blocks
         return self._files[module]
 
@@ -117,6 +127,11 @@ class Code:
                 raise ReadError(f"has source code that is no function, of {what}", hint="export or download it again")
             self._parsed[text] = found
         return self._parsed[text]
+
+
+def _function(tree: ast.FunctionDef, file: str, line: int) -> Function:
+    parameters = [parameter.arg for parameter in tree.args.args]
+    return Function(tree, file, line, parameters, dict(zip(reversed(parameters), reversed(tree.args.defaults), strict=False)))
 
 
 def _path(module: str) -> str:

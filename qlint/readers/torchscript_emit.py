@@ -9,7 +9,7 @@ from qlint.errors import ReadError
 from qlint.readers.torch_schema import bind
 from qlint.readers.torchscript_builtins import OPERATORS
 from qlint.readers.torchscript_code import Code
-from qlint.readers.torchscript_fold import Unknown, fold
+from qlint.readers.torchscript_fold import FUNCTIONS, Unknown, fold
 from qlint.readers.torchscript_packed import number_in, pack
 from qlint.readers.torchscript_values import ELEMENTS, Block, Node, Place, Raised, Value, held, identity, kind_of, latest, put
 from qlint.readers.unpickle import TensorRecord
@@ -61,7 +61,7 @@ class Emitter:
             found = special(self, args)
             if found is not NotImplemented:
                 return found
-        if not named:
+        if not named and native in FUNCTIONS:
             try:
                 return fold(native, args)
             except Unknown:

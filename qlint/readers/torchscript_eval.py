@@ -32,6 +32,7 @@ class Evaluator(Flow):
         super().__init__(code)
         self.constants = constants
         self.steps = 0
+        self.names: dict[ast.expr, str] = {}  # of what is called, as far as it is a name
         self.restored: set[int] = set()
         self.states: list[Value] = []  # attributes that live from one run to the next
         self.kept: list[Any] = []  # what they are at the end of a run
@@ -60,11 +61,9 @@ class Evaluator(Flow):
         if function is None:
             raise ReadError("has no method `forward`", hint="save the module that holds the whole network")
         block = self.blocks[0]
-        parameters, defaults = function.tree.args.args[1:], function.tree.args.defaults
         args: list[Any] = []
-        for position, parameter in enumerate(parameters):
-            at = position - len(parameters) + len(defaults)
-            default = self.eval(defaults[at], {}) if at >= 0 else ...
+        for parameter in function.tree.args.args[1:]:
+            default = self.eval(function.defaults[parameter.arg], {}) if parameter.arg in function.defaults else ...
             absent = default is None or isinstance(default, (bool, str))
             args.append(default if absent else self._input(parameter.arg, parameter.annotation))
         try:
@@ -93,16 +92,14 @@ class Evaluator(Flow):
         if len(self.files) > MAX_DEPTH:
             raise ReadError(f"has calls nested more than {MAX_DEPTH} deep", hint="it is no sensible model")
         tree = function.tree
-        parameters = [parameter.arg for parameter in tree.args.args]
-        defaults = dict(zip(reversed(parameters), reversed(tree.args.defaults), strict=False))
         self.files.append((function.file, function.line))
         self.paths.append(owner.path if owner is not None and owner.cls.startswith("__torch__") and self._is_module(owner) else self.paths[-1])
-        env: dict[str, Any] = {**dict(zip(parameters, args, strict=False)), **named}
-        for name in parameters:
+        env: dict[str, Any] = {**dict(zip(function.parameters, args, strict=False)), **named}
+        for name in function.parameters:
             if name not in env:
-                if name not in defaults:
+                if name not in function.defaults:
                     raise self.error(tree, f"calls {tree.name!r} without {name!r}")
-                env[name] = self.eval(defaults[name], env)
+                env[name] = self.eval(function.defaults[name], env)
         found = self._body(tree.body, env)
         self.files.pop()
         self.paths.pop()
@@ -151,7 +148,7 @@ class Evaluator(Flow):
             constant = known.fields.get(name, "") if known is not None else ""
             if constant.startswith("Final["):
                 return self.eval(ast.parse(constant.partition("=")[2].strip(), mode="eval").body, {})
-            if known is not None and name in known.methods:
+            if known is not None and known.method(name)[0]:
                 return Global(f"{target.cls}.{name}")
             raise self.error(at, f"reads the attribute {name!r}, which {target.cls} does not have")
         value = target.attrs[name]
@@ -165,15 +162,13 @@ class Evaluator(Flow):
             self.steps += 1
             if self.steps > MAX_STEPS:
                 raise ReadError(f"takes more than {MAX_STEPS} steps to follow", hint="it is no sensible model")
+            if isinstance(statement, ast.Return):
+                return self.eval(statement.value, env) if statement.value is not None else None
             handler = _STATEMENTS.get(type(statement))
             if handler is None:
                 raise self.error(statement, f"has a statement that TorchScript does not write, {type(statement).__name__}")
-            if handler is Evaluator._return:
-                return self.eval(statement.value, env) if statement.value is not None else None  # type: ignore[attr-defined]
             handler(self, statement, env)
         return None
-
-    def _return(self, statement: Any, env: dict[str, Any]) -> None: ...
 
     def _pass(self, statement: Any, env: dict[str, Any]) -> None: ...
 
@@ -183,7 +178,10 @@ class Evaluator(Flow):
     def _assign(self, statement: Any, env: dict[str, Any]) -> None:
         value = self.eval(statement.value, env)
         for target in statement.targets:
-            self._bind(target, value, env)
+            if type(target) is ast.Name:  # nearly always
+                env[target.id] = value
+            else:
+                self._bind(target, value, env)
 
     def _annotated(self, statement: Any, env: dict[str, Any]) -> None:
         if statement.value is not None:
@@ -275,6 +273,9 @@ class Evaluator(Flow):
         return self.operator("aten::__getitem__", [items, at], {}, tree)
 
     def _get_attribute(self, tree: Any, env: dict[str, Any]) -> Any:
+        owner = tree.value
+        if type(owner) is ast.Name and owner.id in env:  # nearly always: `self.weight`
+            return self.attribute(env[owner.id], tree.attr, tree)
         name = dotted(tree)
         root = name.partition(".")[0]
         if name and root not in env:
@@ -295,9 +296,11 @@ class Evaluator(Flow):
             if special is not None:
                 return special(self, tree, env)
             raise self.error(tree, f"calls {function.id!r}, which nothing defines")
-        name = dotted(function)
+        name = self.names.get(function)
+        if name is None:
+            name = self.names[function] = dotted(function)
         root = name.partition(".")[0]
-        if name and root not in env and root in ("torch", "ops", "__torch__"):
+        if root in ("torch", "ops", "__torch__") and root not in env:
             if root == "__torch__":
                 return self._named(name, *self._arguments(tree, env), tree)
             native = f"aten::{name[6:]}" if root == "torch" else "::".join(name[4:].split(".", 1))
@@ -311,7 +314,8 @@ class Evaluator(Flow):
         raise self.error(tree, "calls something that is no function")
 
     def _arguments(self, tree: ast.Call, env: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-        return [self.eval(arg, env) for arg in tree.args], {word.arg or "": self.eval(word.value, env) for word in tree.keywords}
+        args = [env[arg.id] if type(arg) is ast.Name and arg.id in env else self.eval(arg, env) for arg in tree.args]
+        return args, {word.arg or "": self.eval(word.value, env) for word in tree.keywords}
 
     def _named(self, name: str, args: list[Any], named: dict[str, Any], at: ast.AST) -> Any:
         """A function of the archive, or a new object of one of its classes."""
@@ -333,7 +337,7 @@ def _is_state(value: Any) -> bool:
 
 _STATEMENTS: dict[type[ast.stmt], Callable[[Evaluator, Any, dict[str, Any]], None]] = {
     ast.Assign: Evaluator._assign, ast.AnnAssign: Evaluator._annotated, ast.Expr: Evaluator._expression, ast.If: Evaluator._if, ast.For: Evaluator._for,
-    ast.While: Evaluator._while, ast.With: Evaluator._with, ast.Pass: Evaluator._pass, ast.Return: Evaluator._return,
+    ast.While: Evaluator._while, ast.With: Evaluator._with, ast.Pass: Evaluator._pass,
 }  # fmt: skip
 _EXPRESSIONS: dict[type[ast.expr], Callable[[Evaluator, Any, dict[str, Any]], Any]] = {
     ast.Constant: Evaluator._constant, ast.Name: Evaluator._name, ast.Attribute: Evaluator._get_attribute, ast.Call: Evaluator._call_expression,

@@ -69,7 +69,7 @@ def _highest(a: Any, b: Any = None) -> Any:
     return max(a) if b is None else max(a, b)
 
 
-_FUNCTIONS: dict[str, Callable[..., Any]] = {
+FUNCTIONS: dict[str, Callable[..., Any]] = {
     "aten::add": operator.add, "aten::sub": operator.sub, "aten::mul": _mul, "aten::div": _div, "aten::floordiv": operator.floordiv,
     "aten::remainder": _remainder, "aten::fmod": math.fmod, "aten::pow": _pow, "aten::neg": operator.neg,
     "aten::__round_to_zero_floordiv": _round_to_zero,
@@ -105,7 +105,7 @@ def fold(native: str, args: list[Any]) -> Any:
     Raises:
         Unknown: the operator is none of these, something is not plain, or the result would not make sense.
     """
-    function = _FUNCTIONS.get(native)
+    function = FUNCTIONS.get(native)
     if function is None or not (native in _ALWAYS or _foldable(native, args)):
         raise Unknown
     try:

@@ -106,9 +106,10 @@ def _instances(state: Any) -> list[Instance]:
 
 def view(archive: Archive, tensor: TensorRecord) -> Strided:
     """A tensor of the archive as lazy data."""
-    key = tensor.storage.key
-    names = (key, f"{key}.storage", key.partition("/")[2], f"{key.partition('/')[2]}.storage")
-    member = next((name for name in names if name in archive), key)
+    key = member = tensor.storage.key
+    if key not in archive:
+        names = (f"{key}.storage", key.partition("/")[2], f"{key.partition('/')[2]}.storage")
+        member = next((name for name in names if name in archive), key)
     return Strided(tensor.dtype, tensor.shape, tensor.strides, tensor.offset, archive, member, tensor.path or f"the tensor in {member!r}")
 
 

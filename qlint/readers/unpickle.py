@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from qlint.errors import ReadError
@@ -46,7 +47,7 @@ class Instance:
     path: str = ""  # where it hangs in the module tree
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Storage:
     """The bytes that tensors look into: `key` names the member of the archive."""
 
@@ -55,7 +56,7 @@ class Storage:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Affine:
     """The grid of a quantized tensor; `axis` is None per tensor. Scales are numbers, or tensors per channel."""
 
@@ -82,13 +83,15 @@ _Make = Callable[[tuple[Any, ...]], Any]
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, dtype: str = "", grid: Affine | None = None) -> TensorRecord:
-    if not isinstance(storage, Storage) or not isinstance(offset, int) or not all(_integers(part) for part in (shape, strides)) or len(shape) != len(strides):
+    if not isinstance(storage, Storage) or not isinstance(offset, int) or not _integers(shape) or not _integers(strides) or len(shape) != len(strides):
         raise ReadError("has a tensor that is described in a way PyTorch does not use", hint=_AGAIN)
     return TensorRecord(dtype or storage.dtype, storage, offset, tuple(shape), tuple(strides), grid)
 
 
 def _integers(value: Any) -> bool:
-    return isinstance(value, (tuple, list)) and len(value) <= 64 and all(type(n) is int and n < 1 << 62 for n in value)
+    if not isinstance(value, (tuple, list)) or len(value) > 64:
+        return False
+    return all(type(n) is int and n < 1 << 62 for n in value)
 
 
 def _quantized(args: tuple[Any, ...]) -> TensorRecord:
@@ -106,8 +109,12 @@ def _typed(args: tuple[Any, ...]) -> TensorRecord:
 
 def dtype_of(value: Any) -> str:
     """The dtype that `torch.float16`, `torch.FloatStorage` or the like means; '' if it is none."""
-    name = value.name.rpartition(".")[2].removesuffix("Storage").lower() if isinstance(value, Global) else ""
-    return DTYPES.get(name, "")
+    return _dtype_named(value.name) if isinstance(value, Global) else ""
+
+
+@lru_cache(maxsize=256)
+def _dtype_named(name: str) -> str:
+    return DTYPES.get(name.rpartition(".")[2].removesuffix("Storage").lower(), "")
 
 
 # What may stand for a call: the record that the call would have given.
@@ -169,23 +176,30 @@ def _run(raw: bytes, what: str, folder: str) -> Any:
         del stack[start:]
         return items
 
-    for _ in range(MAX_OPCODES):
+    for _ in range(MAX_OPCODES):  # the commonest first
         code = raw[at]
         at += 1
-        if code == 0x71:  # BINPUT
-            memo[raw[at]] = stack[-1]
+        if code == 0x68:  # BINGET
+            push(memo[raw[at]])
             at += 1
+        elif code == 0x4B:  # BININT1
+            push(raw[at])
+            at += 1
+        elif code == 0x28:  # MARK
+            marks.append(len(stack))
+        elif code == 0x74:  # TUPLE
+            push(tuple(since_mark()))
         elif code == 0x72:  # LONG_BINPUT
             memo[int.from_bytes(raw[at : at + 4], "little")] = stack[-1]
             at += 4
-        elif code == 0x94:  # MEMOIZE
-            memo[len(memo)] = stack[-1]
-        elif code == 0x68:  # BINGET
-            push(memo[raw[at]])
+        elif code == 0x71:  # BINPUT
+            memo[raw[at]] = stack[-1]
             at += 1
-        elif code == 0x6A:  # LONG_BINGET
-            push(memo[int.from_bytes(raw[at : at + 4], "little")])
-            at += 4
+        elif code in _VALUES:
+            push(_VALUES[code])
+        elif code == 0x52 or code == 0x81:  # REDUCE, NEWOBJ
+            args, made = pop(), pop()
+            push(_made(made, args))
         elif code in _TEXTS:
             width = _TEXTS[code]
             size = int.from_bytes(raw[at : at + width], "little")
@@ -194,22 +208,26 @@ def _run(raw: bytes, what: str, folder: str) -> Any:
                 raise ReadError(f"has a truncated pickle, {what}", hint=_AGAIN)
             push(raw[at : at + size].decode("utf-8", "replace"))
             at += size
+        elif code == 0x51:  # BINPERSID
+            push(_storage(pop(), folder))
+        elif code == 0x6A:  # LONG_BINGET
+            push(memo[int.from_bytes(raw[at : at + 4], "little")])
+            at += 4
         elif code in _NUMBERS:
             form, width = _NUMBERS[code]
             push(struct.unpack_from(form, raw, at)[0])
             at += width
-        elif code in _VALUES:
-            push(_VALUES[code])
-        elif code == 0x28:  # MARK
-            marks.append(len(stack))
         elif code == 0x75:  # SETITEMS
             items = since_mark()
             _set(stack[-1], items[::2], items[1::2])
         elif code == 0x73:  # SETITEM
             value, key = pop(), pop()
             _set(stack[-1], [key], [value])
-        elif code == 0x74:  # TUPLE
-            push(tuple(since_mark()))
+        elif code == 0x62:  # BUILD
+            state = pop()
+            _build(stack[-1], state)
+        elif code == 0x94:  # MEMOIZE
+            memo[len(memo)] = stack[-1]
         elif 0x85 <= code <= 0x87:  # TUPLE1, TUPLE2, TUPLE3
             count = code - 0x84
             items = stack[-count:]
@@ -233,14 +251,6 @@ def _run(raw: bytes, what: str, folder: str) -> Any:
         elif code == 0x93:  # STACK_GLOBAL
             name, module = pop(), pop()
             push(_named(f"{module}.{name}", what))
-        elif code in (0x52, 0x81):  # REDUCE, NEWOBJ
-            args, made = pop(), pop()
-            push(_made(made, args))
-        elif code == 0x62:  # BUILD
-            state = pop()
-            _build(stack[-1], state)
-        elif code == 0x51:  # BINPERSID
-            push(_storage(pop(), folder))
         elif code in (0x8A, 0x8B):  # LONG1, LONG4
             width = 1 if code == 0x8A else 4
             size = int.from_bytes(raw[at : at + width], "little")
@@ -262,7 +272,7 @@ def _run(raw: bytes, what: str, folder: str) -> Any:
 
 
 _TEXTS = {0x58: 4, 0x8C: 1, 0x8D: 8, 0x55: 1, 0x54: 4, 0x43: 1, 0x42: 4}  # BINUNICODE, SHORT_BINUNICODE, BINUNICODE8, *BINSTRING, *BINBYTES
-_NUMBERS = {0x4B: ("<B", 1), 0x4D: ("<H", 2), 0x4A: ("<i", 4), 0x47: (">d", 8)}  # BININT1, BININT2, BININT, BINFLOAT
+_NUMBERS = {0x4D: ("<H", 2), 0x4A: ("<i", 4), 0x47: (">d", 8)}  # BININT2, BININT, BINFLOAT
 _VALUES: dict[int, Any] = {0x4E: None, 0x88: True, 0x89: False, 0x29: ()}
 
 

@@ -74,6 +74,8 @@ def _lines(profile: Profile) -> Iterator[str]:
     yield f"  targets           {', '.join(overlays(profile)) or 'none'}" + (f" (default {profile.default_target})" if profile.default_target else "")
     rest = "unknown" if profile.world == "open" else {"cpu": "fall back to the CPU", "float": "run in float"}.get(profile.fallback, "are rejected")
     yield f"  all other ops     {rest}"
+    if profile.segments == "one":
+        yield f"  one segment       nothing behind an operator that left comes back ({cited(profile, profile.segments_evidence)})"
     if (how := profile.arithmetic) is not None:
         yield f"  arithmetic        {_arithmetic(how)}" + (f" ({cited(profile, how.evidence)})" if how.evidence else "")
     yield from (f"  note: {note}" for note in profile.notes)
@@ -111,9 +113,16 @@ def _lines(profile: Profile) -> Iterator[str]:
 
 
 def _arithmetic(how: Arithmetic) -> str:
-    said = {"requantize": "requantizes by {}", "accumulator_bits": "accumulates in {} bits", "rounding": "rounds {}"}
-    parts = (sentence.format(str(value).replace("_", " ")) for name, sentence in said.items() if (value := getattr(how, name)) is not None)
-    return ", ".join(parts) or "unknown"
+    """`accumulator of 32 bits, requantizes with a shift, rounds half up`."""
+    facts = [
+        f"accumulator of {how.accumulator_bits} bits" if how.accumulator_bits is not None else "",
+        f"requantizes with {_REQUANTIZE[how.requantize]}" if how.requantize is not None else "",
+        f"rounds {how.rounding.replace('_', ' ')}" if how.rounding is not None else "",
+    ]
+    return ", ".join(fact for fact in facts if fact) or "unknown"
+
+
+_REQUANTIZE = {"float": "a float factor", "fixed_multiplier": "a fixed-point multiplier and a shift", "shift": "a shift"}
 
 
 def cited(profile: Profile, refs: Iterable[str]) -> str:

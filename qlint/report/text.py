@@ -22,6 +22,7 @@ BAR, SHORT_BAR = 20, 10
 MARGIN = 8  # " warning"
 LOST = ("refused", "cpu", "float")  # consequences that take an op out of integer
 DRAGS = 3  # named before "and n more"
+ADDRESS = re.compile(r",? ?\(?https?://[^\s,;)]+\)?")  # of a page whose title stands beside it; `qlint backend` and JSON have it
 PADDING = re.compile(r" +(?=(\x1b\[0m)?$)")  # that rich fills lines up with
 
 
@@ -128,11 +129,16 @@ def dragged(finding: Finding) -> str:
 
 def notes(finding: Finding) -> list[str]:
     """Evidence and what to do: `measured: onnxruntime 1.32.0`, `advice: fold the batch-norm`."""
-    told = [f"{one.kind}: {one.version if one.kind == 'measured' and one.version else one.ref}" for one in finding.evidence[:1]]
+    told = [f"{one.kind}: {one.version if one.kind == 'measured' and one.version else titled(one.ref)}" for one in finding.evidence[:1]]
     if finding.fix is not None:
         kind = "advice" if finding.fix.applicability == "display" else f"fix ({finding.fix.applicability})"
         told.append(f"{kind}: {finding.fix.text}")
     return told
+
+
+def titled(ref: str) -> str:
+    """A reference by its title, without the address."""
+    return ADDRESS.sub("", ref) or ref
 
 
 def _beside(left: Text, margin: int, *lines: RenderableType) -> RenderableType:

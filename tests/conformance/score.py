@@ -154,10 +154,11 @@ def _one(result: Score, probe: probes.Probe, row: ledger.Row, twin: Placed, prof
     nodes = [node for node in model.nodes if node.kind not in NOT_SCORED]
     dimensions = tuple(f"{key}={value}" for key, value in probe.factors.items())
     placed: Placed = {}
-    for node, letter in zip(nodes, row.placements, strict=True):
+    for number, (node, letter) in enumerate(zip(nodes, row.placements, strict=True)):
         if letter == "s":
             continue
-        theirs = placed[node.label] = "rejected" if row.outcome == "refused" else CLASS[letter]
+        name = node.label if model.format == "onnx" else f"{node.native}:{number}"  # a TFLite file numbers the Q and DQ, too
+        theirs = placed[name] = "rejected" if row.outcome == "refused" else CLASS[letter]
         right = both_refuse
         if not both_refuse:
             if row.outcome == verdict.outcome == "runs":
@@ -168,7 +169,7 @@ def _one(result: Score, probe: probes.Probe, row: ledger.Row, twin: Placed, prof
                 told = node.index in wrong and result.compares_numbers
                 result.claim(_claim(verdict, canonical_ops[node.index], told), OURS[ours[node.index]] in theirs.split("|") and (letter == "w" or not told))
             right = result.count((f"kind {node.kind}", *dimensions), mine, theirs, f"{probe.id} {node.label} ({node.kind}, {why}; {row.reason})")
-        if not set(twin.get(node.label, theirs).split("|")) & set(theirs.split("|")):
+        if not set(twin.get(name, theirs).split("|")) & set(theirs.split("|")):
             result.changed += 1
             result.recalled += right
     return placed

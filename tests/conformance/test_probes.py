@@ -29,9 +29,10 @@ def test_seeds(corpus):
     assert not {probe.model for probe in probes.probes(corpus, 1)} & set(first)
 
 
-def test_defects_have_a_clean_twin():
+@pytest.mark.parametrize("corpus", ["defect", "tflite-defect"])
+def test_defects_have_a_clean_twin(corpus):
     seen = {}
-    for probe in generated("defect", 0):
+    for probe in generated(corpus, 0):
         if probe.clean is not None:
             assert seen[probe.clean] != probe.model, f"{probe.id} has no defect"
         seen[probe.id] = probe.model

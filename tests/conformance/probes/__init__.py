@@ -17,7 +17,7 @@ __all__ = ["FRESH", "Probe", "corpora", "probes"]
 
 _CORPORA: dict[str, dict[str, Callable[[int], Iterator[Probe]]]] = {
     "onnx": {"single": single, "defect": defect, "random": combined, "mutated": mutated, "tools": tools, "zoo": zoo},
-    "tflite": {"tflite-single": lite.single, "tflite-random": lite.random},
+    "tflite": {"tflite-single": lite.single, "tflite-defect": lite.defect, "tflite-random": lite.random},
 }
 SEEDED = ("random", "mutated", "tflite-random")  # another seed makes other models of the same kind
 FRESH = 2027  # a seed that no profile was written against: nobody looks at what is wrong there, only at how much

@@ -1,5 +1,6 @@
 """Probes as TFLite files."""
 
 from .corpora import random, single
+from .defect import defect
 
-__all__ = ["random", "single"]
+__all__ = ["defect", "random", "single"]

@@ -38,7 +38,7 @@ from qlint.lint.where import wants_fixed
 _WORDS = {"zero_point": "zero point", "scale": "scale"}
 
 rule = Rule(
-    name="fixed-output-quantizer",
+    name="fixed-quantizer-mismatch",
     code="QL221",
     since="0.1.0",
     what=lambda facts: f"the output is quantized with {_WORDS[facts.dimension]} {facts.found}",

@@ -25,10 +25,9 @@ def quantizers():
 
 
 def network(quantizer, activation, weight=s8):
-    """The canonical model of a drawing, with activations on the grid that `activation()` returns.
+    """The canonical model of a drawing, with activations on the grid `activation()` and weights on `weight()`.
 
-    `weight(per_channel)` is not asked for values: the grid of a weight per tensor is `weight()`, per channel the same with
-    as many scales as there are output channels.
+    A weight per channel has that scale once for each output channel.
     """
     nodes, sources, shapes = _read(next(FOLDER.glob(f"{quantizer}-*.dot")))
     graph = Graph(quantizer)
@@ -43,9 +42,9 @@ def network(quantizer, activation, weight=s8):
             wires[number] = inputs[0] | activation()
         elif kind.startswith("dequantize"):  # behind a quantizer it ends the pair; a constant is stored as integers
             channels = shapes[number][0] if kind.endswith("channel") else 0
-            wires[number] = inputs[0] if inputs[0].quantizers else _weight([wire for wire in inputs if len(wire.tensor.shape) > 1][0], weight, channels)
+            wires[number] = inputs[0] if inputs[0].quantizers else _weight(next(wire for wire in inputs if len(wire.tensor.shape) > 1), weight, channels)
         elif kind == "mul":  # integers times scales, less zero points: NNCF's way to write a compressed weight
-            wires[number] = inputs[0] if len(inputs[0].tensor.shape) == len(shapes[number]) and inputs[0].tensor.shape == shapes[number] else inputs[1]
+            wires[number] = next(wire for wire in inputs if wire.tensor.shape == shapes[number])
         elif kind == "sub":
             wires[number] = _weight(next(wire for wire in inputs if wire.tensor.shape == shapes[number]), weight, shapes[number][0])
         elif kind == "output":

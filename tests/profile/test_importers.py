@@ -3,6 +3,7 @@
 import json
 import sys
 import tomllib
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -164,6 +165,15 @@ def _damaged(value):
 
 # -- beside the profiles that were written by hand --------------------------------------------------------
 # (kind of op, or *; what the other profile misses): why the imported one says integer where it does not.
+_UNFOLDED = "the pattern is for fusing: convert_fx folds a batch normalization before it lowers, and leaves one that was not folded in float"
+ENGINE = {
+    ("conv", "quantizer"): _UNFOLDED, ("conv_transpose", "quantizer"): _UNFOLDED, ("batch_norm", "quantizer"): _UNFOLDED, ("relu", "quantizer"): _UNFOLDED,
+    ("linear", "dynamic"): _UNFOLDED,
+    ("matmul", "presence"): "torch observes a product of two activations, no engine has a kernel for it",
+    ("softmax", "*"): "torch has observers for it, the engines but for QNNPACK's own operator no kernel",
+    ("group_norm", "kernel"): "the same",
+    ("concat", "layout"): "the kernel wants the channels last; the configuration says nothing of layouts",
+}  # fmt: skip
 EXPLAINED = {
     ("aimet", "qnn-htp@v73"): {
         ("*", "same_storage"): "AIMET simulates grids, not containers; HTP wants one container at all ports of a unit",
@@ -179,10 +189,13 @@ EXPLAINED = {
         ("*", "zero_point"): "NNCF lists asymmetric weights, and activations on both sides of a product; the plugin's kernels want int8 around zero",
         ("*", "storage"): "the same",
         ("*", "presence"): "the same: a product of two activations of 16 bits",
+        ("max_pool", "refusal"): "NNCF does not know that removing a 16-bit quantizer behind pooling leaves an invalid model",
         ("resize", "attribute"): "NNCF tells linear from nearest only; linear is computed in floats, nearest not in every coordinate mode",
     },
-    ("torch", "fbgemm"): {},
-    ("torch", "qnnpack"): {},
+    ("torch", "fbgemm"): ENGINE,
+    ("torch", "x86"): ENGINE,
+    ("torch", "onednn"): ENGINE,
+    ("torch", "qnnpack"): {**ENGINE, ("*", "storage"): "torch lists int8 for XNNPACK's kernels behind the same name; QNNPACK's own take uint8 alone"},
 }  # fmt: skip
 PROBED = ("conv", "gemm", "add", "softmax", "layer-norm", "max-pool", "resize-linear", "matmul-activations")
 
@@ -195,6 +208,52 @@ def probed():
     return [(probe.id, probe.model) for probe in probes.probes("single") if probe.id.split("/")[1] in PROBED]
 
 
+def _models(tool, path):
+    """What the two profiles are asked about: probes of one operator; for torch, graphs with fake quantizers."""
+    if tool == "torch":
+        yield from (one for storage in ("uint8", "int8") for one in trained(storage))
+        return
+    for name, data in probed():
+        path.write_bytes(data)
+        yield name, canonical(read(path))
+
+
+SHARED = ("relu", "clip", "max_pool", "avg_pool", "global_avg_pool", "resize", "reshape", "flatten", "transpose", "squeeze", "reduce_mean", "depth_to_space")
+OWN = ("sigmoid", "tanh", "hard_sigmoid", "softmax", "elu", "leaky_relu", "hard_swish", "layer_norm", "instance_norm", "group_norm", "batch_norm")
+FIXED = {"sigmoid": (1 / 256, 0), "hard_sigmoid": (1 / 256, 0), "softmax": (1 / 256, 0), "tanh": (1 / 128, 128)}
+
+
+def trained(storage):
+    """Operators between fake quantizers, as convert_fx finds them."""
+
+    def fake(scale=0.05, zp=0, of=storage):
+        return replace(u8(scale, zp) if of == "uint8" else s8(scale, zp), origin="fake-quant")
+
+    def weight():
+        return fake(of="int8")
+
+    for kind in ("conv", "conv_transpose", "linear"):
+        for behind in ((), ("relu",), ("batch_norm",), ("batch_norm", "relu")):
+            g = Graph()
+            wire = g.conv(g.input() | fake(), w=weight(), kind=kind)
+            for each in behind:
+                wire = g.op(each, wire)
+            yield f"{kind} {' '.join(behind)}", g.model(wire | fake())
+    for kind in ("add", "mul", "matmul"):
+        for behind in ((), ("relu",)):
+            g = Graph()
+            wire = g.op(kind, g.input("a") | fake(), g.input("b") | fake())
+            for each in behind:
+                wire = g.op(each, wire)
+            yield f"{kind} {' '.join(behind)}", g.model(wire | fake())
+    for kind in (*SHARED, *OWN):
+        g = Graph()
+        behind = fake(*FIXED[kind]) if kind in FIXED and storage == "uint8" else fake() if kind in SHARED else fake(0.07)
+        yield kind, g.model(g.op(kind, g.input() | fake()) | behind)
+    g = Graph()
+    yield "concat", g.model(g.op("concat", g.input("a") | fake(), g.input("b") | fake(), attrs={"axis": 1}) | fake())
+
+
 @pytest.mark.parametrize(("tool", "other"), EXPLAINED, ids=[f"{tool}-{other}" for tool, other in EXPLAINED])
 def test_imported_and_handwritten_profiles_agree_or_the_difference_is_explained(tool, other, tmp_path):
     if other.partition("@")[0] not in names():
@@ -203,22 +262,19 @@ def test_imported_and_handwritten_profiles_agree_or_the_difference_is_explained(
     ours, theirs = imported(tool, source), load(other)
     settled = Settled(Kernels(ours)), Settled(Kernels(theirs))
     explained, agreed, used, unexplained = EXPLAINED[tool, other], 0, set(), {}
-    path = tmp_path / "probe.onnx"
-    for name, data in probed():
-        path.write_bytes(data)
-        model = canonical(read(path))
+    for name, model in _models(tool, tmp_path / "probe.onnx"):
         mine, their = (judge(model, profile, settled=each) for profile, each in zip((ours, theirs), settled, strict=True))
         for op in model.ops:
             if op.role != "data" or mine.where(op) not in DONE:
                 continue
-            if their.where(op) in DONE:
+            if their.where(op) in DONE and their.outcome == "runs":
                 agreed += 1
                 continue
-            missed = {m.dimension.partition(" ")[0] for m in their.mismatches if m.op is op}
-            why = {key for key in explained for dimension in missed if key in ((op.kind, dimension), ("*", dimension))}
+            missed = {m.dimension.partition(" ")[0] for m in their.mismatches if m.op is op} or {"refusal"}
+            why = {key for key in explained for dimension in missed if key in ((op.kind, dimension), ("*", dimension), (op.kind, "*"))}
             used |= why
-            if not why or not missed <= {dimension for _, dimension in why}:
+            if not why or not missed <= {dimension for key in why for dimension in ((key[1],) if key[1] != "*" else missed)}:
                 unexplained.setdefault((op.kind, their.where(op), *sorted(missed)), name)
     assert not unexplained
-    assert agreed > 60, "nothing was compared"
+    assert agreed > 20, "nothing was compared"
     assert set(explained) == used, "an explanation that explains nothing"

@@ -115,18 +115,18 @@ def _backend(one: OnBackend, quantized: bool, width: int) -> Iterator[str]:
 
 
 def _all(common: Together, blocked: bool, width: int) -> Iterator[str]:
+    who = "all of them"
     if common.unsatisfied:
-        told = f"{', '.join(common.satisfied)} can be satisfied together" if len(common.satisfied) > 1 else "none was found for all"
-        yield from _wrapped(f"all of them: {told}; not with them: {', '.join(common.unsatisfied)}", width, 4)
-    elif not common.changes:
-        yield "all of them: " + ("no change of quantizers was found" if blocked else "nothing to change")
+        yield from _wrapped(f"all of them: no set of changes was found that leads each as far as changes of its own; {', '.join(common.unsatisfied)} is left out", width, 4)
+        who = "the others"
     if common.changes:
-        who = "all of them" if not common.unsatisfied else ", ".join(common.satisfied)
-        yield from _wrapped(f"{who}: satisfied by {_number(common.changes)} ({_needed(common.irreducible)})", width, 4)
+        yield from _wrapped(f"{who}: {_number(common.changes)} lead each as far as changes of its own ({_needed(common.irreducible)})", width, 4)
         for change in common.changes:
             yield from _wrapped(f"    {_change(change)}", width, 8)
+    elif not common.unsatisfied or common.satisfied:
+        yield f"{who}: " + ("no change of quantizers was found" if blocked and not common.unsatisfied else "nothing to change")
     for conflict in common.conflicts:
-        told = f"{conflict.backend} wants {conflict.wants}; with that {listing(conflict.against, 'and')} would lose an operator (they have {conflict.instead})"
+        told = f"{conflict.backend} wants {conflict.wants}; with that {listing(conflict.against, 'and')} would lose an operator (they have {conflict.instead} there)"
         yield from _wrapped(f"    conflict at {_where(conflict.places)}: {told}", width, 8)
 
 

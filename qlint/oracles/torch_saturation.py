@@ -68,7 +68,7 @@ def _off(got: float, exact: float) -> float:
 def _linear(_: str, x: torch.Tensor, packed: Any) -> float:
     weight, _bias = torch.ops.quantized.linear_unpack(packed)
     codes, shifted, scales = weight.int_repr().to(torch.int64), _from_zero(weight), _scales(weight)
-    zero, (_, most) = x.q_zero_point(), _grid(x)
+    zero, most = x.q_zero_point(), _grid(x)[1]
     worst = 0.0
     for row, column in _pairs(codes):
         filled = torch.full((1, codes.shape[1]), zero)

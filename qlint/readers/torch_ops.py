@@ -337,7 +337,7 @@ OPS: dict[str, Rule] = {
     **_rules("quantize_per_tensor", "quantize", "self=x scale=scale zero_point=zero_point", None, "!dtype"),
     **_rules("quantize_per_channel", "quantize", "self=x scales=scale zero_points=zero_point", _like(axis="axis"), "!dtype"),
     **_rules("quantize_per_tensor_dynamic", "quantize", "self=x", None, "!dtype"), **_rules("dequantize", "dequantize", "self=x", None, "float32"),
-    **_rules("int_repr", "int_repr", "self=x"),
+    **_rules("int_repr", "int_repr", "self=x"), **_rules(" ".join(CASTS), "cast", "self=x"),
     **_rules("fake_quantize_per_tensor_affine fake_quantize_per_tensor_affine_cachemask _fake_quantize_per_tensor_affine_cachemask_tensor_qparams", "fake_quantize",
              "self=x scale=scale zero_point=zero_point", _like(quant_min="quant_min", quant_max="quant_max")),
     **_rules("fake_quantize_per_channel_affine fake_quantize_per_channel_affine_cachemask", "fake_quantize", "self=x scale=scale zero_point=zero_point",

@@ -29,7 +29,7 @@ BACKENDS = [
 
 def form(backend: str) -> str:
     """The file format that a backend is asked about: `onnx`, `tflite`."""
-    return ORACLES[backend.split("@")[0]].suffix[1:]
+    return ORACLES[backend.split("@")[0]].format
 
 
 def regenerate(corpus: str, backend: str, target: str, seed: int, force: bool) -> tuple[int, int]:

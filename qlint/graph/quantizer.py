@@ -83,6 +83,9 @@ class Quantizer:
     # The other grid, when the integers are read back on one that differs from the writing one.
     read_as: Quantizer | None = field(default=None, compare=False)
     algorithm: str | None = field(default=None, compare=False)
+    # Of a fake quantizer that brings its observer along: whether each run still moves the range, and whether it never saw a number.
+    observing: bool = field(default=False, compare=False)
+    uncalibrated: bool = field(default=False, compare=False)
 
     def placed(self, **where: Any) -> Quantizer:
         """The same grid at another place of the file: other `quantize`, `dequantize`, `readers` or `read_as`."""

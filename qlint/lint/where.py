@@ -31,9 +31,9 @@ def slow(m: Mismatch) -> bool:
     return m.consequence == "slow"
 
 
-def unknown(m: Mismatch) -> bool:
-    """Nobody has established what happens."""
-    return m.consequence == "unknown"
+def unestablished(m: Mismatch) -> bool:
+    """Whether there is an integer kernel nobody has found out."""
+    return m.consequence == "unknown" or m.wanted == "not established"
 
 
 def mixed(m: Mismatch) -> bool:

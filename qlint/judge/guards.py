@@ -99,6 +99,8 @@ def _redundant(port: Port, q: Quantizer, op: Op, bounds: tuple[float, float]) ->
     if op.kind == "relu":
         if zero_point != q.qmin:
             yield _miss(port, "zero_point", zero_point, q.qmin, VALUE)
+        elif q.zero_point_shape is None and q.scale_shape:  # relu_quant_fusion.cc wants a zero point, what comes after it a scalar
+            yield _miss(port, "zero_point_given", False, True, SHAPE)
         return
     if q.storage not in _WIDE:
         yield _miss(port, "storage", q.storage, _WIDE, SHAPE)

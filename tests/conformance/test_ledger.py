@@ -35,7 +35,7 @@ REACHED = [
     ("qnn-htp", "v73", "single", 99.8, 0.1, 99.8),
     ("qnn-htp", "v73", "defect", 99.8, 0.1, 99.8),
     ("qnn-htp", "v73", "random", 99.8, 0.1, 99.6),
-    ("qnn-htp", "v73", "mutated", 99.5, 0.2, 99.6),
+    ("qnn-htp", "v73", "mutated", 99.8, 0.1, 99.6),
     ("qnn-htp", "v73", "tools", 99.8, 0.1, 99.6),
     ("qnn-htp", "v73", "zoo", 17.3, 0.1, 90.5),
     ("qnn-htp", "sm8550", "single", 99.8, 0.1, 99.8),

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 ZOO = ROOT / "tests/zoo"
 GOLDEN = ROOT / "tests/golden"
 # By format.
-BACKENDS: dict[str, tuple[str, ...]] = {".onnx": ("qnn-htp", "ort-cpu", "ort-cpu@arm", "snpe"), ".tflite": ("tflite", "tflm", "ethos-u55", "ethos-u85")}
+BACKENDS: dict[str, tuple[str, ...]] = {".onnx": ("qnn-htp", "ort-cpu", "ort-cpu@arm", "snpe"), ".tflite": ("tflite", "tflm", "ethos-u55", "ethos-u85"), ".jit": ("snpe",)}
 
 # And those that are shown on a model or two, of which each shows the most.
 ALSO: dict[str, tuple[str, ...]] = {

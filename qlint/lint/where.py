@@ -79,7 +79,7 @@ def wanted_is(*values: object) -> Callable[[Mismatch], bool]:
 
 def wants_symmetric(m: Mismatch) -> bool:
     """Zero must lie in the middle of the grid; listed zero points at an input come down to that."""
-    return m.dimension == "symmetric" or m.wanted in ("zero", "mid") or (isinstance(m.wanted, tuple) and m.port != "y")
+    return m.dimension == "symmetric" or m.wanted in ("zero", "mid", "byte") or (isinstance(m.wanted, tuple) and m.port != "y")
 
 
 def in_the_middle(m: Mismatch) -> bool:

@@ -5,21 +5,16 @@ import json
 import warnings
 import zipfile
 
-import numpy as np
 import pytest
 import torch
 import torch.ao.quantization.fx._decomposed  # registers quantized_decomposed
+from export_against import ours, same_program
 from torch import nn
 from torch_models import Attention, InPlace, Learned, Mobile, Residual
 
 import qlint
 from qlint.errors import ReadError
 from qlint.readers import read
-from qlint.readers.pt2 import read_graph
-from qlint.readers.torch_archive import Archive
-from qlint.readers.torchscript_packed import view
-from qlint.readers.torchscript_values import Value
-from qlint.readers.unpickle import TensorRecord
 
 warnings.filterwarnings("ignore")
 quantized = torch.ops.quantized_decomposed
@@ -89,52 +84,9 @@ def saved(tmp_path_factory):
     return save
 
 
-def spelled(value, constants, symbols):
-    """An argument of torch's graph, as the archive's reader would have it."""
-    if isinstance(value, torch.fx.Node):
-        if value.name in constants:
-            tensor = constants[value.name].detach().contiguous()
-            return ("tensor", str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape), tensor.numpy().tobytes())
-        return symbols[value.name]
-    if isinstance(value, (list, tuple)):
-        return [spelled(v, constants, symbols) for v in value]
-    return None if isinstance(value, (torch.device, torch.layout, torch.memory_format)) else value
-
-
-def theirs(path):
-    program = torch.export.load(path)
-    state = {**program.state_dict, **program.constants}
-    constants = {spec.arg.name: state[spec.target] for spec in program.graph_signature.input_specs if spec.target in state}
-    symbols = {node.name: ("value", node.name) for node in program.graph.nodes}
-    for node in program.graph.nodes:
-        if node.op == "call_function" and "getitem" not in str(node.target):
-            named = {a.name: v for a, v in zip(node.target._schema.arguments, node.args, strict=False)} if hasattr(node.target, "_schema") else {}
-            given = {name: spelled(value, constants, symbols) for name, value in {**named, **node.kwargs}.items()}
-            yield getattr(node.target, "_schema", node.target.__name__ if hasattr(node.target, "__name__") else node.target), given
-
-
-def ours(path):
-    archive = Archive(path)
-
-    def told(value):
-        if isinstance(value, Value):
-            return ("value", value.name)
-        if isinstance(value, TensorRecord):
-            return ("tensor", value.dtype, tuple(value.shape), np.ascontiguousarray(view(archive, value).array()).tobytes())
-        return [told(v) for v in value] if isinstance(value, (list, tuple)) else value
-
-    return [(node.native, {name: told(value) for name, value in node.args.items()}) for node in read_graph(archive).block.nodes]
-
-
 @pytest.mark.parametrize("name", [name for name in MODELS if name not in ("branches", "dynamic")])
 def test_every_operator_and_argument(name, saved):
-    path = saved(name)
-    wanted, found = list(theirs(path)), ours(path)
-    assert [native for native, _ in found] == [schema.name for schema, _ in wanted]
-    for (native, args), (_, given) in zip(found, wanted, strict=True):
-        for argument, value in given.items():
-            if argument != "dtype":  # numbered differently
-                assert args[argument] == value, (native, argument)
+    same_program(saved(name))
 
 
 def test_shapes_and_symbols_are_those_of_the_file(saved):

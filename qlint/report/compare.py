@@ -107,7 +107,8 @@ def _backend(one: OnBackend, quantized: bool, width: int) -> Iterator[str]:
         for change in one.changes:
             yield from _wrapped(f"    {_change(change)}", width, 8)
     elif one.blocked_by and quantized:
-        yield "  no change of quantizers was found that brings more operators into integer"
+        cut = "" if one.irreducible else "; the search was cut short"
+        yield f"  no change of quantizers was found that brings more operators into integer{cut}"
     if one.changes and one.out_of_reach:
         yield "  no change of quantizers was found for"
         for obstacle in one.out_of_reach:

@@ -63,7 +63,7 @@ def backend(ident="npu", a='{ storage = "uint8|int8", granularity = "tensor" }',
 
 
 def repaired(model, profile):
-    return repair(model, Backend(profile, Budget.of(model, 1)))
+    return repair(model, Backend(profile, Budget.of(model)))
 
 
 def told(outcome):
@@ -173,8 +173,7 @@ def test_every_change_is_needed_and_all_are_enough(name):
 
 
 def common(model, *profiles):
-    budget = Budget.of(model, len(profiles))
-    outcomes = [repair(model, Backend(profile, budget)) for profile in profiles]
+    outcomes = [repair(model, Backend(profile, Budget.of(model))) for profile in profiles]
     return outcomes, together(model, outcomes)
 
 
@@ -247,3 +246,17 @@ def test_the_real_backend_runs_what_the_changes_promise(tmp_path):
     after = ask(str(path), "ort-cpu", "x86")
     assert after.outcome == "runs", after.reasons
     assert {where for where in after.placements.values() if where != "skip"} <= {"integer", "absorbed"}
+
+
+def test_large_models_come_to_an_end():
+    """Where judging often would take too long, what was found is said, and that the search was cut short."""
+    g = Graph()
+    x = g.input() | u8()
+    for block in range(150):
+        branch = g.conv(x, w=s8(), name=f"conv{block}")
+        x = g.op("add", x, branch if block % 2 else branch | u8(0.1 + block / 1000), name=f"add{block}") | u8(0.2 + block / 1000)
+    model = g.model(x)
+    backend_ = Backend(load("ort-cpu@arm"), Budget(12 * len(model.ops)))
+    outcome = repair(model, backend_)
+    assert not outcome.out_of_reach and len(outcome.changes) >= 75 and not outcome.irreducible
+    assert backend_.budget.left > -10 * len(model.ops)

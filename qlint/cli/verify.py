@@ -9,33 +9,51 @@ import typer
 from qlint.errors import QlintError
 
 if TYPE_CHECKING:
+    from qlint.graph import Model
     from qlint.judge import Verdict
     from qlint.oracles import Answer
+    from qlint.profile import Profile
 
 SAME = {"absorbed": "integer"}  # whose kernel the op vanishes into is not told apart
 
 
 def verify(
-    model: Annotated[str, typer.Argument(help="model file", show_default=False)],
-    backend: Annotated[str, typer.Option("--backend", "-b", metavar="NAME", help="NAME[@TARGET]")],
+    model: Annotated[str, typer.Argument(help="model file", metavar="MODEL", show_default=False)],
+    backend: Annotated[list[str], typer.Option("--backend", "-b", metavar="NAME", help="NAME[@TARGET], several with commas", show_default=False)],
     all_ops: Annotated[bool, typer.Option("--all", help="list every op, not only the disagreements")] = False,
 ) -> int:
-    """Run the real backend here and compare. Needs the extra `oracles`.
+    """Run the real backends here and compare. Needs the extra `oracles`.
 
-    Exit code: 0 they agree, 1 they do not, 2 the backend could not be asked.
+    Exit code: 0 they agree, 1 they do not, 2 a backend could not be asked.
     """
     from qlint.api import load
-    from qlint.judge import judge
-    from qlint.oracles import judge as ask
     from qlint.profile import load as load_profile
 
-    profile = load_profile(backend)
-    verdict = judge(load(model), profile)
-    answer = ask(model, profile.id, profile.target_name)
+    profiles = [load_profile(name) for one in backend for name in one.split(",") if name]
+    read = load(model)
+    agreed = [_compare(model, read, profile, all_ops) for profile in profiles]
+    return int(not all(agreed))
+
+
+def _compare(path: str, model: Model, profile: Profile, all_ops: bool) -> bool:
+    """Print the prediction for one backend beside its answer; whether they agree."""
+    from qlint.judge import judge
+    from qlint.oracles import ORACLES
+    from qlint.oracles import judge as ask
+    from qlint.report.text import FORMATS
+
+    oracle = ORACLES.get(profile.id)
+    if oracle is not None and model.format != oracle.format:
+        raise QlintError(
+            f"is {FORMATS.get(model.format, model.format)}; the real {profile.id} can be asked about {FORMATS[oracle.format]} files only", subject=path,
+            hint=f"qlint check {path} --backend {profile.name} still says what to expect",
+        )  # fmt: skip
+    verdict = judge(model, profile)
+    answer = ask(path, profile.id, profile.target_name)
     if answer.outcome == "crashed":
-        raise QlintError(f"{profile.name} gave no answer: {'; '.join(answer.reasons)}", subject=model, hint="try again, or a smaller model")
+        raise QlintError(f"{profile.name} gave no answer: {'; '.join(answer.reasons)}", subject=path, hint="try again, or a smaller model")
     versions = ", ".join(f"{name} {version}" for name, version in answer.versions.items())
-    print(f"{model} on {profile.name} ({versions})")
+    print(f"{path} on {profile.name} ({versions})")
     same = answer.outcome == verdict.outcome
     print(f"{'  ' if same else '≠ '}the model: qlint says {verdict.outcome}, the backend {answer.outcome}")
     for reason in answer.reasons:
@@ -47,7 +65,7 @@ def verify(
             print(f"{'  ' if agreed else '≠ '}{name:{width}}  qlint says {ours} ({kernel}), the backend {theirs.replace('|', ' or ')}")
     right = sum(agreed for *_, agreed in rows)
     print(f"{right} of {len(rows)} ops agree" if rows else "no ops to compare")
-    return int(right != len(rows) or not same)
+    return right == len(rows) and same
 
 
 def _rows(verdict: Verdict, answer: Answer) -> list[tuple[str, str, str, str, bool]]:

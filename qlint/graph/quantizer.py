@@ -123,7 +123,7 @@ class Quantizer:
 
     @cached_property
     def zero_point_class(self) -> frozenset[str]:
-        """Which of `zero`, `nonzero`, `qmin`, `mid` describe the zero points: all of them must agree."""
+        """Which of `zero`, `nonzero`, `qmin`, `mid`, `byte` (fits into int8) describe the zero points: all of them must agree."""
         zps = self.zero_point
         if zps is None:
             return frozenset()
@@ -133,6 +133,7 @@ class Quantizer:
             "nonzero": any(z != 0 for z in zps),
             "qmin": all(z == self.qmin for z in zps),
             "mid": all(z in mid for z in zps),
+            "byte": all(-128 <= z <= 127 for z in zps),
         }
         return frozenset(name for name, holds in facts.items() if holds)
 

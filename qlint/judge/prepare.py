@@ -14,7 +14,7 @@ from typing import Any
 
 from qlint.graph import INTEGER_RANGES, UNSEEN, Model, Op, Quantizer, Tensor, Use
 from qlint.judge.pattern import kinds_of
-from qlint.profile.schema import Prepare, Profile
+from qlint.profile.schema import Arithmetic, Prepare, Profile
 
 
 class Prepared:
@@ -28,6 +28,8 @@ class Prepared:
         self.ports: dict[tuple[str, int, object], Any] = {}  # what kernels have looked at, see ports.py
         self._traces: dict[int, tuple[Prepare, ...]] = {}
         self._uses: dict[int, list[Use]] = {}
+        self.arithmetic: Arithmetic | None = None  # of the backend
+        self.converted = False  # the backend takes another format, to which the file is converted first
         self.removed: set[int] = set()  # ops that a step took away, by id
         self.broken: list[tuple[Prepare, Op | None]] = []  # steps that leave an invalid model behind, and where
 
@@ -85,6 +87,8 @@ class Prepared:
 def prepare(model: Model, profile: Profile) -> Prepared:
     """Apply the profile's steps, in its order. What no runtime takes for a quantizer is not seen from the start."""
     prepared = Prepared(model)
+    prepared.arithmetic = profile.arithmetic
+    prepared.converted = bool(model.format and profile.ingests and model.format not in profile.ingests)
     for use, quantizer in model.quantizers():
         if quantizer.origin in UNSEEN:
             prepared.sequences[id(use)] = tuple(q for q in use.quantizers if q.origin not in UNSEEN)

@@ -29,7 +29,7 @@ class Oracle:
     module: str
     targets: tuple[str, ...]
     packages: tuple[str, ...]
-    suffix: str = ".onnx"
+    format: str = "onnx"
 
 
 _LITE = ("ai_edge_litert", "flatbuffers")
@@ -41,11 +41,13 @@ ORACLES: dict[str, Oracle] = {
         ("onnx", "onnxruntime", "onnxruntime_qnn"),
     ),
     "openvino": Oracle("qlint.oracles.openvino_cpu", ("avx2", "avx512-vnni", "amx"), ("onnx", "openvino")),
-    "tflite": Oracle("qlint.oracles.tflite", ("reference", "xnnpack"), _LITE, ".tflite"),
-    "tflm": Oracle("qlint.oracles.tflm", ("reference",), (*_LITE, "tflite_micro"), ".tflite"),
-    "ethos-u55": Oracle("qlint.oracles.vela", ("32", "64", "128", "256"), (*_LITE, "ethosu"), ".tflite"),
-    "ethos-u65": Oracle("qlint.oracles.vela", ("256", "512"), (*_LITE, "ethosu"), ".tflite"),
-    "ethos-u85": Oracle("qlint.oracles.vela", ("128", "256", "512", "1024", "2048"), (*_LITE, "ethosu"), ".tflite"),
+    "tflite": Oracle("qlint.oracles.tflite", ("reference", "xnnpack"), _LITE, "tflite"),
+    "tflm": Oracle("qlint.oracles.tflm", ("reference",), (*_LITE, "tflite_micro"), "tflite"),
+    "ethos-u55": Oracle("qlint.oracles.vela", ("32", "64", "128", "256"), (*_LITE, "ethosu"), "tflite"),
+    "ethos-u65": Oracle("qlint.oracles.vela", ("256", "512"), (*_LITE, "ethosu"), "tflite"),
+    "ethos-u85": Oracle("qlint.oracles.vela", ("128", "256", "512", "1024", "2048"), (*_LITE, "ethosu"), "tflite"),
+    **{engine: Oracle("qlint.oracles.torch_engines", ("avx2", "vnni"), ("torch",), "torchscript") for engine in ("fbgemm", "x86", "onednn")},
+    "qnnpack": Oracle("qlint.oracles.torch_engines", ("x86",), ("torch",), "torchscript"),
 }
 TIMEOUT = 120.0  # seconds for one model
 MODELS_PER_WORKER = 150  # a fresh process now and then keeps memory bounded
@@ -118,7 +120,7 @@ class _Worker:
     def __init__(self, backend: str, target: str) -> None:
         import tempfile
 
-        self.suffix = ORACLES[backend].suffix
+        self.format = ORACLES[backend].format
         self.folder = tempfile.TemporaryDirectory(prefix="qlint-oracle-")
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         root = str(Path(__file__).parents[2])
@@ -131,7 +133,7 @@ class _Worker:
 
     def ask(self, model: bytes | str | Path) -> Answer | None:
         if isinstance(model, bytes):
-            path = Path(self.folder.name) / f"model{self.suffix}"
+            path = Path(self.folder.name) / f"model.{self.format}"
             path.write_bytes(model)
         else:
             path = Path(model).resolve()

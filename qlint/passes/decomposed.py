@@ -1,7 +1,9 @@
-"""Quantizers that are spelled out in arithmetic: `x / s → Round → Clip → * s`, with a zero point, an offset, or a straight-through estimator.
+"""Quantizers that are spelled out in arithmetic: `x / s → Round → Clip → * s`, with a zero point, an offset, or a straight-through estimator;
+and the half of one that reads integers back: `(codes - zero point) * scale`.
 
-Training tools leave them behind where an exporter knows no fake-quantize operator (QDrop, DoReFa, hand-written modules). To a
-runtime they are float arithmetic, so the ops stay what they are, and get a name: the group `decomposed_quantizer:1`.
+Training tools leave them behind where an exporter knows no fake-quantize operator (QDrop, DoReFa, hand-written modules) or wants the
+integers themselves (`int_repr` in Brevitas' TorchScript export, weights that are stored as integers). To a runtime they are
+float arithmetic, so the ops stay what they are, and get a name: the group `decomposed_quantizer:1`.
 """
 
 from __future__ import annotations
@@ -59,8 +61,50 @@ def find(model: Model) -> Iterator[Found]:
         if op.kind in ROUNDINGS and "x" in op.uses and op.outputs:
             estimator = _estimator(op)
             found = _around(op, estimator)
-            if found is not None:
-                yield found
+        else:
+            found = _read_back(op)
+        if found is not None:
+            yield found
+
+
+def _read_back(op: Op) -> Found | None:
+    """Integers that arithmetic brings back to numbers: those of a quantized tensor, or of a constant, whose first reader `op` is."""
+    codes, ops = (op.outputs[0], [op]) if op.kind == "int_repr" and op.outputs else (_stored(op), [])
+    if codes is None or codes.dtype not in INTEGER_RANGES:
+        return None
+    steps: list[Step] = []
+    reader = _only_reader(codes)
+    while reader is not None and len(ops) < MAX_STEPS:
+        ops.append(reader)
+        if reader.kind != "cast":
+            step = _step(reader)
+            if step is None:
+                return None
+            steps.append(step)
+            if step.factor != (1.0,):
+                break
+        reader = _only_reader(reader.outputs[0])
+    clamped = max((i + 1 for i, step in enumerate(steps) if step.clamps), default=0)
+    if not steps or steps[-1].factor == (1.0,) or any(step.offset != (0.0,) for step in steps[:clamped]):
+        return None
+    range_ = INTEGER_RANGES[codes.dtype]
+    low, high = (_whole(end(pair)) for end, pair in zip((max, min), zip(range_, _bounds(steps[:clamped]), strict=True), strict=True))
+    scale, offset = _composed(steps[clamped:])
+    zero = tuple(_whole(-o / s) for o, s in _pairs(offset, scale))
+    shape = max((step.shape for step in steps), key=math.prod)
+    granularity, axis, block = spread(shape, codes.shape)
+    quantizer = Quantizer(
+        codes.dtype, scale, zero if len(set(zero)) > 1 else zero[:1], shape, shape, granularity, axis, block, qmin=low, qmax=high,
+        origin="decomposed", quantize=ops[0], dequantize=ops[-1],
+    )  # fmt: skip
+    return Found(ops[-1].outputs[0], quantizer, ops) if low < high else None
+
+
+def _stored(op: Op) -> Tensor | None:
+    """The constant of integers that an op reads first: a whole tensor, no zero point."""
+    first = next(iter(op.uses.values()), None)
+    tensor = first.tensor if first is not None and op.kind in ("clip", "cast", "sub", "mul") else None
+    return tensor if tensor is not None and tensor.producer is None and tensor.data is not None and (tensor.size or 0) > 1 else None
 
 
 def _around(rounding: Op, estimator: list[Op]) -> Found | None:

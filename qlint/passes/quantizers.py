@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from qlint.graph import INTEGER_RANGES, Model, Op, Quantizer, Tensor, Use
 from qlint.graph.kinds import CLASSES, QUANTIZER_KINDS
-from qlint.passes.decomposed import NAME, ROUNDINGS, find
+from qlint.passes.decomposed import NAME, find
 from qlint.passes.dialects import Dialects, annotated
 from qlint.passes.parameters import PARAMETER_ROLES, Parameters
 
@@ -53,9 +53,10 @@ class _Attacher:
         )  # fmt: skip
         self.tensors: dict[str, Tensor] = model.tensors
         self.spelled: dict[int, Quantizer] = {}  # by tensor behind the ops that spell a quantizer out
-        self.rounding: dict[int, Op] = {}  # the canonical op by the raw one, of those that round in such a group
+        self.rounding: dict[int, Op | None] = {}  # the canonical op by the raw one, of those that stand for such a group
         for number, found in enumerate(find(raw), 1):
             self.spelled[id(found.tensor)] = found.quantizer
+            self.rounding[id(found.quantizer.quantize)] = None
             for op in found.ops:
                 op.groups = (*op.groups, f"{NAME}:{number}")
         self.raw = raw
@@ -137,7 +138,7 @@ class _Attacher:
                 tensor = use.tensor
                 own = use.quantizers[0] if use.quantizers else of_port(raw, role, tensor.dtype)
                 op.uses[role] = self._connect(tensor, Use(tensor, op, role, use.slot, "op", (), tensor.name), own)
-        if raw.kind in ROUNDINGS:
+        if id(raw) in self.rounding:
             self.rounding[id(raw)] = op
         if raw.kind == "clip":
             op.attrs = {**op.attrs, **_bounds(op)}

@@ -27,6 +27,7 @@ DTYPES: dict[int, str] = dict(
         1,
     )
 )
+TYPE_CODES = {name: number for number, name in DTYPES.items()}
 _STRUCT = {"float32": "f", "uint8": "B", "int8": "b", "uint16": "H", "int16": "h", "int32": "i", "int64": "q", "bool": "?",
            "float16": "e", "float64": "d", "uint32": "I", "uint64": "Q"}  # fmt: skip
 _COMPLEX = {"complex64": "f", "complex128": "d"}  # pairs of these

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from qlint.graph import Tensor
-from qlint.readers.data import DTYPES
+from qlint.readers.data import TYPE_CODES
 from qlint.readers.onnx_ops import KIND_ROLES, VARIADIC, snake
 from qlint.readers.openvino_xml import numbers
 
@@ -45,7 +45,6 @@ ROLES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 _PADDED = {"conv", "conv_transpose", "max_pool", "avg_pool"}
 _RENAMED = {"kernel": "kernel_shape", "eps": "epsilon", "approximation_mode": "approximate"}
-_NUMBERS = {name: number for number, name in DTYPES.items()}
 
 
 def kind_of(kind: str, version: str) -> str:
@@ -111,7 +110,7 @@ def _pool(attrs: dict[str, Any], _: list[Tensor]) -> None:
 
 
 def _cast(attrs: dict[str, Any], _: list[Tensor]) -> None:
-    attrs["to"] = _NUMBERS.get(TYPES.get(str(attrs.pop("destination_type", "")), ""), 0)
+    attrs["to"] = TYPE_CODES.get(TYPES.get(str(attrs.pop("destination_type", "")), ""), 0)
 
 
 def _transpose(attrs: dict[str, Any], inputs: list[Tensor]) -> None:

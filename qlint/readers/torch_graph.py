@@ -13,7 +13,7 @@ from typing import Any
 
 from qlint.graph import Model, Op, Quantizer, Tensor, Use, container
 from qlint.graph.kinds import CLASSES
-from qlint.readers.data import Literal
+from qlint.readers.data import TYPE_CODES, Literal
 from qlint.readers.torch_archive import Archive
 from qlint.readers.torch_grids import FIXED, MAX_EAGER, OBSERVED, dynamic, grid, shifted
 from qlint.readers.torch_ops import CASTS, NotPlain, Rule, narrowed, packed_attributes, rule_of, same
@@ -272,6 +272,8 @@ class Builder:
     def _operator(self, node: Node, rule: Rule | None, args: dict[str, Any]) -> None:
         namespace, _, name = node.native.partition("::")
         attrs, left = self._attributes(rule, args)
+        if rule is not None and rule.kind == "cast":
+            attrs.setdefault("to", TYPE_CODES.get(self._cast_to(name, args), 0))
         kind = narrowed(rule.kind, attrs) if rule is not None else name.strip("_") if namespace in ("aten", "prim", "quantized") else "custom"
         op = self.op(node.native, kind, node.path, node.source, attrs)
         packed = self._packed(op, args, node.path)
@@ -377,6 +379,8 @@ class Builder:
             return op.uses["w"].tensor.dtype
         if "dynamic" in op.native or op.domain == "prepacked":
             return "float32"
+        if op.kind == "int_repr" and source is not None and source.quantizer is not None:
+            return source.quantizer.storage
         if op.kind == "cast":
             found = self._cast_to(op.native.partition("::")[2], args)
             return found.strip("?") or (source.dtype if source is not None else "")

@@ -70,6 +70,16 @@ def test_verify_agrees_with_the_runtime_here():
     assert both_refuse.returncode == 0 and "no ops to compare" in both_refuse.stdout
 
 
+def test_verify_asks_several_backends():
+    run = qlint("verify", AUTOENCODER, "-b", "ort-cpu@x86,ort-cpu@arm", "-b", "ort-cpu")
+    assert run.returncode == 0 and [line.split(" (")[0].split(" on ")[1] for line in run.stdout.splitlines() if " on " in line] == ["ort-cpu@x86", "ort-cpu@arm", "ort-cpu@x86"]
+
+
+def test_verify_says_which_files_a_backend_can_be_asked_about():
+    run = qlint("verify", "tests/zoo/tiny/pretrainedResnet_quant.tflite", "-b", "ort-cpu")
+    assert run.returncode == 2 and "is TFLite; the real ort-cpu can be asked about ONNX files only" in run.stderr
+
+
 def test_verify_says_why_a_backend_cannot_be_asked():
     run = qlint("verify", AUTOENCODER, "-b", "snpe")
     assert run.returncode == 2 and "ort-cpu" in run.stderr

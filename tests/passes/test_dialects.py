@@ -505,3 +505,46 @@ def single_node(path, name, domain, constants, attributes, shape):
     inputs = ["x", *(key if value is not None else "" for key, value in constants.items())]
     nodes = [helper.make_node(name, inputs, ["q"], "node", domain=domain, **attributes), helper.make_node("Relu", ["q"], ["y"], "relu")]
     return model_of(path, nodes, {k: v for k, v in constants.items() if v is not None}, ["y"], shape, domains=[domain] if domain else [])
+
+
+@pytest.mark.parametrize("clamped", [False, True])
+@pytest.mark.parametrize("axis", [None, 0])
+def test_integers_that_arithmetic_reads_back(tmp_path, clamped, axis):
+    """Weights stored as int8 with Cast, Sub and Mul in place of a DequantizeLinear, per tensor and per channel."""
+    scale = F32(0.25) if axis is None else np.reshape(np.linspace(0.1, 0.6, 6, dtype=F32), (6, 1, 1, 1))
+    weight = np.random.default_rng(0).integers(-8, 8, (6, 4, 1, 1)).astype(np.int8)
+    nodes = [
+        *([helper.make_node("Clip", ["w", "lo", "hi"], ["c"])] if clamped else []), helper.make_node("Cast", ["c" if clamped else "w"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("Sub", ["f", "z"], ["s"]), helper.make_node("Mul", ["s", "scale"], ["d"]), helper.make_node("Conv", ["x", "d"], ["y"], kernel_shape=[1, 1]),
+    ]  # fmt: skip
+    model = model_of(tmp_path / "m.onnx", nodes, {"w": weight, "lo": np.int8(-8), "hi": np.int8(7), "z": F32(3), "scale": scale}, ["y"])
+    q = only(op(model, "conv").uses["w"])
+    assert (q.origin, q.storage, q.zero_point, (q.qmin, q.qmax)) == ("decomposed", "int8", (3,), (-8, 7) if clamped else (-128, 127))
+    assert (q.granularity, q.axis) == (("tensor", None) if axis is None else ("channel", 0)) and q.scale == pytest.approx(tuple(np.ravel(scale)))
+    assert len([o for o in model.ops if "decomposed_quantizer:1" in o.groups]) == len(nodes) - 1
+
+
+def test_arithmetic_on_integers_that_is_no_dequantization(tmp_path):
+    """Codes that are only shifted, or scaled by something that the network computes."""
+    nodes = [
+        helper.make_node("Cast", ["w"], ["f"], to=TensorProto.FLOAT), helper.make_node("Sub", ["f", "z"], ["s"]), helper.make_node("Add", ["x", "s"], ["y"]),
+        helper.make_node("Cast", ["w"], ["g"], to=TensorProto.FLOAT), helper.make_node("Mul", ["g", "x"], ["v"]),
+    ]  # fmt: skip
+    model = model_of(tmp_path / "m.onnx", nodes, {"w": np.ones((1, 4, 6, 6), np.int8), "z": F32(3)}, ["y", "v"])
+    assert not any(o.groups for o in model.ops) and not list(model.quantizers())
+
+
+def test_codes_of_a_torch_tensor_that_arithmetic_reads_back(tmp_path):
+    """Brevitas exports QCDQ to TorchScript with `int_repr`, a clamp for less than 8 bits, and arithmetic."""
+    torch = pytest.importorskip("torch")
+
+    def narrow(x):
+        codes = torch.clamp(torch.quantize_per_tensor(x, 0.1, 0, torch.qint8).int_repr(), -8, 7)
+        return torch.relu((codes - torch.tensor(0, dtype=torch.int8).to(torch.float32)) * torch.tensor(0.1))
+
+    torch.jit.trace(narrow, torch.ones(1, 4)).save(str(tmp_path / "m.pt"))
+    model = canonical(read(tmp_path / "m.pt"))
+    written, q = op(model, "int_repr").uses["x"].quantizers[0], only(op(model, "relu").uses["x"])
+    assert (written.storage, op(model, "int_repr").outputs[0].dtype) == ("int8", "int8")
+    assert (q.origin, q.storage, (q.qmin, q.qmax)) == ("decomposed", "int8", (-8, 7)) and q.scale == pytest.approx((0.1,))
+    assert op(model, "cast").attrs["to"] == TensorProto.FLOAT

@@ -11,10 +11,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 tflite_build = pytest.importorskip("tflite_build", reason="TFLite files are written with ai_edge_litert")
-import torch.ao.quantization.fx._decomposed  # noqa: E402 (registers quantized_decomposed)
+import torch.ao.quantization as quantization  # noqa: E402
 from torch import nn  # noqa: E402
-from torch.ao import quantization  # noqa: E402
 from torch.ao.quantization import quantize_fx  # noqa: E402
+from torch.ao.quantization.fx import _decomposed  # noqa: E402, F401 (registers quantized_decomposed)
 
 import qlint  # noqa: E402
 

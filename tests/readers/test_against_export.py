@@ -2,6 +2,7 @@
 
 import io
 import json
+import random
 import warnings
 import zipfile
 
@@ -186,3 +187,38 @@ def test_damage_is_refused_in_a_sentence(damage, saved, tmp_path):
     assert "models/model.json" in error.value.message
     assert "torch.export" in error.value.hint
     assert error.value.subject.endswith("damaged.pt2")
+
+
+def test_several_programs_and_compiled_ones(saved, tmp_path):
+    path, twice, compiled = saved("quantized"), tmp_path / "twice.pt2", tmp_path / "compiled.pt2"
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(twice, "w") as two, zipfile.ZipFile(compiled, "w") as none:
+        for name in source.namelist():
+            two.writestr(name, source.read(name))
+            if not name.endswith("models/model.json"):
+                none.writestr(name, source.read(name))
+            else:
+                two.writestr(name.replace("model.json", "other.json"), source.read(name))
+        none.writestr(f"{source.namelist()[0].partition('/')[0]}/data/aotinductor/model/model.so", b"\x7fELF")
+    assert "the archive holds 2 programs, models/model.json, models/other.json; only the first is read" in qlint.check(twice).results[0].notes
+    with pytest.raises(ReadError, match="holds only code that AOTInductor compiled") as refused:
+        read(compiled)
+    assert "before it is compiled" in refused.value.hint
+
+
+def test_mutated_programs(saved, tmp_path):
+    """Read or refused in a sentence, whatever became of the JSON."""
+    dice = random.Random(17)
+    for _ in range(150):
+        def change(name, content):
+            if not name.endswith(".json"):
+                return content
+            raw = bytearray(content)
+            for _ in range(dice.randint(1, 3)):
+                at = dice.randrange(len(raw))
+                raw[at : at + dice.randint(0, 2)] = dice.choice([b"", b"0", b'"', b"-1", b"[", b"9" * 20, b"null", bytes([dice.randrange(256)])])
+            return bytes(raw)
+
+        try:
+            qlint.load(edited(saved("quantized"), tmp_path / "mutated.pt2", change))
+        except ReadError as error:
+            assert error.message and "\n" not in error.message and error.hint

@@ -6,6 +6,7 @@ import sys
 import time
 import zipfile
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -336,6 +337,19 @@ def test_no_framework_is_imported(tmp_path):
     save(models.converted("fbgemm", Exported()), tmp_path / "m.pt")
     code = f"import sys; from qlint.readers import read; read({str(tmp_path / 'm.pt')!r}); print(sorted({{'torch', 'numpy', 'zipfile', 'networkx', 'pickle'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_a_voice_detector_with_control_flow():
+    """silero_vad.jit: float, two networks behind branches, state from one run to the next; judged by six backends."""
+    path = Path(__file__).parents[1] / "zoo/silero-vad/silero_vad.jit"
+    report = qlint.check(path, ["snpe", "ort-cpu", "qnn-htp", "openvino", "tflite", "ethos-u85"])
+    assert not report.errors and len(report.results) == 6
+    model = report.results[0].canonical
+    kinds = Counter(op.kind for op in model.walk())
+    assert kinds["if"] >= 20 and kinds["lstm_cell"] == 4 and kinds["conv"] >= 12
+    assert [tensor.name for tensor in model.inputs] == ["x", "sr"]
+    for result in report.results:
+        assert not result.summary.integer_macs and "_state" in " ".join(result.notes)
 
 
 # -- other files that go by these names ----------------------------------------------------------------------

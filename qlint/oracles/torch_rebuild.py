@@ -174,7 +174,10 @@ class Rebuilt:
         if not isinstance(conv, fx.Node) or conv.target not in (F.conv1d, F.conv2d, F.conv3d):
             return None
         held = {name: getattr(self.root, str(node.target)).detach() for name, node in (("gamma", gamma), ("beta", beta), ("mean", mean), ("var", var))}
-        own = getattr(self.root, str(extra.args[0].target)).detach() if isinstance(extra, fx.Node) and extra.args else 0.0
+        own: Any = 0.0
+        if extra is not None:  # the bias, reshaped
+            reshaped: Any = extra.args[0]
+            own = getattr(self.root, str(reshaped.target)).detach()
         bias = held["beta"] + (own - held["mean"]) * held["gamma"] / torch.sqrt(held["var"] + epsilon)
         made = self.graph.call_function(conv.target, (*conv.args[:2], self._attribute(bias), *conv.args[3:]))
         made.stack_trace = conv.stack_trace

@@ -64,7 +64,7 @@ def _all_weighted(key: str) -> Iterator[Probe | None]:
     for name, changes in {**FACTORS, **WEIGHTS}.items():
         if core or name in ("y=none", "w=tensor", "w=in", "w=zero", "w=full", "w=full-u7"):
             yield _weighted(key, name, FAKE.but(**changes))
-    for name in ("w=tensor", "w=in", "w=zero", "w=zero-channel", "w=full", "w=u8") if core else ():
+    for name in ("w=tensor", "w=zero", "w=zero-channel", "w=full", "w=u8") if core else ():
         yield _weighted(key, f"{name}-real", REAL.but(**WEIGHTS[name]))
     for name, act in ACTIVATIONS.items():
         if core or name == "relu":

@@ -56,6 +56,7 @@ rule = Rule(
     what=_what,
     why="{backend} adds pairs of products in 16 bits and cuts them off at {wanted}",
     fix="leave one bit of the activations or of the weights unused (reduce_range), or deploy to CPUs with VNNI",
+    per_kind=False,
 )
 rule.explains("pair_sum")
 

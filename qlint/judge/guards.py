@@ -10,7 +10,7 @@ from typing import Any
 from qlint.graph import Op, Quantizer, Tensor
 from qlint.graph.kinds import CLASSES, expand
 from qlint.judge import accumulator
-from qlint.judge.pattern import Chain
+from qlint.judge.pattern import Chain, kinds_of
 from qlint.judge.ports import MISSING, RELATION, SHAPE, VALUE, Port, ports
 from qlint.judge.prepare import Prepared, readers
 from qlint.judge.verdict import Miss
@@ -470,7 +470,7 @@ def _innermost_axes(wanted: bool, chain: Chain, _: Prepared) -> Iterator[Miss]:
         yield _about(op, f"attribute {name}", sorted(over), "the last axes" if wanted else "other axes", SHAPE)
 
 
-_KEEPS_LAYOUT = expand("conv|conv_transpose|act|binary|concat|max_pool|avg_pool|global_avg_pool|adaptive_avg_pool|batch_norm|instance_norm|resize")
+KEEPS_LAYOUT = "keeps-layout"  # the class of a profile that says which kernels do
 
 
 def _layout(wanted: dict[str, str], chain: Chain, prepared: Prepared) -> Iterator[Miss]:
@@ -495,7 +495,8 @@ def _laid_by_conv(tensor: Tensor, prepared: Prepared, known: dict[int, bool]) ->
             behind = [use.op.outputs[0] if use.op is not None and use.op.kind == "relu" else tensor for use in prepared.uses(tensor) if not prepared.of(use)]
             read = [prepared.of(op.uses[role]) for role in ("x", "w") if role in op.uses]
             known[id(op)] = all(read) and all(prepared.of(use) for out in behind for use in prepared.uses(out))
-        if not known[id(op)] and op.kind in _KEEPS_LAYOUT:
+        classes = prepared.profile.classes if prepared.profile is not None else {}
+        if not known[id(op)] and op.kind in kinds_of(KEEPS_LAYOUT, classes):
             sources = [use.tensor for use in op.uses.values() if not use.tensor.constant]
             known[id(op)] = all(_laid_by_conv(source, prepared, known) for source in (sources if op.kind == "concat" else sources[:1]))
     return known[id(op)]
@@ -505,7 +506,8 @@ def _pair_sum(wanted: str, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
     """`shown`: the integers of the file show that two products do not fit. `possible`: they might not, and the file does not tell,
     because the weights are computed or because nobody says how large codes get."""
     found = {port.name: port for port, _ in _quantized(("x", "w"), chain, prepared)}
-    bits = prepared.arithmetic.pair_bits if prepared.arithmetic is not None else None
+    arithmetic = prepared.profile.arithmetic if prepared.profile is not None else None
+    bits = arithmetic.pair_bits if arithmetic is not None else None
     if len(found) < 2 or bits is None:
         return
     x, w, limit = found["x"], found["w"], 2 ** (bits - 1) - 1

@@ -14,21 +14,20 @@ from typing import Any
 
 from qlint.graph import INTEGER_RANGES, UNSEEN, Model, Op, Quantizer, Tensor, Use
 from qlint.judge.pattern import kinds_of
-from qlint.profile.schema import Arithmetic, Prepare, Profile
+from qlint.profile.schema import Prepare, Profile
 
 
 class Prepared:
     """Prepared quantizer sequences by use, with the steps that changed them."""
 
-    def __init__(self, model: Model) -> None:
-        self.model = model
+    def __init__(self, model: Model, profile: Profile | None = None) -> None:
+        self.model, self.profile = model, profile
         self.sequences: dict[int, tuple[Quantizer, ...]] = {}
         self.steps: dict[int, tuple[Prepare, ...]] = {}
         self.forward: set[int] = set()  # uses whose pair was inserted behind data movement, by id
         self.ports: dict[tuple[str, int, object], Any] = {}  # what kernels have looked at, see ports.py
         self._traces: dict[int, tuple[Prepare, ...]] = {}
         self._uses: dict[int, list[Use]] = {}
-        self.arithmetic: Arithmetic | None = None  # of the backend
         self.converted = False  # the backend takes another format, to which the file is converted first
         self.removed: set[int] = set()  # ops that a step took away, by id
         self.broken: list[tuple[Prepare, Op | None]] = []  # steps that leave an invalid model behind, and where
@@ -86,8 +85,7 @@ class Prepared:
 
 def prepare(model: Model, profile: Profile) -> Prepared:
     """Apply the profile's steps, in its order. What no runtime takes for a quantizer is not seen from the start."""
-    prepared = Prepared(model)
-    prepared.arithmetic = profile.arithmetic
+    prepared = Prepared(model, profile)
     prepared.converted = bool(model.format and profile.ingests and model.format not in profile.ingests)
     for use, quantizer in model.quantizers():
         if quantizer.origin in UNSEEN:

@@ -93,7 +93,7 @@ class Rebuilt:
             made = self._reference(kind, given) if self.lowering else None
             if made is None:
                 made = self._exactly(kind, given, node.schema())
-            made.stack_trace = str(len(self.ops) - 1)  # the one thing that the lowering hands on to the node that it makes
+            made.stack_trace = made.stack_trace or str(len(self.ops) - 1)  # the one thing that the lowering hands on to the node that it makes
             self.values[outputs[0]] = made
             for at, name in enumerate(outputs if len(outputs) > 1 else ()):
                 self.values[name] = self.graph.call_function(operator.getitem, (made, at))
@@ -121,6 +121,8 @@ class Rebuilt:
             return call(getattr(operator, name.rstrip("_")), tuple(args[:2]))
         if name == "_convolution":
             return self._convolution(*args[:9])
+        if name == "batch_norm" and (folded := self._folded(args)) is not None:
+            return folded
         if name in _MODULES:
             return self._module(_MODULES[name](*args[1:]), args)
         if name.startswith("upsample_"):
@@ -160,6 +162,26 @@ class Rebuilt:
         if transposed:
             return self.graph.call_function(getattr(F, f"conv_transpose{dims}d"), (x, w, b, stride, padding, extra, groups, dilation))
         return self.graph.call_function(getattr(F, f"conv{dims}d"), (x, w, b, stride, padding, dilation, groups))
+
+    def _folded(self, args: list[Any]) -> fx.Node | None:
+        """A conv that was prepared together with its batch normalization (torch/ao/nn/intrinsic/qat/modules/conv_fused.py): its weights
+        are scaled, its result is divided by the scales again, and `convert_fx` folds what is left into the bias."""
+        x, gamma, beta, mean, var, _, _, epsilon, *_ = args
+        divided: Any
+        extra: Any
+        divided, extra = (x.args[0], x.args[1]) if x.target is operator.add else (x, None)
+        conv = divided.args[0] if isinstance(divided, fx.Node) and divided.target is torch.ops.aten.div else None
+        if not isinstance(conv, fx.Node) or conv.target not in (F.conv1d, F.conv2d, F.conv3d):
+            return None
+        held = {name: getattr(self.root, str(node.target)).detach() for name, node in (("gamma", gamma), ("beta", beta), ("mean", mean), ("var", var))}
+        own: Any = 0.0
+        if extra is not None:  # the bias, reshaped
+            reshaped: Any = extra.args[0]
+            own = getattr(self.root, str(reshaped.target)).detach()
+        bias = held["beta"] + (own - held["mean"]) * held["gamma"] / torch.sqrt(held["var"] + epsilon)
+        made = self.graph.call_function(conv.target, (*conv.args[:2], self._attribute(bias), *conv.args[3:]))
+        made.stack_trace = conv.stack_trace
+        return made
 
     def _interpolate(self, mode: str, args: list[Any]) -> fx.Node:
         given: dict[str, Any] = {"mode": mode[:-2], "size": args[1] if isinstance(args[1], list) else None}

@@ -65,7 +65,7 @@ def _off(got: float, exact: float) -> float:
     return abs(got - exact) / (abs(exact) / STEPS)
 
 
-def _linear(_: str, x: torch.Tensor, packed: Any) -> float:
+def _linear(base: str, x: torch.Tensor, packed: Any) -> float:
     weight, _bias = torch.ops.quantized.linear_unpack(packed)
     codes, shifted, scales = weight.int_repr().to(torch.int64), _from_zero(weight), _scales(weight)
     zero, most = x.q_zero_point(), _grid(x)[1]

@@ -309,7 +309,7 @@ def looks_of(space: Space, role: str) -> list[Look]:
     for storage, granularity in product(space.storage or (("int32",) if role == "b" else ("int8", "uint8")), space.granularity or ("tensor",)):
         low, high = INTEGER_RANGES.get(storage, (0, 0))
         mid = (low + high + 1) // 2
-        points = {"zero": 0, "qmin": low, "mid": mid, "nonzero": 5, None: 0}
+        points = {"zero": 0, "qmin": low, "mid": mid, "nonzero": 5, "byte": 5, None: 0}
         scale = space.scale[0] if isinstance(space.scale, tuple) else 0.0625 if space.scale == "power-of-two" else 0.0025 if role == "b" else 0.05
         for point in [space.zero_point[0]] if isinstance(space.zero_point, tuple) else [points[space.zero_point]] if space.zero_point else [0, mid, low]:
             q = quantizer(storage, scale, point)

@@ -50,9 +50,7 @@ REACHED = [
     ("ethos-u55", "128", "tflite-single", 99.4, 0.1, 99.5),
     ("ethos-u55", "128", "tflite-random", 99.8, 0.1, 99.6),
     ("ethos-u85", "256", "tflite-single", 99.4, 0.2, 99.5),
-    ("fbgemm", "avx2", "torch-single", 99.0, 0.3, 99.0),
     ("fbgemm", "avx2", "torch-random", 99.0, 0.2, 99.0),
-    ("qnnpack", "x86", "torch-single", 99.0, 0.3, 99.0),
     ("qnnpack", "x86", "torch-random", 99.0, 0.2, 99.0),
 ]
 

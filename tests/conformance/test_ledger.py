@@ -71,9 +71,7 @@ REACHED = [
     ("ethos-u85", "256", "tflite-defect", 99.1, 0.6, 99.3),
     ("ethos-u85", "256", "tflite-shapes", 99.4, 0.6, 99.9),
     ("ethos-u85", "256", "tflite-random", 99.7, 0.2, 99.6),
-    ("fbgemm", "avx2", "torch-single", 99.0, 0.3, 99.0),
     ("fbgemm", "avx2", "torch-random", 99.0, 0.2, 99.0),
-    ("qnnpack", "x86", "torch-single", 99.0, 0.3, 99.0),
     ("qnnpack", "x86", "torch-random", 99.0, 0.2, 99.0),
 ]
 

@@ -51,6 +51,7 @@ class Space(_Data):
     absent: bool = False  # the op does not have this input
     quantized: bool | None = None
     constant: bool | None = None
+    initializer: bool | None = None  # a constant, or one that is an input's default: some optimizers compute with what a caller may replace
     dtype: Names = ()  # of the float tensor behind the quantizer, or of an unquantized one
     prequantized: bool | None = None  # a constant that the file stores as integers: no node quantizes it
     stored: bool | None = None  # the op itself reads or writes the integers; no node that quantizes or dequantizes stands between

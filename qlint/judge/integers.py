@@ -20,6 +20,8 @@ def declared(use: Use) -> Declared:
     its own inputs or a DequantizeLinear: `known` or, if they are plain, `lost`."""
     if _moves(use):
         return "plain" if _plain(use) else "grid"
+    if len(use.quantizers) > 1 and use.quantizers[-1].quantize is not None:  # what it reads was quantized again since
+        return "known"
     return "lost" if _plain(use) else "known"
 
 

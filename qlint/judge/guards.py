@@ -191,9 +191,9 @@ def _alike(one: Quantizer, other: Quantizer) -> bool:
 
 
 def _grid(quantizer: Quantizer) -> Quantizer:
-    """The quantizer without the shapes that its parameters have in the file; of Q/DQ nodes what they say, not which integers arrive."""
+    """The quantizer without the shapes that its parameters have in the file; of nodes what they say, not which integers arrive."""
     grid = replace(quantizer, scale_shape=(), zero_point_shape=())
-    return replace(grid, qmin=0, qmax=0) if quantizer.origin == "qdq" else grid
+    return replace(grid, qmin=0, qmax=0) if quantizer.origin in ("qdq", "qoperator") else grid
 
 
 def _same_scale(names: tuple[str, ...], chain: Chain, prepared: Prepared) -> Iterator[Miss]:

@@ -145,6 +145,28 @@ def _does_nothing(op: Op) -> bool:
     return op.kind != "cast" or (bool(x.tensor.dtype) and x.tensor.dtype == op.outputs[0].dtype)
 
 
+# -- defaults -----------------------------------------------------------------------------------
+
+
+def _defaults(prepared: Prepared, step: Prepare, _: Profile) -> None:
+    """Quantizers whose parameters a caller may replace are those that the defaults describe."""
+    for use, quantizer in list(prepared.model.quantizers()):
+        if not quantizer.constant:
+            sequence = tuple(_by_default(q) for q in prepared.of(use))
+            if sequence != prepared.of(use):
+                prepared.set(use, sequence, step)
+
+
+def _by_default(quantizer: Quantizer) -> Quantizer:
+    node = quantizer.quantize or quantizer.dequantize
+    if quantizer.constant or node is None:
+        return quantizer
+    given = {role: tuple(node.uses[role].tensor.data.values()) for role in ("scale", "zero_point") if role in node.uses and node.uses[role].tensor.data is not None}
+    scale, zero_point = quantizer.scale or given.get("scale"), quantizer.zero_point or given.get("zero_point")
+    read = None if quantizer.read_as is None else _by_default(quantizer.read_as)
+    return replace(quantizer, scale=scale, zero_point=zero_point, read_as=None if read is None or (read.scale, read.zero_point) == (scale, zero_point) else read)
+
+
 # -- strip, dead --------------------------------------------------------------------------------
 
 
@@ -338,6 +360,7 @@ def shifted(quantizer: Quantizer, storage: str, shift: float) -> Quantizer:
 
 
 _STEPS: dict[str, Callable[[Prepared, Prepare, Profile], None]] = {
+    "defaults": _defaults,
     "remove": _remove,
     "strip": _strip,
     "dead": _dead,

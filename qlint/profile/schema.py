@@ -210,7 +210,8 @@ class Prepare(_Data):
     """One step that the backend takes on the quantizers before it selects kernels; traced, in file order."""
 
     id: str
-    step: Literal["remove", "strip", "dead", "series", "transparent", "storage"]  # dead: readers that lead nowhere are no readers
+    # defaults: parameters that a caller may replace are taken for constants; dead: readers that lead nowhere are no readers
+    step: Literal["defaults", "remove", "strip", "dead", "series", "transparent", "storage"]
     storage: Names = ()  # strip: quantizers of activations with these containers are removed
     how: Literal["intersect", "first", "last", "keep"] = "keep"  # series
     breaks_behind: Names = ()  # strip: kinds behind which removing one in front of a graph output makes the model invalid

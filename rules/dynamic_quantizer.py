@@ -3,9 +3,9 @@
 ## What it does
 
 Finds quantizers whose scale or zero point is not a constant: dynamic quantization, a scale that is an
-input of the model, or one that is computed by operators. Also the reverse, where a kernel quantizes on
-the fly and is given a static quantizer. Without a backend, only scales that are inputs of the model and
-those that operators compute from constants are noted: what is dynamic is meant to be.
+input of the model, a default of such an input, or one that is computed by operators. Also the reverse, where a kernel quantizes on
+the fly and is given a static quantizer. Without a backend, only scales that are inputs of the model or their
+defaults and those that operators compute from constants are noted: what is dynamic is meant to be.
 
 ## Why it matters on hardware
 
@@ -23,11 +23,13 @@ leaves nothing to turn, so the operator stays in float or the model is refused.
 ## Fix and its safety
 
 Calibrate, and write the scales as constants. Unsafe: the numbers change. If a scale is constant but
-computed by operators (a learned scale passed through abs or exp), constant folding is enough and exact.
+computed by operators (a learned scale passed through abs or exp), constant folding is enough and exact. Initializers
+that an exporter lists among the graph's inputs can be taken out of that list: safe, if no caller replaces them.
 
 ## References
 
 - ONNX, DynamicQuantizeLinear
+- ONNX, IR.md, "Graphs": from IR version 4 on an initializer that is an input too is its default value
 - Nagel et al., arXiv 2106.08295, section 2.2: static and dynamic activation ranges
 """
 
@@ -54,25 +56,33 @@ def _why(facts: Facts) -> str:
     return f"{facts.backend} wants it {'computed at run time' if facts.wanted == 'yes' else 'in the file'}"
 
 
+def _fix(facts: Facts) -> str:
+    if facts.dimension == "default":
+        return "export without initializers among the graph's inputs (torch: keep_initializers_as_inputs=False), or take them out of that list"
+    return "calibrate, and store scale and zero point as constants"
+
+
 rule = Rule(
     name="dynamic-quantizer",
     code="QL217",
     since="0.1.0",
     what=_what,
     why=_why,
-    fix="calibrate, and store scale and zero point as constants",
+    fix=_fix,
     per_kind=False,
 )
 
 
 @rule.check
 def scales_that_stand_elsewhere(model: Model) -> Iterator[Issue]:
-    """Static quantizers whose scale is an input of the model, or computed from constants; what is dynamic is meant to be."""
+    """Static quantizers whose scale is an input of the model, or its default, or computed from constants; what is dynamic is meant to be."""
     for grid in grids(model):
         scale = grid.node.uses.get("scale") if grid.node is not None and grid.quantizer.scale is None else None
         made = scale.tensor.producer if scale is not None else None
         if scale is not None and scale.tensor.is_input:
             yield Issue.at(grid.use, scale.tensor.name, dimension="input", source="an input of the model")
+        elif scale is not None and scale.tensor.overridable:
+            yield Issue.at(grid.use, scale.tensor.name, dimension="default", source="the default of a graph input, and no constant")
         elif made is not None and made.role == "constant":
             yield Issue.at(grid.use, made.label, dimension="folding", source=f"computed from constants by {made.label}")
 
@@ -85,6 +95,16 @@ rule.explains("scale", where=wanted_is("constant"), about=lambda m: m.tensor)
 def computed_at_run_time() -> Model:
     g = Graph()
     return g.model(g.op("leaky_relu", g.input() | u8(scale=None, dynamic=True)) | u8())
+
+
+@rule.bad(says="the scale of input x (the model's input x) is the default of a graph input, and no constant; a compiler that turns scales into")
+def a_default_that_callers_may_replace() -> Model:
+    g = Graph()
+    model = g.model(g.op("leaky_relu", g.input() | u8(scale=None)) | u8())
+    for _, q in model.quantizers():
+        if q.scale is None and q.quantize is not None:
+            q.quantize.uses["scale"].tensor.overridable = True
+    return model
 
 
 @rule.good

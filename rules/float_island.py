@@ -45,6 +45,16 @@ def _what(facts: Facts) -> str:
     return "the output is floats that are quantized behind it" if facts.port == "the output" else f"{facts.port}{facts.origin} is dequantized in front of it"
 
 
+def _written(facts: Facts) -> str:
+    if facts.found == "operator":
+        return f"{facts.port}{facts.origin} holds integers, which the operator would have to read itself"
+    return "the output is floats that are quantized behind it" if facts.port == "the output" else f"{facts.port}{facts.origin} is dequantized in front of it"
+
+
+def _why(facts: Facts) -> str:
+    return f"{facts.backend} has no kernel of it for them" if facts.found == "operator" else f"{facts.backend} runs every operator on the types that it has in the file"
+
+
 rule = Rule(
     name="float-island",
     code="QL311",
@@ -54,6 +64,7 @@ rule = Rule(
     fix="let the {kind} read and write integers, without a conversion on either side",
 )
 rule.explains("stored")
+rule.explains("written", what=_written, why=_why)
 
 
 @rule.bad(says="is dequantized in front of it; toy runs every operator on the types that it has in the file, here the gelu runs in float")

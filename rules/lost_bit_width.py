@@ -61,7 +61,7 @@ rule = Rule(
 @rule.check
 def bounds_in_attributes(model: Model) -> Iterator[Issue]:
     """Quantizers whose bounds only an unknown attribute says."""
-    for grid in grids(model):
+    for grid in grids(model) if model.format == "onnx" else ():  # arguments of PyTorch's operators are read
         q, node = grid.quantizer, grid.node
         low, high = INTEGER_RANGES.get(q.storage, (0, 0))
         if node is not None and "quant_min" in node.attrs and not node.dialect and 0 < q.levels <= (high - low + 1) // 2:

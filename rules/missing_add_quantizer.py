@@ -34,6 +34,7 @@ calibration data or from bounds of the values.
 """
 
 from qlint.graph import Model
+from qlint.judge.verdict import Mismatch
 from qlint.lint.message import unless_invented
 from qlint.lint.rule import Rule
 from qlint.lint.testing import Graph, s8, u8
@@ -48,6 +49,17 @@ rule = Rule(
     fix="insert a quantizer at {port} of the {kind}",
 )
 rule.explains("quantizer", kinds="binary", roles="lhs|rhs", where=missing)
+
+
+def _fused(m: Mismatch) -> bool:
+    """The backend computes it together with the operator in front, and wants the other operand quantized."""
+    return bool(m.chain) and m.chain[0] is not m.anchor
+
+
+rule.explains(
+    "quantizer", kinds="binary", roles="lhs|rhs", where=(missing, _fused),
+    why=unless_invented("{backend} {runs} inside the operator in front only what is quantized"),
+)
 
 
 @rule.bad(says="input rhs (from conv2) has no quantizer; toy adds in integer only if both inputs are quantized")

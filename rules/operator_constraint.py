@@ -40,11 +40,13 @@ _WHAT = {
     "inputs": "there are {found} inputs",
     "input": "input {attribute} is {found}",
     "opset": "the opset is {found}",
+    "layout": "{port}{origin} has its {found}",
     "presence": "{port} is {found}",
     "constant": "{port} is a constant",
 }
 _WHY = {
     "constant": "{backend} wants it computed at run time",
+    "layout": "{backend} {runs} in integer only with {wanted}, as its convs leave them",
     "presence": "{backend} {runs} in integer only if it is {wanted}",
     "input": "{backend} {runs} in integer only if it is {wanted}",
 }

@@ -3,7 +3,9 @@
 ## What it does
 
 Finds a Relu or Clip with a quantizer in front and one behind, where the tensor in front has no other reader.
-The one in front only keeps the two apart: the one behind says all that the network needs.
+The one in front only keeps the two apart: the one behind says all that the network needs. The same in a network
+of integer operators: a convolution whose result has a range of its own, and a Relu of that, where one operator
+could have done both (modules that were not fused before they were quantized).
 
 ## Why it matters on hardware
 
@@ -23,7 +25,7 @@ and leaves the activation behind as an operator of its own, often in float.
 
 Remove the quantizer in front of the clamp and keep the one behind. Unsafe: numbers are rounded once instead
 of twice, and come closer to the float model. ONNX Runtime's quantize_static writes such pairs for symmetric
-activations.
+activations. In PyTorch, fuse the modules before preparing them (`fuse_modules`), and calibrate again.
 
 ## References
 
@@ -32,21 +34,32 @@ activations.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from qlint.graph import Model, Op, Use
-from qlint.graph.kinds import CLASSES
+from qlint.graph import Model, Op
+from qlint.graph.kinds import CLASSES, QUANTIZER_KINDS
+from qlint.lint.message import Facts
 from qlint.lint.rule import Issue, Rule
 from qlint.lint.testing import Graph, s8, u8
 
 FUSES = CLASSES["weighted"] | {"add", "batch_norm"}
 
+BETWEEN, APART = "has a quantizer in front and another one behind", "is an operator of its own"
+
+
+def _why(facts: Facts) -> str:
+    if facts.found == BETWEEN:
+        return f"the one in front keeps it from becoming part of {facts.producer}"
+    return f"it could be part of {facts.producer}, which now has codes for what is cut off"
+
+
 rule = Rule(
     name="redundant-quantizer",
     code="QL310",
     since="0.1.0",
-    what="the {kind} has a quantizer in front and another one behind",
-    why="the one in front keeps it from becoming part of {producer}",
-    fix="remove the quantizer in front of the {kind}",
+    what="the {kind} {found}",
+    why=_why,
+    fix="{advice}",
     consequence="slow",
 )
 
@@ -57,13 +70,13 @@ def in_front_of_clamps(model: Model) -> Iterator[Issue]:
     for op in model.walk():
         use = op.uses.get("x") if op.kind in CLASSES["clamp"] else None
         made = use.tensor.producer if use is not None else None
-        if use is not None and made is not None and made.kind in FUSES and _removable(use) and len(use.tensor.uses) == 1 and _quantized(op):
-            yield Issue.at(use)
-
-
-def _removable(use: Use) -> bool:
-    """There is a quantizer, and it is a node and not what an integer operator writes."""
-    return bool(use.quantizers) and use.quantizers[-1].quantize is not None
+        if use is None or made is None or made.kind not in FUSES or not use.quantizers or len(use.tensor.uses) != 1 or not _quantized(op):
+            continue
+        writer = use.quantizers[-1].quantize
+        if writer is not None and writer.kind in QUANTIZER_KINDS:
+            yield Issue.at(use, BETWEEN, advice=f"remove the quantizer in front of the {op.kind}")
+        elif writer is not None and not op.fused:
+            yield Issue.at(use, APART, advice="fuse the modules before they are quantized (torch.ao.quantization.fuse_modules)")
 
 
 def _quantized(op: Op) -> bool:
@@ -75,6 +88,14 @@ def _quantized(op: Op) -> bool:
 def between_conv_and_relu() -> Model:
     g = Graph()
     return g.model(g.op("relu", g.conv(g.input() | u8(), w=s8(), name="conv1") | s8()) | u8())
+
+
+@rule.bad(says="the relu is an operator of its own; it could be part of conv1, which now has codes for what is cut off")
+def not_fused_in_integers() -> Model:
+    g = Graph()
+    y = g.conv(g.input() | u8(), w=s8(), name="conv1")
+    written = u8(zp=100, origin="qoperator")
+    return g.model(g.op("relu", y | replace(written, quantize=y.tensor.producer, dequantize=y.tensor.producer)) | written)
 
 
 @rule.good

@@ -52,6 +52,11 @@ rule = Rule(
 )
 rule.explains("same")
 rule.explains("same", where=_wrong, why="{backend} takes the integers over as they are")
+rule.explains(
+    "step",
+    what="the output is quantized in steps of {found}, and the kernel leaves steps of {wanted}",
+    why="{backend} drops the quantizer behind {a_kind}",
+)
 
 
 @rule.bad(says="toy takes the integers over as they are, here the squeeze gives other numbers")

@@ -30,16 +30,26 @@ usually best left alone.
 """
 
 from qlint.graph import Model
+from qlint.judge.verdict import Mismatch
 from qlint.lint.message import Facts
 from qlint.lint.rule import Rule
 from qlint.lint.testing import Graph, s8, u8
-from qlint.lint.where import unknown
+from qlint.lint.where import unestablished
+
+
+def _nowhere(m: Mismatch) -> bool:
+    """The backend has no integer kernel for any operator that is told to be quantized by the nodes around it."""
+    return bool(m.wanted == "another backend")
+
 
 
 def _fix(facts: Facts) -> str:
+    otherwise = "leave it out of the quantized part of the network"
+    if all(cause.wanted == "another backend" for cause in facts.causes):
+        return "compile the float model, or choose a backend that has integer kernels"
     if all(cause.consequence == "unknown" for cause in facts.causes):
-        return f"try the {facts.kind} on the device, or leave it out of the quantized part of the network"
-    return f"replace the {facts.kind}, or leave it out of the quantized part of the network"
+        return f"try the {facts.kind} on the device, or {otherwise}"
+    return f"replace the {facts.kind}, or {otherwise}"
 
 
 rule = Rule(
@@ -51,7 +61,11 @@ rule = Rule(
     fix=_fix,
 )
 rule.explains("kernel")
-rule.explains("kernel", where=unknown, what="{native} is not known to have an integer kernel", why="whether {backend} has one is not established")
+rule.explains("kernel", where=unestablished, what="{native} is not known to have an integer kernel", why="whether {backend} has one is not established")
+rule.explains(
+    "kernel", where=_nowhere, model=lambda _: True, about=lambda _: "the backend",
+    what="{backend} has no integer kernel for {found}", why="it rounds at quantizers and computes in float between them",
+)
 rule.explains("native", what="{native} is not the form of it that has an integer kernel", why="{backend} wants {wanted}")
 
 

@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 FENCE = re.compile(r"^```(\w+) ?(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -22,19 +23,24 @@ CHECKOUT = ("qlint", "rules", "profiles", "tests/zoo")
 
 def pages() -> dict[Path, str]:
     """Every generated file, and what belongs in it."""
+    import qlint
+    from qlint.profile.json_schema import json_schema
+    from qlint.report.comparison import Comparison
+
     docs = ROOT / "docs"
     return {
-        docs / "report.schema.json": schema(),
+        docs / "report.schema.json": schema(qlint.Report.json_schema()),
+        docs / "comparison.schema.json": schema(Comparison.json_schema()),
+        docs / "profile.schema.json": schema(json_schema()),
         docs / "rules.md": rules(),
         docs / "backends.md": backends(),
         **{path: played(path.read_text(encoding="utf-8")) for path in sorted(docs.glob("*.md")) if "```console" in path.read_text(encoding="utf-8")},
     }
 
 
-def schema() -> str:
-    import qlint
-
-    return json.dumps(qlint.Report.json_schema(), indent=2) + "\n"
+def schema(made: dict[str, Any]) -> str:
+    """A JSON Schema as its file holds it."""
+    return json.dumps(made, indent=2) + "\n"
 
 
 def rules() -> str:

@@ -37,7 +37,7 @@ class NameOrCommand(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, ...]:
         """Take what is no command for a name."""
-        is_name = args[0] not in self.commands and not any(not one.startswith("-") for one in args[1:])
+        is_name = args[0] not in self.commands and all(one.startswith("-") for one in args[1:2])
         return super().resolve_command(ctx, ["show", *args] if is_name else args)
 
 

@@ -51,6 +51,7 @@ class Tensor:
     overridable: bool = False  # a constant that is an input's default: callers may replace it, so runtimes do not count on it
     variable: bool = False  # state that lives from one run to the next
     quantizer: Quantizer | None = None  # of a raw tensor: the grid that its integers are on, where the file says so of the tensor itself
+    disabled: tuple[str, ...] = ()  # fake quantizers on it that are switched off, by name: they hand it on as it is
 
     @property
     def constant(self) -> bool:
@@ -168,6 +169,7 @@ class Model:
     opsets: dict[str, int] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)  # what a reader could not understand, precisely
+    observers: list[str] = field(default_factory=list)  # modules that measure the range of a tensor on each run and quantize nothing
     annotations: dict[str, dict[str, str]] = field(default_factory=dict)  # what the file says of tensors beside its nodes, by tensor and key
 
     @cached_property

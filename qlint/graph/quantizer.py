@@ -83,6 +83,9 @@ class Quantizer:
     # The other grid, when the integers are read back on one that differs from the writing one.
     read_as: Quantizer | None = field(default=None, compare=False)
     algorithm: str | None = field(default=None, compare=False)
+    # Of a fake quantizer that brings its observer along: whether each run still moves the range, and whether it never saw a number.
+    observing: bool = field(default=False, compare=False)
+    uncalibrated: bool = field(default=False, compare=False)
 
     def placed(self, **where: Any) -> Quantizer:
         """The same grid at another place of the file: other `quantize`, `dequantize`, `readers` or `read_as`."""
@@ -120,7 +123,7 @@ class Quantizer:
 
     @cached_property
     def zero_point_class(self) -> frozenset[str]:
-        """Which of `zero`, `nonzero`, `qmin`, `mid` describe the zero points: all of them must agree."""
+        """Which of `zero`, `nonzero`, `qmin`, `mid`, `byte` (fits into int8) describe the zero points: all of them must agree."""
         zps = self.zero_point
         if zps is None:
             return frozenset()
@@ -130,6 +133,7 @@ class Quantizer:
             "nonzero": any(z != 0 for z in zps),
             "qmin": all(z == self.qmin for z in zps),
             "mid": all(z in mid for z in zps),
+            "byte": all(-128 <= z <= 127 for z in zps),
         }
         return frozenset(name for name, holds in facts.items() if holds)
 

@@ -252,9 +252,16 @@ class _Judge:
         self.verdict.mismatches.append(
             Mismatch(
                 ready.kernel.id if ready is not None else "", first, op, "", first.outputs[0] if first.outputs else None,
-                "kernel", first.kind, None, CONSEQUENCE[placement.where], self.kernels.evidence(names), (), (), chain.ops,
+                "kernel", *self._lacking(first), CONSEQUENCE[placement.where], self.kernels.evidence(names), (), (), chain.ops,
             )
         )  # fmt: skip
+
+    def _lacking(self, op: Op) -> tuple[str, str | None]:
+        """What there is no integer kernel for, and what would be wanted, if that is not simply one for this kind."""
+        if any(one.kernel.runs == "unknown" for one in self.kernels.starting_with(op.kind)):
+            return op.kind, "not established"
+        some = any(one.kernel.runs == "integer" and one.kernel.advise for one in self.kernels.all)
+        return (op.kind, None) if some else ("any operator", "another backend")
 
     def _report(
         self, op: Op, ready: Ready, chain: Chain, misses: list[Miss], consequence: Consequence, evidence: tuple[str, ...]

@@ -24,7 +24,7 @@ def explain(op: Op, situations: Situations, verdict: Verdict) -> tuple[Ready, Ch
     distance, then file order. Only kernels with `advise` explain.
     """
     kernels, prepared = situations.kernels, situations.prepared
-    anchors = (anchor for anchor in _anchors(op, prepared) if anchor is op or verdict.where(anchor) not in ("integer", "absorbed"))
+    anchors = _anchors(op, prepared)
     options: list[tuple[tuple[int, int, int, int], Candidate, Run]] = []
     for number, run in enumerate(map(situations.run, anchors)):
         for one in situations.advisers(run):

@@ -9,11 +9,12 @@ from typing import Any
 
 from qlint.graph import Op, Quantizer, Tensor
 from qlint.graph.kinds import CLASSES, expand
-from qlint.judge.pattern import Chain
+from qlint.judge import accumulator
+from qlint.judge.pattern import Chain, kinds_of
 from qlint.judge.ports import MISSING, RELATION, SHAPE, VALUE, Port, ports
 from qlint.judge.prepare import Prepared, readers
 from qlint.judge.verdict import Miss
-from qlint.profile.schema import Bounds, Guard, Shift
+from qlint.profile.schema import Bounds, Factors, Guard, Shift
 
 RANGE_TOLERANCE = 1e-6  # relative, of a clamp's bound against the end of a grid
 _WIDE = ("int8", "uint8", "int16", "uint16")
@@ -98,6 +99,8 @@ def _redundant(port: Port, q: Quantizer, op: Op, bounds: tuple[float, float]) ->
     if op.kind == "relu":
         if zero_point != q.qmin:
             yield _miss(port, "zero_point", zero_point, q.qmin, VALUE)
+        elif q.zero_point_shape is None and q.scale_shape:  # relu_quant_fusion.cc wants a zero point, what comes after it a scalar
+            yield _miss(port, "zero_point_given", False, True, SHAPE)
         return
     if q.storage not in _WIDE:
         yield _miss(port, "storage", q.storage, _WIDE, SHAPE)
@@ -252,6 +255,32 @@ def _op_attrs(wanted: dict[str, dict[str, Any]], chain: Chain, _: Prepared) -> I
             values = value if isinstance(value, tuple) else (value,)
             if any(v not in allowed for v in values):
                 yield _about(op, f"attribute {name}", value, allowed, SHAPE)
+
+
+def _numbers_within(wanted: dict[str, Bounds], chain: Chain, _: Prepared) -> Iterator[Miss]:
+    for key, bounds in wanted.items():
+        name, _dot, index = key.partition(".")
+        value = chain.anchor.attrs.get(name)
+        values = value if isinstance(value, (list, tuple)) else () if value is None else (value,)
+        if index:
+            values = values[int(index) :][:1] if -len(values) <= int(index) < len(values) else ()
+        if any(isinstance(v, (int, float)) and not _within(v, bounds) for v in values):
+            yield _about(chain.anchor, f"attribute {name}", value, _text(bounds), SHAPE)
+
+
+def _factors(wanted: Factors, chain: Chain, _: Prepared) -> Iterator[Miss]:
+    op, x, name = chain.anchor, chain.anchor.uses.get("x"), "scale factor"
+    before, after = x.tensor.shape if x is not None else None, op.outputs[0].shape if op.outputs else None
+    axes = op.attrs.get("axes", ())
+    if before is None or after is None or any(not -len(before) <= axis < len(before) for axis in axes) or len(before) != len(after):
+        return
+    sizes = [(a, b) for axis in axes if isinstance(a := before[axis], int) and isinstance(b := after[axis], int)]
+    if all(a == b for a, b in sizes) or all(a == 1 for a, _b in sizes):
+        return
+    ends = 1 if op.attrs.get("coordinate_transformation_mode") == "align_corners" else 0
+    found = [(b - ends) / (a - ends) if a > ends else math.inf for a, b in sizes if (a, b) != (1, 1)]
+    if any(factor not in wanted.allow for factor in found) or (wanted.alike and len(set(found)) > 1):
+        yield _about(op, f"attribute {name}", found, wanted.allow, SHAPE)
 
 
 def _native(wanted: tuple[str, ...], chain: Chain, _: Prepared) -> Iterator[Miss]:
@@ -422,6 +451,77 @@ def _read_by(wanted: dict[str, tuple[str, ...]], chain: Chain, prepared: Prepare
                 yield _miss(port, "read_by", sorted(seen), kinds, MISSING)
 
 
+def _finer(wanted: tuple[str | float, str], chain: Chain, prepared: Prepared) -> Iterator[Miss]:
+    """The step of one port, or a number, is at most twice that of another port: then no number is more than one and a half of its steps off."""
+    first, second = wanted
+    one = first if isinstance(first, float) else next((q.scale[0] for _, q in _quantized((first,), chain, prepared) if q.scale is not None), None)
+    for port, q in _quantized((second,), chain, prepared):
+        if one is not None and q.scale is not None and q.granularity == "tensor" and one > 2 * q.scale[0] * (1 + CLOSE):
+            yield _miss(port, "step", q.scale[0], one, VALUE)
+
+
+def _innermost_axes(wanted: bool, chain: Chain, _: Prepared) -> Iterator[Miss]:
+    op, name = chain.anchor, "axes"
+    x, axes = op.uses.get("x"), op.attrs.get(name)
+    rank = x.tensor.rank if x is not None else None
+    if rank is None or any(not isinstance(axis, int) for axis in axes or ()):
+        return
+    over = {axis % rank for axis in axes} if axes else set(range(rank))
+    if (over == set(range(rank - len(over), rank))) != wanted:
+        yield _about(op, f"attribute {name}", sorted(over), "the last axes" if wanted else "other axes", SHAPE)
+
+
+KEEPS_LAYOUT = "keeps-layout"  # the class of a profile that says which kernels do
+
+
+def _layout(wanted: dict[str, str], chain: Chain, prepared: Prepared) -> Iterator[Miss]:
+    for name, layout in wanted.items():
+        for port in ports(chain, name, prepared):
+            if port.tensor is None or (port.tensor.shape is not None and set(port.tensor.shape[2:]) == {1}):  # then it is both
+                continue
+            found = "channels last" if _laid_by_conv(port.tensor, prepared, {}) else "channels first"
+            if found != layout:
+                yield _miss(port, "layout", found, layout, RELATION)
+
+
+def _laid_by_conv(tensor: Tensor, prepared: Prepared, known: dict[int, bool]) -> bool:
+    """Whether a conv on quantized tensors made it, which leaves its channels last. Other operators, convs in float among them,
+    keep the layout of their first input, a concatenation that of all."""
+    op = tensor.producer
+    if op is None or tensor.rank not in (None, 4):
+        return False
+    if id(op) not in known:
+        known[id(op)] = False  # in a circle
+        if op.kind in ("conv", "conv_transpose"):
+            behind = [use.op.outputs[0] if use.op is not None and use.op.kind == "relu" else tensor for use in prepared.uses(tensor) if not prepared.of(use)]
+            read = [prepared.of(op.uses[role]) for role in ("x", "w") if role in op.uses]
+            known[id(op)] = all(read) and all(prepared.of(use) for out in behind for use in prepared.uses(out))
+        classes = prepared.profile.classes if prepared.profile is not None else {}
+        if not known[id(op)] and op.kind in kinds_of(KEEPS_LAYOUT, classes):
+            sources = [use.tensor for use in op.uses.values() if not use.tensor.constant]
+            known[id(op)] = all(_laid_by_conv(source, prepared, known) for source in (sources if op.kind == "concat" else sources[:1]))
+    return known[id(op)]
+
+
+def _pair_sum(wanted: str, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
+    """`shown`: the integers of the file show that two products do not fit. `possible`: they might not, and the file does not tell,
+    because the weights are computed or because nobody says how large codes get."""
+    found = {port.name: port for port, _ in _quantized(("x", "w"), chain, prepared)}
+    arithmetic = prepared.profile.arithmetic if prepared.profile is not None else None
+    bits = arithmetic.pair_bits if arithmetic is not None else None
+    if len(found) < 2 or bits is None:
+        return
+    x, w, limit = found["x"], found["w"], 2 ** (bits - 1) - 1
+    top = accumulator.largest_code(x)
+    most = accumulator.container_code(x) if top is None else top
+    if most * accumulator.bound(w) <= limit:  # no weight needs to be read
+        return
+    total = accumulator.pair_sum(w)
+    told = top is not None and total is not None
+    if told == (wanted == "shown") and most * (accumulator.bound(w) if total is None else total) > limit:
+        yield _miss(w, "pair_sum", int(most * total) if told and total is not None else None, limit, VALUE)
+
+
 _TABLE: tuple[tuple[str, Callable[[Any, Chain, Prepared], Iterator[Miss]]], ...] = (
     ("native", _native),
     ("not_native", _not_native),
@@ -431,6 +531,8 @@ _TABLE: tuple[tuple[str, Callable[[Any, Chain, Prepared], Iterator[Miss]]], ...]
     ("last_and_other_axes", _last_and_other_axes),
     ("attrs", _attrs),
     ("op_attrs", _op_attrs),
+    ("within", _numbers_within),
+    ("factors", _factors),
     ("static", _static),
     ("known_shapes", _known_shapes),
     ("rank", _rank),
@@ -452,5 +554,9 @@ _TABLE: tuple[tuple[str, Callable[[Any, Chain, Prepared], Iterator[Miss]]], ...]
     ("bias_scale", _bias_scale),
     ("shift", _shift),
     ("absorbed", _absorbed),
+    ("finer", _finer),
+    ("innermost_axes", _innermost_axes),
+    ("layout", _layout),
+    ("pair_sum", _pair_sum),
 )
 NAMES = frozenset(name for name, _ in _TABLE)

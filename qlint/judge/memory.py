@@ -12,7 +12,8 @@ becomes a clamp, which changes nothing here. The others
 3. the rest goes to TCM if any reader is there, and then what reads only such tensors.
 
 Few kernels read one input from each memory. Which do, depends on the layout too: behind a spatial operator in integer
-tensors are *tiled* until something moves data about; elsewhere they are flat.
+tensors are *tiled* until something moves data about; elsewhere they are flat. In front of an operator that wants tiles
+one with a constant works on tiles as well, as the constant is laid out anew for nothing.
 
 Each partition is compiled by itself. An edge whose quantizer the device does not take is cut.
 """
@@ -26,6 +27,7 @@ from qlint.graph import Op, Use
 from qlint.graph.kinds import expand
 from qlint.profile.schema import Memory
 
+_RETILED_IN_MAIN = ("add", "sub")
 _LAYOUT_KEPT = expand("act|binary|concat|slice|split")
 Mixed = Literal["any", "second", "none"]  # of inputs from both memories, which may be in main memory
 
@@ -43,6 +45,7 @@ class Habit(NamedTuple):
     flat: Mixed = "any"
     tiled: Mixed = "any"
     tiles: bool = False  # writes tiles
+    wants_tiles: bool = False
 
 
 HABITS: dict[Memory, Habit] = {
@@ -56,7 +59,9 @@ HABITS: dict[Memory, Habit] = {
     "prefers-tcm-to-main": Habit("prefers", "main"),
     "tcm": Habit("tcm", "tcm"),
     "strict-tcm": Habit("tcm", "tcm", strict=True),
-    "tiles": Habit("tcm", "tcm", strict=True, tiles=True),
+    "tiled": Habit("either", wants_tiles=True),
+    "strict-tiled": Habit("tcm", "tcm", strict=True, wants_tiles=True),
+    "tiles": Habit("tcm", "tcm", strict=True, tiles=True, wants_tiles=True),
     "main": Habit("main", "main", strict=True),
     "main-sliced": Habit("sliced", "main", strict=True),
     "main-to-tcm": Habit("main", "tcm", strict=True),
@@ -87,11 +92,13 @@ def conflicts(
         culprit = misplaced[id(astray[0].tensor)] if astray else op
         moved = habit.reads != "any" and not plan.reads_tcm(op)
         tiles = any(id(use.tensor) in tiled for use in inputs)
-        if astray and (moved or habit.strict or not _mixes(habit.tiled if tiles else habit.flat, op, astray)):
+        mixed = habit.tiled if tiles else habit.flat
+        retiled = bool(astray) and _beside_wide(op, astray) and plan.wanted_in_tiles(op)
+        if astray and (moved or habit.strict or not _mixes(mixed, op, astray) or (retiled and op.kind not in _RETILED_IN_MAIN)):
             yield op, astray[0], culprit
         if habit.tiles or (tiles and habit.reads == "tcm" and op.kind in _LAYOUT_KEPT):
             tiled.update(id(tensor) for tensor in op.outputs if tensor.rank in (None, 4))
-        if plan.writes_tcm(op) and (habit.writes == "main" or (habit.writes == "same" and astray and not _written_to_tcm(op, habit, astray))):
+        if plan.writes_tcm(op) and (habit.writes == "main" or (habit.writes == "same" and astray and (retiled or not _written_to_tcm(op, habit, astray)))):
             misplaced |= dict.fromkeys((id(tensor) for tensor in op.outputs), op if habit.writes == "main" else culprit)
 
 
@@ -113,8 +120,16 @@ def _written_to_tcm(op: Op, habit: Habit, astray: list[Use]) -> bool:
     return habit.reads == "tcm" and len(astray) < sum(not use.tensor.constant or _wide(use) for use in op.uses.values())
 
 
+def _beside_wide(op: Op, astray: list[Use]) -> bool:
+    """Whether an element-wise op takes a tensor and a wide constant; where it may stay in main memory, that is a vector and behind what is added to it."""
+    others = [use for role, use in op.uses.items() if role in ("lhs", "rhs") and use is not astray[0] and use.tensor.constant and _wide(use)]
+    return any(op.kind not in _RETILED_IN_MAIN or ((op.kind == "sub" or use.role == "rhs") and sum(size != 1 for size in use.tensor.shape or ()) == 1) for use in others)
+
+
 def _wide(use: Use) -> bool:
-    return any(quantizer.storage in ("uint16", "int16") for quantizer in use.quantizers)
+    """16 bits, and not a single number, which becomes a parameter of the kernel."""
+    single = use.tensor.constant and use.tensor.shape is not None and all(size == 1 for size in use.tensor.shape)
+    return not single and any(quantizer.storage in ("uint16", "int16") for quantizer in use.quantizers)
 
 
 def _waves(ops: list[Op], habits: dict[int, Habit], cut: Callable[[Use], bool]) -> dict[int, int]:
@@ -169,6 +184,21 @@ class _Plan:
     def writes_tcm(self, op: Op) -> bool:
         habit = self.habits[id(op)]
         return habit.writes == "tcm" or self.reads_tcm(op)
+
+    def wanted_in_tiles(self, op: Op) -> bool:
+        """Whether what an op in integer writes is read as tiles, there or behind others that keep the layout."""
+        seen, rest = set[int](), [op]
+        while rest:
+            for use in (use for tensor in rest.pop().outputs for use in tensor.uses):
+                reader = use.op
+                if reader is None or id(reader) in seen or id(reader) not in self.habits or self.apart(use) or self.habits[id(reader)].reads != "tcm":
+                    continue
+                seen.add(id(reader))
+                if self.habits[id(reader)].wants_tiles and use.role != "rhs":
+                    return True
+                if reader.kind in _LAYOUT_KEPT and len(self.inputs(reader)) == 1:
+                    rest.append(reader)
+        return False
 
     def _from_tcm(self, use: Use) -> bool:
         producer = use.tensor.producer

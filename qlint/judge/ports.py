@@ -52,6 +52,20 @@ class Port:
         return q is not None and not q.dynamic and (q.quantize if self.role == "y" else q.dequantize) is None
 
     @property
+    def written(self) -> str:
+        """Where the grid stands: at the op itself, in nodes around it, or in a fake quantizer; '' if there is none.
+
+        A file that has to be converted first is spelled anew, so that its nodes are as good as fake quantizers.
+        """
+        q = self.quantizer
+        if q is None or q.origin == "fake-quant":
+            return "" if q is None else "fake-quant"
+        node, kind = (q.quantize, "quantize") if self.role == "y" else (q.dequantize, "dequantize")
+        if node is None or node.kind != kind:
+            return "operator"
+        return "fake-quant" if self.prepared is not None and self.prepared.converted else "nodes"
+
+    @property
     def prequantized(self) -> bool:
         """Whether it is a constant that the file stores as integers."""
         return self.constant and self.quantizer is not None and self.quantizer.quantize is None
@@ -80,8 +94,8 @@ class Port:
         """What spaces ask of a port without looking at numbers."""
         q, tensor = self.quantizer, self.tensor
         grid = None if q is None else (
-            q.storage, q.granularity, q.block_size, q.scale_shape, q.zero_point_shape is None, q.dynamic, self.writers, self.rewritten,
-            q.granularity == "channel" and (_axis(q, self), _scales_hold(None, q, self)),
+            q.storage, q.granularity, q.block_size, q.scale_shape, q.zero_point_shape is None, q.dynamic, self.written, self.writers, self.rewritten,
+            q.granularity == "channel" and (_axis(q, self), _scales_hold("out", q, self), _scales_hold("enough", q, self)),
         )  # fmt: skip
         return (self.role, self.state, self.constant, self.initializer, None if tensor is None else (tensor.dtype, tensor.shape), grid)
 
@@ -171,10 +185,10 @@ def _look_at_output(name: str, op: Op, number: int, prepared: Prepared) -> Port:
         else:
             bare.append(reader(use))
     if not firsts:
-        return Port(name, "y", op, tensor, None, "none", tuple(bare), None, 0)
+        return Port(name, "y", op, tensor, None, "none", tuple(bare), None, 0, False, prepared)
     quantizer, *others = firsts.values()
     state: State = "partial" if bare else "mixed" if any(other != quantizer for other in others) else "one"
-    return Port(name, "y", op, tensor, quantizer, state, tuple(bare), None, len({writer(q) for q in firsts.values()}) if others else 1)
+    return Port(name, "y", op, tensor, quantizer, state, tuple(bare), None, len({writer(q) for q in firsts.values()}) if others else 1, False, prepared)
 
 
 def reader(use: Use) -> str:
@@ -296,13 +310,14 @@ def _axis(q: Quantizer, port: Port) -> str:
     return "out" if q.axis == out else "in" if q.axis == inner else str(q.axis)
 
 
-def _scales_hold(_: Any, q: Quantizer, port: Port) -> bool:
+def _scales_hold(wanted: Any, q: Quantizer, port: Port) -> bool:
     """As many scales as output channels, whatever axis they are said to be on."""
     out, _inner = channel_axes(port.op, port.role)
     shape = port.tensor.shape if port.tensor is not None else None
     if q.granularity != "channel" or q.scale is None or out is None or shape is None or out >= len(shape):
         return True
-    return shape[out] == len(q.scale)
+    size = shape[out]
+    return size == len(q.scale) or (wanted == "enough" and isinstance(size, int) and size < len(q.scale))
 
 
 def _scale_holds(wanted: Any, q: Quantizer, _: Port) -> bool:
@@ -356,6 +371,7 @@ class _Asked(NamedTuple):
 _Row = tuple[str, int, Callable[[Space], Any], Callable[[Any, Quantizer, Port], bool], Callable[[Quantizer, Port], Any]]
 _DIMENSIONS: tuple[_Row, ...] = (
     ("stored", MISSING, lambda s: s.stored, lambda w, q, p: p.stored == w, lambda q, p: p.stored),
+    ("written", MISSING, lambda s: s.written, lambda w, q, p: p.written in w, lambda q, p: p.written),
     ("prequantized", SHAPE, lambda s: s.prequantized, lambda w, q, p: p.prequantized == w, lambda q, p: p.prequantized),
     ("storage", SHAPE, lambda s: s.storage, lambda w, q, p: q.storage in w, lambda q, p: q.storage),
     ("granularity", SHAPE, lambda s: s.granularity, lambda w, q, p: q.granularity in w, lambda q, p: q.granularity),
@@ -374,7 +390,7 @@ _DIMENSIONS: tuple[_Row, ...] = (
     ("symmetric", VALUE, lambda s: s.symmetric, lambda w, q, p: q.symmetric == w, lambda q, p: q.symmetric),
 )
 # What a situation tells of a port (see situations.py): dimensions that look at nothing else.
-TOLD = frozenset("storage granularity block_size scale_shape zero_point_given dynamic writers rewritten axis scales".split())
+TOLD = frozenset("written storage granularity block_size scale_shape zero_point_given dynamic writers rewritten axis scales".split())
 _ANY = BUILTIN_SPACES["any"]
 
 

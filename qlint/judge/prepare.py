@@ -20,14 +20,15 @@ from qlint.profile.schema import Prepare, Profile
 class Prepared:
     """Prepared quantizer sequences by use, with the steps that changed them."""
 
-    def __init__(self, model: Model) -> None:
-        self.model = model
+    def __init__(self, model: Model, profile: Profile | None = None) -> None:
+        self.model, self.profile = model, profile
         self.sequences: dict[int, tuple[Quantizer, ...]] = {}
         self.steps: dict[int, tuple[Prepare, ...]] = {}
         self.forward: set[int] = set()  # uses whose pair was inserted behind data movement, by id
         self.ports: dict[tuple[str, int, object], Any] = {}  # what kernels have looked at, see ports.py
         self._traces: dict[int, tuple[Prepare, ...]] = {}
         self._uses: dict[int, list[Use]] = {}
+        self.converted = False  # the backend takes another format, to which the file is converted first
         self.removed: set[int] = set()  # ops that a step took away, by id
         self.broken: list[tuple[Prepare, Op | None]] = []  # steps that leave an invalid model behind, and where
 
@@ -84,7 +85,8 @@ class Prepared:
 
 def prepare(model: Model, profile: Profile) -> Prepared:
     """Apply the profile's steps, in its order. What no runtime takes for a quantizer is not seen from the start."""
-    prepared = Prepared(model)
+    prepared = Prepared(model, profile)
+    prepared.converted = bool(model.format and profile.ingests and model.format not in profile.ingests)
     for use, quantizer in model.quantizers():
         if quantizer.origin in UNSEEN:
             prepared.sequences[id(use)] = tuple(q for q in use.quantizers if q.origin not in UNSEEN)
@@ -161,7 +163,7 @@ def _by_default(quantizer: Quantizer) -> Quantizer:
     node = quantizer.quantize or quantizer.dequantize
     if quantizer.constant or node is None:
         return quantizer
-    given = {role: tuple(node.uses[role].tensor.data.values()) for role in ("scale", "zero_point") if role in node.uses and node.uses[role].tensor.data is not None}
+    given = {role: tuple(data.values()) for role in ("scale", "zero_point") if role in node.uses and (data := node.uses[role].tensor.data) is not None}
     scale, zero_point = quantizer.scale or given.get("scale"), quantizer.zero_point or given.get("zero_point")
     read = None if quantizer.read_as is None else _by_default(quantizer.read_as)
     return replace(quantizer, scale=scale, zero_point=zero_point, read_as=None if read is None or (read.scale, read.zero_point) == (scale, zero_point) else read)

@@ -22,9 +22,8 @@ def refusals(model: Model, prepared: Prepared, profile: Profile) -> Iterator[Ref
     Of a file that has to be converted first, how its own format spells things is not looked at: the converter writes that anew.
     """
     nodes = _Nodes(model)
-    converted = bool(model.format and profile.ingests and model.format not in profile.ingests)
     for refusal in profile.refuses:
-        if converted and not refusal.when.model_fields_set.isdisjoint(_SPELLING):
+        if prepared.converted and not refusal.when.model_fields_set.isdisjoint(_SPELLING):
             continue
         met = _first(refusal.when, model, prepared, profile, nodes)
         if met is not None and not any(_first(spared, model, prepared, profile, nodes) for spared in refusal.unless):

@@ -21,21 +21,21 @@ from qlint.profile import Profile
 
 ROUNDS = 10
 TURNS = 3
-WORK = 60_000  # operators judged for one model before what was found until then is taken as it is
-LEAST = 15  # judgements that a model may cost however large it is
+WORK = 30_000  # operators judged for one backend before what was found until then is taken as it is
+LEAST = 12  # judgements that a model may cost however large it is
 Changes = dict[int, tuple[Use, Quantizers]]  # by id of the use
 
 
 @dataclass(slots=True)
 class Budget:
-    """How many operators may still be judged; backends that are compared share one."""
+    """How many operators may still be judged: enough for small models to be searched through, and for large ones to end."""
 
     left: int
 
     @classmethod
-    def of(cls, model: Model, backends: int) -> Budget:
-        """Enough for small models to be searched through, and for large ones to end."""
-        return cls(max(WORK, LEAST * len(model.ops) * backends))
+    def of(cls, model: Model) -> Budget:
+        """What searching for one backend may cost."""
+        return cls(max(WORK, LEAST * len(model.ops)))
 
 
 @dataclass(slots=True)
@@ -67,7 +67,7 @@ class Outcome:
     changes: Changes
     reached: frozenset[int]  # ops (by id) in integer with the right numbers
     out_of_reach: list[Op]  # ops that no change was found for
-    irreducible: bool = True
+    irreducible: bool = True  # False where the search was cut short as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ def repair(model: Model, backend: Backend) -> Outcome:
     reached = good(after)
     changes, irreducible = _reduced(model, [(backend, reached)], changes)
     left = [op for op in working(model) if id(op) not in reached]
-    return Outcome(backend, before, backend.judge(model, changes), changes, reached, left, irreducible)
+    return Outcome(backend, before, backend.judge(model, changes), changes, reached, left, irreducible and backend.budget.left >= 0)
 
 
 def together(model: Model, outcomes: Sequence[Outcome]) -> Common:
@@ -125,6 +125,8 @@ def together(model: Model, outcomes: Sequence[Outcome]) -> Common:
     Starting from each backend's own changes in turn, and then with all activations in one container, the others add
     what they still miss. Where one undoes what another needs, the place is a conflict.
     """
+    for one in outcomes:
+        one.backend.budget.left = Budget.of(model).left
     best: tuple[Changes, list[Outcome]] = ({}, [])
     turns = [(outcomes[start].changes, [*outcomes[start:], *outcomes[:start]]) for start in range(len(outcomes))]
     for start, turn in (*turns, *((_throughout(model, storage), list(outcomes)) for storage in ("uint8", "int8"))):
@@ -228,7 +230,9 @@ def _reduced(model: Model, goals: Sequence[tuple[Backend, frozenset[int]]], chan
     singles: dict[object, list[int]] = {}
     for key, (use, _) in kept.items():
         singles.setdefault((id(use.tensor), use.quantizers) if use.quantizers else key, []).append(key)
-    for keys in (*alike.values(), *singles.values()):
+    cost = len(model.ops) * len(singles)
+    too_many = any(backend.budget.left < cost for backend, _ in goals)
+    for keys in (*alike.values(), *(() if too_many else singles.values())):
         trial = {key: value for key, value in kept.items() if key not in keys}
         if len(trial) == len(kept):
             continue
@@ -236,7 +240,7 @@ def _reduced(model: Model, goals: Sequence[tuple[Backend, frozenset[int]]], chan
             return kept, False
         if all(reached <= good(backend.judge(model, trial)) for backend, reached in goals):
             kept = trial
-    return kept, True
+    return kept, not too_many
 
 
 def said(sequence: Quantizers, *, zero_point: bool = True) -> str:

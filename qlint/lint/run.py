@@ -246,7 +246,8 @@ def _worst(seen: list[Cause]) -> Cause:
 def _alike(cause: Cause) -> Key:
     """Causes with the same key are one finding with several sites."""
     kind = cause.op.kind if cause.rule.per_kind and cause.op is not None else ""
-    found = cause.found if isinstance(cause.found, str) else None
+    whatever = cause.dimension == "quantizer" and cause.wanted is None  # that there is one is what is wrong
+    found = cause.found if isinstance(cause.found, str) and not whatever else None
     wanted = cause.wanted if isinstance(cause.wanted, str) else None
     shape = (cause.role, found, wanted) if cause.selector is not None else ()
     return (cause.rule.name, kind, cause.consequence, cause.severity, cause.trace, cause.dimension, *shape)

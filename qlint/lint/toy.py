@@ -17,6 +17,10 @@ misplaced_evidence = "toy"
 segments = "one"
 segments_evidence = "toy"
 
+[arithmetic]
+pair_bits = 16
+evidence = "toy"
+
 [evidence.toy]
 kind = "inferred"
 ref = "made up"
@@ -112,6 +116,7 @@ id = "matmul-weight"
 match = "matmul"
 ports = { x = "a8", w = [{ storage = "int8", granularity = "channel" }, { storage = "int4", granularity = "block", block_size = [32] }], y = "a8" }
 runs = "integer"
+checks = [{ guards = [{ pair_sum = "shown" }], otherwise = "wrong", evidence = "toy" }, { guards = [{ pair_sum = "possible" }], otherwise = "note", evidence = "toy" }]
 evidence = "toy"
 
 [[kernels]]

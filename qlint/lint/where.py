@@ -31,9 +31,9 @@ def slow(m: Mismatch) -> bool:
     return m.consequence == "slow"
 
 
-def unknown(m: Mismatch) -> bool:
-    """Nobody has established what happens."""
-    return m.consequence == "unknown"
+def unestablished(m: Mismatch) -> bool:
+    """Whether there is an integer kernel nobody has found out."""
+    return m.consequence == "unknown" or m.wanted == "not established"
 
 
 def mixed(m: Mismatch) -> bool:
@@ -79,7 +79,7 @@ def wanted_is(*values: object) -> Callable[[Mismatch], bool]:
 
 def wants_symmetric(m: Mismatch) -> bool:
     """Zero must lie in the middle of the grid; listed zero points at an input come down to that."""
-    return m.dimension == "symmetric" or m.wanted in ("zero", "mid") or (isinstance(m.wanted, tuple) and m.port != "y")
+    return m.dimension == "symmetric" or m.wanted in ("zero", "mid", "byte") or (isinstance(m.wanted, tuple) and m.port != "y")
 
 
 def in_the_middle(m: Mismatch) -> bool:

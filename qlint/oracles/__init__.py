@@ -46,6 +46,8 @@ ORACLES: dict[str, Oracle] = {
     "ethos-u55": Oracle("qlint.oracles.vela", ("32", "64", "128", "256"), (*_LITE, "ethosu"), "tflite"),
     "ethos-u65": Oracle("qlint.oracles.vela", ("256", "512"), (*_LITE, "ethosu"), "tflite"),
     "ethos-u85": Oracle("qlint.oracles.vela", ("128", "256", "512", "1024", "2048"), (*_LITE, "ethosu"), "tflite"),
+    **{engine: Oracle("qlint.oracles.torch_engines", ("avx2", "vnni"), ("torch",), "torchscript") for engine in ("fbgemm", "x86", "onednn")},
+    "qnnpack": Oracle("qlint.oracles.torch_engines", ("x86",), ("torch",), "torchscript"),
 }
 TIMEOUT = 120.0  # seconds for one model
 MODELS_PER_WORKER = 150  # a fresh process now and then keeps memory bounded

@@ -49,7 +49,7 @@ class _Attacher:
     def run(self, raw: Model) -> Model:
         model = Model(
             name=raw.name, format=raw.format, producer=raw.producer, nodes=raw.nodes, opsets=raw.opsets,
-            metadata=raw.metadata, notes=list(raw.notes), annotations=raw.annotations,
+            metadata=raw.metadata, notes=list(raw.notes), observers=raw.observers, annotations=raw.annotations,
         )  # fmt: skip
         self.tensors: dict[str, Tensor] = model.tensors
         self.spelled: dict[int, Quantizer] = {}  # by tensor behind the ops that spell a quantizer out
@@ -69,6 +69,10 @@ class _Attacher:
                 model.ops.append(self._compute_op(op))
         for use in raw.outputs:
             model.outputs.append(self._connect(use.tensor, Use(use.tensor, None, use.role, use.slot, "output", (), use.name)))
+        for tensor in raw.tensors.values():
+            if tensor.disabled:
+                root = self._state(tensor).root
+                root.disabled += tensor.disabled
         for op in raw.ops:  # Q and DQ nodes that lead nowhere stay visible: some backends count them
             if op.kind in QUANTIZER_KINDS and op.outputs and not op.outputs[0].uses and "x" in op.uses:
                 self._connect(op.outputs[0], Use(op.outputs[0], None, "dead", 0, "dead", (), op.label))

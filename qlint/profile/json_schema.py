@@ -24,9 +24,10 @@ def json_schema() -> dict[str, Any]:
     made = Profile.model_json_schema()
     for name, definition in {**made["$defs"], "Profile": made}.items():
         _describe(definition, getattr(schema, name))
-    kernel = made["$defs"]["Kernel"]
-    kernel["required"], whole = ["id"], kernel["required"]
-    kernel["anyOf"] = [{"required": ["like"]}, {"required": whole}]
+    for claim in made["$defs"].values():
+        if {"like", "id"} <= set(claim["properties"]):
+            claim["required"], whole = ["id"], claim["required"]
+            claim["anyOf"] = [{"required": ["like"]}, {"required": whole}]
     made["properties"].pop("target_name")  # the loader's, not the file's
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}
 

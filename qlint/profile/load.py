@@ -17,6 +17,7 @@ from qlint.profile.schema import Profile
 
 ENTRY_POINTS = "qlint.profiles"
 _CLAIMS = ("refuses", "prepare", "kernels")
+_WHOLE = ("checks", "partition", "segments", "segments_evidence", "arithmetic")  # claims without an id: dropped with all the others
 _TABLES = ("spaces", "classes", "evidence", "arithmetic", "target", "revision")
 
 
@@ -133,11 +134,12 @@ def _resolve(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
 
 def _overlay(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
     """`top` over `base`: tables are merged by key, claims by id, everything else is replaced."""
+    dropped = set(top.get("drop", ()))
+    base = {k: v for k, v in base.items() if "*" not in dropped or k not in _WHOLE}
     merged = {**base, **{k: v for k, v in top.items() if k not in _CLAIMS and k not in _TABLES}}
     for table in _TABLES:
         if table in base or table in top:
             merged[table] = {**base.get(table, {}), **top.get(table, {})}
-    dropped = set(top.get("drop", ()))
     merged.pop("drop", None)
     for claims in _CLAIMS:
         kept = {claim.get("id", f"?{i}"): claim for i, claim in enumerate(base.get(claims, ())) if dropped.isdisjoint(("*", claim.get("id")))}

@@ -14,8 +14,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 Runs = Literal["integer", "float", "cpu", "rejected", "refused", "absorbed", "unknown"]
 # Where a kernel reads and writes tensors, on accelerators with tightly coupled memory (TCM): see judge/memory.py.
 Memory = Literal[
-    "either", "alike", "alike-tiled", "second", "second-tiled", "either-to-main", "prefers-tcm", "prefers-tcm-to-main", "tcm", "strict-tcm", "tiles",
-    "main", "main-sliced", "main-to-tcm", "any-to-main", "any-to-tcm",
+    "either", "alike", "alike-tiled", "second", "second-tiled", "either-to-main", "prefers-tcm", "prefers-tcm-to-main", "tcm", "strict-tcm",
+    "tiled", "strict-tiled", "tiles", "main", "main-sliced", "main-to-tcm", "any-to-main", "any-to-tcm",
 ]  # fmt: skip
 Otherwise = Literal["cpu", "float", "rejected", "refused", "wrong", "slow", "note", "unknown"]
 EvidenceKind = Literal["measured", "source", "documented", "inferred"]
@@ -55,13 +55,14 @@ class Space(_Data):
     dtype: Names = ()  # of the float tensor behind the quantizer, or of an unquantized one
     prequantized: bool | None = None  # a constant that the file stores as integers: no node quantizes it
     stored: bool | None = None  # the op itself reads or writes the integers; no node that quantizes or dequantizes stands between
+    written: Names = ()  # where the grid stands: operator (it reads or writes the integers itself), nodes (around it), fake-quant
     storage: Names = ()  # container: int8, uint8, int4 ...
     granularity: Names = ()  # tensor, channel, block
     axis: Literal["out", "in"] | None = None  # of a per-channel quantizer, in the op's own terms
-    scales: Literal["out"] | None = None  # a per-channel quantizer has as many scales as there are output channels
+    scales: Literal["out", "enough"] | None = None  # a per-channel quantizer has as many scales as there are output channels, or at least as many
     block_size: tuple[int, ...] = ()
     zero_point_given: bool | None = None  # written out, not left to the default
-    zero_point: Literal["zero", "nonzero", "qmin", "mid"] | tuple[int, ...] | None = None
+    zero_point: Literal["zero", "nonzero", "qmin", "mid", "byte"] | tuple[int, ...] | None = None
     scale: Literal["nonzero", "positive", "power-of-two", "constant"] | tuple[float, ...] | None = None
     scale_shape: Literal["scalar", "vector"] | None = None
     integers: Names = ()  # how integers between operators were declared (see judge/integers.py): grid, plain; known, lost
@@ -107,6 +108,13 @@ class Shift(_Data):
     max: float | None = None
 
 
+class Factors(_Data):
+    """By how much an operator enlarges an image in each direction; what stays as it is, or was one pixel, is let pass."""
+
+    allow: tuple[float, ...]
+    alike: bool = False  # the same in every direction, but for those of one pixel
+
+
 class Guard(_Data):
     """Relations between ports and facts of the op; a closed set. All fields that are given must hold."""
 
@@ -121,6 +129,8 @@ class Guard(_Data):
     dtypes: DtypeTuples | None = None
     attrs: dict[str, tuple[int | float | str | None, ...]] = {}  # of the anchor; "absent": not given
     op_attrs: dict[str, dict[str, tuple[int | float | str | None, ...]]] = {}  # of another op of the chain, by kind
+    within: dict[str, Bounds] = {}  # every number of an attribute of the anchor, or one of them: `steps.-1`
+    factors: Factors | None = None  # of a resize
     native: Names = ()
     not_native: Names = ()
     static: bool | None = None  # no symbolic dimension on any port
@@ -139,6 +149,10 @@ class Guard(_Data):
     produced_by: dict[str, Names] = {}  # kind of the op that produces a port's tensor
     read_by: dict[str, Names] = {}  # some reader of a port's tensor is of these kinds
     scale_shape_equal: tuple[str, ...] = ()
+    finer: tuple[str | float, str] | None = None  # steps of the first port (or this step) are at most twice those of the second one
+    innermost_axes: bool | None = None  # a reduction is over the last axes, and no other
+    layout: dict[str, Literal["channels first", "channels last"]] = {}  # of a port's tensor; convs of PyTorch's engines leave channels last
+    pair_sum: Literal["shown", "possible"] | None = None  # pairs of products fit into `pair_bits`; misses if the file shows that they do not, or if it cannot tell
 
 
 class Check(_Data):
@@ -242,6 +256,7 @@ class Arithmetic(_Data):
     """How the backend computes: for rules about accumulators, requantization and rounding."""
 
     accumulator_bits: int | None = None
+    pair_bits: int | None = None  # neighbouring products are added in so many bits first, and cut off there (see judge/accumulator.py)
     requantize: Literal["float", "fixed_multiplier", "shift"] | None = None
     shift: Bounds | None = None  # by how many bits to the right
     rounding: Literal["half_even", "half_away", "half_up", "floor"] | None = None

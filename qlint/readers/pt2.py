@@ -18,7 +18,7 @@ from typing import Any
 from qlint.errors import ReadError
 from qlint.graph import Dim, Model, Shape, Tensor
 from qlint.readers.torch_archive import Archive
-from qlint.readers.torch_graph import Builder, live
+from qlint.readers.torch_graph import Builder, live, observers
 from qlint.readers.torch_schema import bind
 from qlint.readers.torchscript_values import Block, Node, Value
 from qlint.readers.unpickle import Storage, TensorRecord, loads
@@ -70,6 +70,8 @@ def _model(archive: Archive) -> Model:
     model.opsets["aten"] = found.opset
     model.metadata = {"schema_version": ".".join(map(str, found.schema))}
     builder = Builder(archive, model)
+    builder.updated = frozenset(_updated(found.block))
+    model.observers = observers(found.block)
     for value in found.block.inputs:
         dtype, shape = found.types.get(id(value), ("int64", ()))
         model.inputs.append(builder.declare(value, Tensor(builder.unique(value.name), dtype, shape, is_input=True)))
@@ -85,6 +87,14 @@ def _model(archive: Archive) -> Model:
     if dropped := len(found.block.nodes) - len(nodes):
         model.notes.append(f"{dropped} operators reach no output and are left out: observers, checks of inputs, and the like")
     return model
+
+
+def _updated(block: Block) -> Iterator[int]:
+    """Buffers that nodes write into, by id."""
+    for node in block.nodes:
+        target = next(iter(node.args.values()), None)
+        if node.native.endswith("_") and not node.native.endswith("__") and isinstance(target, TensorRecord):
+            yield id(target)
 
 
 def read_graph(archive: Archive) -> Exported:

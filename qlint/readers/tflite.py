@@ -265,7 +265,7 @@ class _Reader:
         if kind == "dequantize" and "x" in op.uses and op.uses["x"].tensor.dtype == "float16":
             op.kind = "cast"  # of weights that are stored as float16
         if native == "FAKE_QUANT" and outputs:
-            op.kind, outputs[0].quantizer = "quantize", fake_grid(op)
+            op.kind, outputs[0].quantizer = "fake_quantize", fake_grid(op)
         dynamic = hybrid(op)
         if dynamic is not None:
             op.uses["x"].quantizers = (dynamic,)

@@ -83,20 +83,21 @@ def _blocked(shape: Shape | None, scales: Shape | None, block: int) -> int | Non
     return len(shape) - 1
 
 
-def fake_grid(op: Op) -> Quantizer | None:
-    """The grid of a FAKE_QUANT node: its range, moved so that zero is on it, in float as the kernel does.
+def fake_grid(op: Op) -> Quantizer:
+    """The grid of a FAKE_QUANT node: its range, moved so that zero is on it, in float as the kernel does; unknown if that is none.
 
     NudgeQuantizationRange in tflite/kernels/internal/quantization_util.cc.
     """
     low, high, bits = op.attrs.get("min", 0.0), op.attrs.get("max", 0.0), op.attrs.get("num_bits", 0)
+    unknown = Quantizer("uint8", None, None, origin="fake-quant")
     if not 2 <= bits <= 16 or not low < high:
-        return None
+        return unknown
     qmin, qmax = int(bool(op.attrs.get("narrow_range"))), (1 << bits) - 1
     try:
         scale = _single(_single(high - low) / (qmax - qmin))
         zero_point = min(max(math.floor(_single(qmin - _single(low / scale)) + 0.5), qmin), qmax)
     except (OverflowError, ZeroDivisionError):  # a range that float does not hold
-        return None
+        return unknown
     return Quantizer("uint8" if bits <= 8 else "uint16", (scale,), (zero_point,), zero_point_shape=(), qmin=qmin, qmax=qmax, origin="fake-quant")
 
 

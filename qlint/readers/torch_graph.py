@@ -6,6 +6,7 @@ that is fused into an operator is an op of its own behind it, as other formats s
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -14,12 +15,12 @@ from qlint.graph import Model, Op, Quantizer, Tensor, Use, container
 from qlint.graph.kinds import CLASSES
 from qlint.readers.data import TYPE_CODES, Literal
 from qlint.readers.torch_archive import Archive
-from qlint.readers.torch_grids import FIXED, dynamic, grid, shifted
+from qlint.readers.torch_grids import FIXED, MAX_EAGER, OBSERVED, dynamic, grid, shifted
 from qlint.readers.torch_ops import CASTS, NotPlain, Rule, narrowed, packed_attributes, rule_of, same
 from qlint.readers.torch_special import SPECIAL
 from qlint.readers.torchscript_builtins import SCALAR_TYPES, STORED
 from qlint.readers.torchscript_packed import Packed, number_in, unpack, view
-from qlint.readers.torchscript_values import Block, Node, Value
+from qlint.readers.torchscript_values import STATISTICS, Block, Node, Value
 from qlint.readers.unpickle import Affine, Instance, TensorRecord
 
 # Kinds whose result on a quantized tensor is on the same grid.
@@ -36,7 +37,7 @@ def live(block: Block, wanted: Iterable[Any]) -> list[Node]:
     needed: set[int] = set()
 
     def need(value: Any) -> None:
-        if isinstance(value, Value):
+        if isinstance(value, Value) and present(value) is value:
             needed.add(id(value) if value.node is None else id(value.node))
         elif isinstance(value, (list, tuple)):
             for part in value:
@@ -62,11 +63,26 @@ def live(block: Block, wanted: Iterable[Any]) -> list[Node]:
     return kept[::-1]
 
 
+def observers(block: Block) -> list[str]:
+    """Observers that are on and belong to no fake quantizer, told from the buffers that nodes read; those of a fake quantizer move its scale."""
+    records = (value for node in _all(block) if "fake_quant" not in node.native for value in node.args.values() if isinstance(value, TensorRecord))
+    buffers = {record.path.rpartition(".")[::2] for record in records}
+    found = {owner for owner, name in buffers if name in OBSERVED}
+    return sorted(owner for owner in found if (owner.rpartition(".")[0], "scale") not in buffers)
+
+
 def _all(block: Block) -> Iterable[Node]:
     for node in block.nodes:
         yield node
         for body in node.blocks:
             yield from _all(body)
+
+
+def present(value: Any) -> Any:
+    """The buffer that a value was written into, where it keeps book of calibration: networks are judged with its present values."""
+    node = value.node if isinstance(value, Value) else None
+    target = next(iter(node.args.values()), None) if node is not None and node.native == "aten::copy_" else None
+    return target if isinstance(target, TensorRecord) and target.path.rpartition(".")[2] in STATISTICS else value
 
 
 class Builder:
@@ -77,7 +93,7 @@ class Builder:
         self.tensors: dict[int, Tensor] = {}
         self.kept: list[Any] = []  # what tensors are known by, so that its identity stays its own
         self.names: Counter[str] = outer.names if outer is not None else Counter()
-        self.watching = self.disabled = 0  # fake quantizers that update their ranges, and those that are off
+        self.updated: frozenset[int] = frozenset() if outer is None else outer.updated  # buffers, by id, that running the network changes
         self.path = self.source = ""  # of the node that is being built
         self.spelled: dict[str, set[str]] = outer.spelled if outer is not None else {}  # what a module calls
 
@@ -85,6 +101,7 @@ class Builder:
 
     def tensor(self, value: Any, like: str = "", hint: str = "constant") -> Tensor:
         """The tensor that stands for an argument; of plain data a constant, of the type `like` where it is a number."""
+        value = present(value)
         if isinstance(value, list):
             return self._listed(value, hint)
         if not isinstance(value, (Value, TensorRecord)):
@@ -212,14 +229,12 @@ class Builder:
         self._operator(node, rule_of(namespace, name), args)
 
     def _switched_off(self, node: Node, args: dict[str, Any]) -> bool:
-        """Whether a fake quantizer hands on its input, because it is disabled; those that still watch are counted."""
-        root = self._root()
-        if number_in(self.archive, args.get("observer_on")):
-            root.watching += 1
+        """Whether a fake quantizer hands on its input, because it is disabled."""
         if number_in(self.archive, args["fake_quant_on"]) != 0:
             return False
-        root.disabled += 1
-        self.result(node.outputs[0], self.tensor(args["self"]))
+        tensor = self.tensor(args["self"])
+        tensor.disabled += (node.path or node.native,)
+        self.result(node.outputs[0], tensor)
         return True
 
     def _handed_on(self, node: Node, name: str, args: dict[str, Any], first: Any) -> bool:
@@ -375,7 +390,7 @@ class Builder:
 
     def _result_grid(self, op: Op, args: dict[str, Any], dtype: str) -> Quantizer | None:
         """The grid of the result; None if it is no quantized tensor, or the operator has its grid as inputs."""
-        if op.domain == "quantized_decomposed":
+        if op.domain in ("quantized_decomposed", "torchao"):
             return None
         if op.kind == "fake_quantize":
             return self._fake(op, args)
@@ -397,7 +412,7 @@ class Builder:
 
     def _number(self, value: Any) -> Any:
         """A scale or zero point: a number, or constant data; what only the running network knows is None."""
-        value = self.plain(value)
+        value = self.plain(present(value))
         return None if isinstance(value, Value) else value
 
     def _fake(self, op: Op, args: dict[str, Any]) -> Quantizer:
@@ -406,8 +421,19 @@ class Builder:
         more: dict[str, Any] = {"algorithm": "LSQ"} if "learnable" in op.native else {}
         if "fused" in op.native and "axis" not in op.attrs:  # one number, whatever the shape of the buffer: no exporter hands this operator on
             more.update(scale_shape=(), zero_point_shape=())
+        if number_in(self.archive, args.get("observer_on")) or id(present(args.get("scale"))) in self.updated:
+            more["observing"] = True
+        if "running_min" in args and self._empty(args["running_min"]):
+            more["uncalibrated"] = True
         scale, zero_point = (self._number(args.get(name)) for name in ("scale", "zero_point"))
         return grid(container(*bounds), scale, zero_point, op.attrs.get("axis"), bounds, "fake-quant", **more)
+
+    def _empty(self, minimum: Any) -> bool:
+        """Whether a running minimum is still what an observer starts with: nothing, or infinite."""
+        if not isinstance(minimum, TensorRecord):
+            return False
+        data = self.plain(minimum)
+        return math.prod(data.shape) <= MAX_EAGER and all(value == math.inf for value in data.values())
 
     # -- control flow --------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from qlint.graph import INTEGER_RANGES, Quantizer
 from qlint.graph.values import Numbers
 
 MAX_EAGER = 4096  # scales that are read at once
+OBSERVED = ("min_val", "max_val", "histogram")  # buffers in which observers keep what they saw (torch/ao/quantization/observer.py)
 # Grids that PyTorch's quantized kernels give their results whatever they are asked for (ATen/native/quantized/cpu/kernels).
 FIXED: dict[str, tuple[float, int]] = {"sigmoid": (1 / 256, 0), "hard_sigmoid": (1 / 256, 0), "tanh": (2 / 256, 128)}
 

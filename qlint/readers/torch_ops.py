@@ -274,6 +274,7 @@ OPS: dict[str, Rule] = {
     **_rules("prelu _prelu_kernel", "prelu", "self=x weight=slope"), **_rules("glu", "glu", "self=x", _like(axis="dim")),
     **_rules("softmax _softmax _safe_softmax", "softmax", "self=x", _like(axis="dim")), **_rules("log_softmax _log_softmax", "log_softmax", "self=x", _like(axis="dim")),
     **_same_name("abs neg exp log sqrt rsqrt erf ceil floor round sign sin cos tan asin acos atan sinh cosh reciprocal log2 log10 log1p expm1 exp2 trunc frac square"),
+    **_rules("dropout feature_dropout alpha_dropout feature_alpha_dropout native_dropout", "dropout", "input=x", lambda args: {"ratio": plain(args, "p", 0.5), "training_mode": 1}),
     **_rules("isnan", "is_nan", "self=x", None, "bool"), **_rules("isinf", "is_inf", "self=x", None, "bool"),
     # normalisation
     **_rules("batch_norm native_batch_norm cudnn_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training _batch_norm_impl_index", "batch_norm",
@@ -327,7 +328,7 @@ OPS: dict[str, Rule] = {
     # sizes, and tensors made of them
     **_rules("size", "shape", "self=x", lambda args: {} if plain(args, "dim") is None else {"start": plain(args, "dim"), "end": plain(args, "dim") + 1 or None}, "int64"),
     **_rules("numel", "size", "self=x", None, "int64"), **_rules("dim len", "rank", "self=x t=x a=x", None, "int64"),
-    **_rules("prim::NumToTensor Int IntImplicit ScalarImplicit", "cast", "a=x", _fixed(to=7), "int64"), **_rules("Float FloatImplicit", "cast", "a=x", _fixed(to=1), "float32"),
+    **_rules("to _to_copy", "cast"), **_rules("prim::NumToTensor Int IntImplicit ScalarImplicit", "cast", "a=x", _fixed(to=7), "int64"), **_rules("Float FloatImplicit", "cast", "a=x", _fixed(to=1), "float32"),
     **_rules("Bool", "cast", "a=x", _fixed(to=9), "bool"), **_rules("item", "identity"), **_rules("floordiv", "div", "a=lhs b=rhs"),
     **_rules("__getitem__", "gather", "list=x self=x idx=indices", _fixed(axis=0)), **_rules("arange", "range", "start=x end=limit step=delta", None, "!dtype"),
     **_rules("zeros empty new_zeros new_empty", "constant_of_shape", "size=x", None, "!dtype"), **_rules("ones new_ones", "constant_of_shape", "size=x", _filled, "!dtype"),
@@ -360,6 +361,20 @@ def _grid_of(args: Args) -> dict[str, Any]:
     return found if axis is None else {**found, "axis": plain(args, "axis", axis)}
 
 
+def _blocks_of(args: Args) -> dict[str, Any]:
+    """torchao's grids: a scale for each block of `block_size` elements, which spans a dimension, one element of it, or a group.
+
+    The shape of an activation is not told here; a block of more than one element spans its dimension.
+    """
+    found = {name: bound for name in ("quant_min", "quant_max") if isinstance(bound := plain(args, name), int)}
+    blocks, shape = numbers(args, "block_size"), getattr(args.get("input"), "shape", None)
+    varying = [at for at, block in enumerate(blocks) if (block == 1 if shape is None else block != shape[at])]
+    if not varying:
+        return found
+    axis = varying[-1]
+    return {**found, "axis": axis, "block_size": blocks[axis]} if blocks[axis] > 1 else {**found, "axis": axis}
+
+
 # Operators on quantized tensors (ATen/native/quantized/library.cpp): packed weights, and the grid of the result as arguments.
 _PACKED = "qx=x X=x"
 _ON_GRID = "qa=lhs qb=rhs b=rhs"
@@ -385,7 +400,7 @@ OPS |= {
     "quantized::prelu": Rule("prelu", _roles("qx=x weight=slope")), "quantized::relu6": Rule("clip", _roles("qx=x"), _fixed(min=0.0, max=6.0)),
     "quantized::layer_norm": Rule("layer_norm", _roles("input=x weight=gamma bias=beta"),
                                   lambda args: {"epsilon": plain(args, "eps"), "axis": -len(numbers(args, "normalized_shape"))}),
-    "quantized::group_norm": Rule("group_norm", _roles("qx=x weight=gamma bias=beta"), _like(epsilon="eps", num_groups="num_groups")),
+    "quantized::group_norm": Rule("group_norm", _roles("qx=x input=x weight=gamma bias=beta"), _like(epsilon="eps", num_groups="num_groups")),
     "quantized::instance_norm": Rule("instance_norm", _roles("input=x weight=gamma bias=beta"), _like(epsilon="eps")),
     **{f"quantized::embedding_{bits}": Rule("gather", _roles("indices=indices"), _fixed(axis=0)) for bits in ("byte", "4bit")},
     "quantized::quantized_lstm_cell_dynamic": Rule("lstm_cell", _roles("input=x")), "quantized::quantized_gru_cell_dynamic": Rule("gru_cell", _roles("input=x")),
@@ -393,6 +408,11 @@ OPS |= {
     **{f"quantized_decomposed::{name}_per_{how}": Rule(name, _roles("input=x scale=scale scales=scale zero_point=zero_point zero_points=zero_point"), _grid_of, dtype)
        for name, dtype in (("quantize", "!dtype"), ("dequantize", "float32")) for how in ("tensor", "channel", "channel_group", "token")},
     "quantized_decomposed::fake_quant_per_channel": Rule("fake_quantize", _roles("input=x scales=scale zero_points=zero_point"), _grid_of),
+    # What torchao's `quantize_` leaves (torchao/quantization/quant_primitives.py).
+    "torchao::quantize_affine": Rule("quantize", _roles("input=x scale=scale zero_point=zero_point"), _blocks_of, "!output_dtype"),
+    "torchao::dequantize_affine": Rule("dequantize", _roles("input=x scale=scale zero_point=zero_point"), _blocks_of, "float32"),
+    **{f"{domain}::choose_qparams{how}": Rule("choose_qparams", _roles("input=x"))
+       for domain, hows in (("torchao", ("_affine",)), ("quantized_decomposed", ("", "_symmetric", "_per_token", "_per_token_asymmetric"))) for how in hows},
     # mobile-optimised models
     "prepacked::conv2d_clamp_run": Rule("conv", _roles("X=x")), "prepacked::linear_clamp_run": Rule("linear", _roles("X=x"), _GEMM),
     "prepacked::conv2d_transpose_clamp_run": Rule("conv_transpose", _roles("X=x")),

@@ -13,10 +13,10 @@ from typing import Any
 from qlint.errors import ReadError
 from qlint.graph import Model, Tensor
 from qlint.readers.torch_archive import Archive
-from qlint.readers.torch_graph import Builder, live
+from qlint.readers.torch_graph import Builder, live, observers
 from qlint.readers.torchscript_code import Code
 from qlint.readers.torchscript_eval import Evaluator
-from qlint.readers.torchscript_values import Block, Node, Value, latest, leaves
+from qlint.readers.torchscript_values import STATISTICS, Block, Node, Value, latest, leaves
 from qlint.readers.unpickle import Instance, TensorRecord, loads
 
 _AGAIN = "export or download it again"
@@ -67,7 +67,10 @@ def _read(archive: Archive) -> Model:
     model = Model(name=archive.path.name, format="torchscript", producer="PyTorch")
     model.opsets["aten"] = int(version) if version.isdigit() and len(version) < 9 else 0
     model.metadata = {"file_format_version": version, "class": module.cls.removeprefix("__torch__.")}
+    if module.attrs.get("training") is True:
+        model.metadata["training"] = "true"
     builder = Builder(archive, model)
+    builder.updated = frozenset(evaluator.updated)
     traced = _traced(archive)
     for number, value in enumerate(block.inputs):
         dtype, shape = traced[number] if number < len(traced) else ("", None)
@@ -80,7 +83,8 @@ def _read(archive: Archive) -> Model:
     for number, value in enumerate(outputs):
         builder.graph_output(value, number)
     model.ops, model.nodes = model.nodes, [op for op in model.nodes if not op.fused]
-    model.notes += _notes(model, evaluator, builder, module, len(block.nodes) - len(nodes))
+    model.observers = observers(block)
+    model.notes += _notes(model, evaluator, module, len(block.nodes) - len(nodes))
     return model
 
 
@@ -134,22 +138,16 @@ _INDEXED = {"aten::embedding", "aten::embedding_bag", "aten::index_select", "ate
 _CONVERTING = {"aten::to", "aten::type_as", "aten::float", "aten::half"}
 
 
-def _notes(model: Model, evaluator: Evaluator, builder: Builder, module: Instance, dropped: int) -> Iterator[str]:
+def _notes(model: Model, evaluator: Evaluator, module: Instance, dropped: int) -> Iterator[str]:
     domains = {op.domain for op in model.walk()} | {op.native.partition("::")[2].partition("_")[0] for op in model.walk()}
     yield from (f"the network {what}: its operators are not those that it was trained with" for name, what in _LOWERED.items() if name in domains)
     if module.attrs.get("mobile_optimized") is True:
         yield "the network was optimized for mobile CPUs by torch.utils.mobile_optimizer: batch normalization is folded, operators may be fused"
-    if module.attrs.get("training") is True:
-        yield "the module was saved in training mode: batch normalization and dropout are those of training"
     if dropped:
         yield f"{dropped} operators reach no output and are left out: observers, checks of inputs, and the like"
-    if builder.disabled:
-        yield f"{builder.disabled} fake quantizers are disabled and count as none"
-    if builder.watching:
-        yield f"{builder.watching} fake quantizers still observe: every run moves their ranges; the present ones are taken"
     if evaluator.states:
         yield f"the network keeps {', '.join(value.name for value in evaluator.states[:5])} from one run to the next: their values are not known"
-    if evaluator.updated:
-        names = sorted(buffer.path or "a constant" for buffer in evaluator.updated.values())
+    names = sorted(buffer.path or "a constant" for buffer in evaluator.updated.values() if buffer.path.rpartition(".")[2] not in STATISTICS)  # of which rules tell
+    if names and not (model.observers and all(name.startswith("CONSTANTS.") for name in names)):
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         yield f"running the network changes its buffers {', '.join(names[:3])}{more}; a run is judged that starts with their present values"

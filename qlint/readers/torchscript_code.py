@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -119,7 +120,9 @@ class Code:
         text = _SELF.sub(r"(\1", text, count=1)
         if text not in self._parsed:
             try:
-                tree: ast.stmt = ast.parse(text).body[0]
+                with warnings.catch_warnings():  # about the file's code, which nobody here wrote
+                    warnings.simplefilter("ignore")
+                    tree: ast.stmt = ast.parse(text).body[0]
             except (SyntaxError, ValueError, RecursionError, MemoryError, IndexError) as error:
                 raise ReadError(f"has source code that cannot be parsed, of {what}: {error}", hint="export or download it again") from error
             found = tree.body[0] if isinstance(tree, ast.ClassDef) else tree

@@ -11,7 +11,7 @@ from qlint.readers.torchscript_builtins import OPERATORS
 from qlint.readers.torchscript_code import Code
 from qlint.readers.torchscript_fold import FUNCTIONS, Unknown, fold
 from qlint.readers.torchscript_packed import number_in, pack
-from qlint.readers.torchscript_values import ELEMENTS, Block, Node, Place, Raised, Value, held, identity, kind_of, latest, put
+from qlint.readers.torchscript_values import ELEMENTS, STATISTICS, Block, Node, Place, Raised, Value, held, identity, kind_of, latest, put
 from qlint.readers.unpickle import TensorRecord
 
 MAX_NODES = 100_000
@@ -22,8 +22,6 @@ _ARITHMETIC = {f"aten::{name}{suffix}" for name in "add sub mul div floor_divide
 _INTEGERS = ("i", "b", "f", "i[]")
 # Operators whose result shares its elements with their first argument.
 _VIEWS = {f"aten::{name}" for name in "select slice view reshape narrow transpose permute unsqueeze squeeze expand t flatten detach alias chunk split unbind".split()}
-# Buffers and attributes that keep book of training and calibration: networks are judged with their present values.
-STATISTICS = {"min_val", "max_val", "running_mean", "running_var", "num_batches_tracked", "histogram", "scale", "zero_point", "eps"}
 # Operators that are printed without their inputs, so that the file no longer tells what is connected to what.
 _MUTE = {"prim::ConstantMKLDNNTensor", "prim::BroadcastMKLDNNTensors"}
 

@@ -14,10 +14,10 @@ from typing import Any
 from qlint.errors import ReadError
 from qlint.readers.torchscript_builtins import CALLS
 from qlint.readers.torchscript_code import Code, Function
-from qlint.readers.torchscript_emit import AGAIN, STATISTICS
+from qlint.readers.torchscript_emit import AGAIN
 from qlint.readers.torchscript_flow import Flow
 from qlint.readers.torchscript_packed import Packed, unpack
-from qlint.readers.torchscript_values import KINDS, Block, Raised, Value, dotted, held, is_open, key_of, kind_of, latest, put
+from qlint.readers.torchscript_values import KINDS, STATISTICS, Block, Raised, Value, dotted, held, is_open, key_of, kind_of, latest, put
 from qlint.readers.unpickle import Global, Instance, TensorRecord
 
 MAX_STEPS = 1_000_000  # statements and expressions

@@ -51,6 +51,8 @@ class Raised(Exception):
 
 KINDS = {"Tensor": "T", "int": "i", "float": "f", "bool": "b", "List[Tensor]": "T[]", "List[int]": "i[]", "List[float]": "f[]", "str": "str", "number": "s"}
 ELEMENTS = {"i[]": "i", "f[]": "f", "b[]": "b", "T[]": "T"}
+# Buffers and attributes that keep book of training and calibration: networks are judged with their present values.
+STATISTICS = {"min_val", "max_val", "running_mean", "running_var", "num_batches_tracked", "histogram", "scale", "zero_point", "eps"}
 NOTHING = object()  # `uninitialized(T)`
 Place = tuple[str, Any, Any]  # what was written: how (attribute, items, entries, now), into what, under which name
 

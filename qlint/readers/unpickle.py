@@ -91,7 +91,10 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, dtype: str = ""
 def _integers(value: Any) -> bool:
     if not isinstance(value, (tuple, list)) or len(value) > 64:
         return False
-    return all(type(n) is int and n < 1 << 62 for n in value)
+    for n in value:  # noqa: SIM110 (a generator takes longer, and there are many)
+        if type(n) is not int or n >= 1 << 62:
+            return False
+    return True
 
 
 def _quantized(args: tuple[Any, ...]) -> TensorRecord:

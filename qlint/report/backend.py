@@ -118,6 +118,8 @@ def _arithmetic(how: Arithmetic) -> str:
         f"accumulator of {how.accumulator_bits} bits" if how.accumulator_bits is not None else "",
         f"requantizes with {_REQUANTIZE[how.requantize]}" if how.requantize is not None else "",
         f"rounds {how.rounding.replace('_', ' ')}" if how.rounding is not None else "",
+        f"shifts by {_said(how.shift.model_dump(exclude_none=True))} bits" if how.shift is not None else "",
+        {True: "saturates", False: "wraps around", None: ""}[how.saturates],
     ]
     return ", ".join(fact for fact in facts if fact) or "unknown"
 

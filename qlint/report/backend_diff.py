@@ -132,10 +132,10 @@ class _Text:
         return checked(check.model_copy(update={"ports": ports}))
 
     def kernel(self, kernel: Kernel) -> Facts:
-        checks = [self.check(check) for check in kernel.checks]
+        checks = {f"check {number}": self.check(check) for number, check in enumerate(kernel.checks, 1)}
         return {
             "match": " ".join(self._token(token) for token in kernel.match.split()), "runs": kernel.runs, **self.ports(kernel.ports),
-            **self.guards(kernel.guards), **({"checks": "; ".join(checks)} if checks else {}), **({"note": kernel.note} if kernel.note else {}),
+            **self.guards(kernel.guards), **checks, **({"note": kernel.note} if kernel.note else {}),
             "evidence": cited(self.profile, kernel.evidence),
         }  # fmt: skip
 

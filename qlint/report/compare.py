@@ -29,7 +29,7 @@ def _head(found: Comparison) -> str:
 
 
 def _text(found: Comparison, width: int) -> Iterator[str]:
-    yield _head(found)
+    yield from _wrapped(_head(found), width, 0)
     yield ""
     margin = max(len(one.target) for one in found.backends)
     for one in found.backends:
@@ -39,21 +39,32 @@ def _text(found: Comparison, width: int) -> Iterator[str]:
         yield "The model has no quantizers: quantize it for the backend that matters most, and compare again."
     if rows := _differing(found):
         yield ""
-        yield "what runs where, as far as they differ or it is not integer"
-        longest = min(max(len(_op(row)) for row in rows), 48)
-        columns = [max(len(one.target), 8) for one in found.backends]
-        yield "  ".join([" " * (longest + 2), *(f"{one.target:{size}}" for one, size in zip(found.backends, columns, strict=True))]).rstrip()
-        for row in rows[:ROWS]:
-            cells = (f"{row.placements[one.target]:{size}}" for one, size in zip(found.backends, columns, strict=True))
-            yield "  ".join([f"  {_shortened(_op(row), longest):{longest}}", *cells]).rstrip()
-        if rows[ROWS:]:
-            yield f"  … {len(rows) - ROWS} more (--output-format json has all)"
+        yield from _table(found, rows, width)
     for one in found.backends:
         yield ""
         yield from _backend(one, found.quantized, width)
     if found.together is not None and len(found.backends) > 1:
         yield ""
         yield from _all(found.together, any(one.blocked_by for one in found.backends), width)
+
+
+def _table(found: Comparison, rows: list[Row], width: int) -> Iterator[str]:
+    """A column for each backend; where that is too wide, a letter under its number."""
+    yield "what runs where, as far as they differ or it is not integer"
+    targets = [one.target for one in found.backends]
+    longest = min(max(len(_op(row)) for row in rows), 48)
+    narrow = longest + 2 + sum(max(len(target), 8) + 2 for target in targets) > width
+    heads = [str(number) for number in range(1, len(targets) + 1)] if narrow else targets
+    if narrow:
+        yield from _wrapped("  " + ", ".join(f"{number}:{target}" for number, target in zip(heads, targets, strict=True)), width, 2)
+        yield "  i integer, a absorbed, f float, c cpu, r rejected, u unknown"
+    sizes = [len(head) if narrow else max(len(head), 8) for head in heads]
+    yield "  ".join([" " * (longest + 2), *(f"{head:{size}}" for head, size in zip(heads, sizes, strict=True))]).rstrip()
+    for row in rows[:ROWS]:
+        cells = (f"{row.placements[target][0] if narrow else row.placements[target]:{size}}" for target, size in zip(targets, sizes, strict=True))
+        yield "  ".join([f"  {_shortened(_op(row), longest):{longest}}", *cells]).rstrip()
+    if rows[ROWS:]:
+        yield f"  … {len(rows) - ROWS} more (--output-format json has all)"
 
 
 def _share(one: OnBackend) -> str:
@@ -96,7 +107,8 @@ def _backend(one: OnBackend, quantized: bool, width: int) -> Iterator[str]:
         for change in one.changes:
             yield from _wrapped(f"    {_change(change)}", width, 8)
     elif one.blocked_by and quantized:
-        yield "  no change of quantizers was found that brings more operators into integer"
+        cut = "" if one.irreducible else "; the search was cut short"
+        yield f"  no change of quantizers was found that brings more operators into integer{cut}"
     if one.changes and one.out_of_reach:
         yield "  no change of quantizers was found for"
         for obstacle in one.out_of_reach:
@@ -104,18 +116,18 @@ def _backend(one: OnBackend, quantized: bool, width: int) -> Iterator[str]:
 
 
 def _all(common: Together, blocked: bool, width: int) -> Iterator[str]:
+    who = "all of them"
     if common.unsatisfied:
-        told = f"{', '.join(common.satisfied)} can be satisfied together" if len(common.satisfied) > 1 else "none was found for all"
-        yield from _wrapped(f"all of them: {told}; not with them: {', '.join(common.unsatisfied)}", width, 4)
-    elif not common.changes:
-        yield "all of them: " + ("no change of quantizers was found" if blocked else "nothing to change")
+        yield from _wrapped(f"all of them: no set of changes was found that leads each as far as changes of its own; {', '.join(common.unsatisfied)} is left out", width, 4)
+        who = "the others"
     if common.changes:
-        who = "all of them" if not common.unsatisfied else ", ".join(common.satisfied)
-        yield from _wrapped(f"{who}: satisfied by {_number(common.changes)} ({_needed(common.irreducible)})", width, 4)
+        yield from _wrapped(f"{who}: {_number(common.changes)} lead each as far as changes of its own ({_needed(common.irreducible)})", width, 4)
         for change in common.changes:
             yield from _wrapped(f"    {_change(change)}", width, 8)
+    elif not common.unsatisfied or common.satisfied:
+        yield f"{who}: " + ("no change of quantizers was found" if blocked and not common.unsatisfied else "nothing to change")
     for conflict in common.conflicts:
-        told = f"{conflict.backend} wants {conflict.wants}; with that {listing(conflict.against, 'and')} would lose an operator (they have {conflict.instead})"
+        told = f"{conflict.backend} wants {conflict.wants}; with that {listing(conflict.against, 'and')} would lose an operator (they have {conflict.instead} there)"
         yield from _wrapped(f"    conflict at {_where(conflict.places)}: {told}", width, 8)
 
 

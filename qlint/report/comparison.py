@@ -89,7 +89,7 @@ class OnBackend(_Data):
     summary_after: Summary
     outcome_after: Literal["runs", "refused"]
     out_of_reach: list[Obstacle]  # what still stands in the way then: no change of quantizers was found
-    irreducible: bool  # leaving out any one change costs an operator its integer
+    irreducible: bool  # leaving out any one change costs an operator its integer; False if the search was cut short
 
 
 class Together(_Data):
@@ -151,10 +151,9 @@ class Comparison(_Data):
 def compare(name: str, model: Model, profiles: Sequence[Profile], rules: Sequence[Rule], *, fallback: bool = True) -> Comparison:
     """Hold one model against several backends, and look for the changes that satisfy each and all of them."""
     quantized = any(True for _ in model.quantizers())
-    budget = Budget.of(model, len(profiles)) if quantized else Budget(0)
     outcomes = []
     for profile in profiles:
-        backend = Backend(profile, budget, fallback)
+        backend = Backend(profile, Budget.of(model), fallback)
         outcomes.append(repair(model, backend) if quantized else _as_it_is(model, backend))
     results = [summarize(name, model, outcome.before, []) for outcome in outcomes]
     rows = [

@@ -76,6 +76,7 @@ class Result(_Data):
     summary: Summary
     ops: list[OpReport]
     findings: list[Finding]
+    notes: list[str] = []  # what the reader assumed, left out or could not understand
     _canonical: Model = PrivateAttr()
     _verdict: Verdict | None = PrivateAttr(None)
 

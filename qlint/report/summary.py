@@ -32,7 +32,7 @@ def summarize(name: str, model: Model, verdict: Verdict | None, findings: list[F
     result = Result(
         model=name, format=model.format, backend=profile.id if profile else "", revision=profile.target_name if profile else "",
         outcome=verdict.outcome if verdict is not None else None, reasons=list(_reasons(verdict)),
-        summary=summary, ops=ops, findings=findings,
+        summary=summary, ops=ops, findings=findings, notes=list(dict.fromkeys(model.notes)),
     )  # fmt: skip
     result._canonical, result._verdict = model, verdict
     return result

@@ -22,6 +22,7 @@ BAR, SHORT_BAR = 20, 10
 MARGIN = 8  # " warning"
 LOST = ("refused", "cpu", "float")  # consequences that take an op out of integer
 DRAGS = 3  # named before "and n more"
+NOTES = 4  # of the reader, likewise
 ADDRESS = re.compile(r",? ?\(?https?://[^\s,;)]+\)?")  # of a page whose title stands beside it; `qlint backend` and JSON have it
 PADDING = re.compile(r" +(?=(\x1b\[0m)?$)")  # that rich fills lines up with
 
@@ -43,7 +44,7 @@ def render(report: Report, *, width: int = WIDTH, color: bool = False, statistic
 
 
 def _model(console: Console, results: list[Result]) -> None:
-    """One model on all its backends: an overview, then the findings of each."""
+    """One model on all its backends: an overview, then the findings of each, then what the reader has to say."""
     first = results[0]
     facts = [FORMATS.get(first.format, first.format), count(first.summary.ops, "op"), first.summary.quantization]
     console.print(Text.assemble((first.model, "bold"), *(f" · {fact}" for fact in facts)), overflow="fold")
@@ -60,6 +61,15 @@ def _model(console: Console, results: list[Result]) -> None:
             console.print(_beside(Text(), MARGIN, Text("once the model loads:", style="dim")))
             console.print(Group(*(_finding(finding, brief=True) for finding in later)))
             console.print()
+    if first.notes:
+        console.print(_beside(Text("reader", style="dim", justify="right"), MARGIN, *(Text(note, style="dim") for note in _some(first.notes))))
+        console.print()
+
+
+def _some(told: list[str]) -> list[str]:
+    """What the reader says, as far as it is not too much to read."""
+    more = len(told) - NOTES
+    return told if more <= 1 else [*told[:NOTES], f"… and {more} more: qlint graph lists them"]
 
 
 def _overview(results: list[Result], width: int) -> RenderableType:

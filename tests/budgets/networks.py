@@ -47,6 +47,65 @@ def residual(path: Path, nodes: int, shared: bool = False) -> Path:
     return path
 
 
+def residual_lite(path: Path, operators: int) -> Path:
+    """A quantized residual network of about so many operators as a TFLite file, written table by table: conv, conv, add, reshape."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    builder = flatbuffers.Builder(1 << 20)
+
+    def vector(values: list[int], prepend: str, size: int = 4) -> int:
+        builder.StartVector(size, len(values), size)
+        for value in reversed(values):
+            getattr(builder, prepend)(value)
+        return int(builder.EndVector())
+
+    def table(name: str, **fields: int) -> int:
+        getattr(schema, f"{name}Start")(builder)
+        for field, value in fields.items():
+            getattr(schema, f"{name}Add{field}")(builder, value)
+        return int(getattr(schema, f"{name}End")(builder))
+
+    weights, biases, shape = (table("Buffer", Data=vector([0] * size, "PrependUint8", 1)) for size in (64, 32, 16))
+    buffers = [table("Buffer"), weights, biases, shape]
+    conv = table("Conv2DOptions", StrideW=1, StrideH=1, FusedActivationFunction=1, DilationWFactor=1, DilationHFactor=1)
+    plain = table("AddOptions", FusedActivationFunction=1)
+    tensors, made = list[int](), list[int]()
+
+    def tensor(kind: int, dims: list[int], buffer: int, scale: float) -> int:
+        name = builder.CreateString(f"t{len(tensors)}")
+        grid = table("QuantizationParameters", Scale=vector([scale], "PrependFloat32"), ZeroPoint=vector([0], "PrependInt64", 8)) if scale else None  # type: ignore[list-item]
+        fields = {"Name": name, "Shape": vector(dims, "PrependInt32"), "Type": kind, "Buffer": buffer}
+        tensors.append(table("Tensor", **fields, **({"Quantization": grid} if grid is not None else {})))
+        return len(tensors) - 1
+
+    def op(code: int, inputs: list[int], options: tuple[int, int] | None) -> int:
+        y = tensor(9, [1, 4, 4, 8], 0, 0.02)
+        fields = {"OpcodeIndex": code, "Inputs": vector(inputs, "PrependInt32"), "Outputs": vector([y], "PrependInt32")}
+        made.append(table("Operator", **fields, **({"BuiltinOptionsType": options[0], "BuiltinOptions": options[1]} if options else {})))
+        return y
+
+    x = first = tensor(9, [1, 4, 4, 8], 0, 0.02)
+    while len(made) + 4 <= operators:
+        y = x
+        for _ in range(2):
+            y = op(0, [y, tensor(9, [8, 1, 1, 8], 1, 0.01), tensor(2, [8], 2, 0.0002)], (schema.BuiltinOptions.Conv2DOptions, conv))
+        added = op(1, [x, y], (schema.BuiltinOptions.AddOptions, plain))
+        x = op(2, [added, tensor(2, [4], 3, 0.0)], None)
+    codes = [table("OperatorCode", BuiltinCode=code, DeprecatedBuiltinCode=code, Version=1) for code in (3, 0, 22)]
+    graph = table(
+        "SubGraph", Tensors=vector(tensors, "PrependUOffsetTRelative"), Inputs=vector([first], "PrependInt32"), Outputs=vector([x], "PrependInt32"),
+        Operators=vector(made, "PrependUOffsetTRelative"),
+    )  # fmt: skip
+    model = table(
+        "Model", Version=3, OperatorCodes=vector(codes, "PrependUOffsetTRelative"), Subgraphs=vector([graph], "PrependUOffsetTRelative"),
+        Buffers=vector(buffers, "PrependUOffsetTRelative"),
+    )  # fmt: skip
+    builder.Finish(model, b"TFL3")
+    path.write_bytes(bytes(builder.Output()))
+    return path
+
+
 def inline(path: Path, megabytes: int) -> Path:
     """A product and a softmax behind a float weight of so many megabytes inside the file, which is a hole and takes no disk."""
     rows = megabytes * (1 << 20) // 4 // 1024

@@ -56,14 +56,14 @@ def test_a_real_model_takes_no_more_than_the_imports_and_60_megabytes():
     assert found.code in (0, 1) and found.kilobytes < watch(IMPORTS).kilobytes + 60 * 1024
 
 
-def spent(path):
+def spent(path, backend="qnn-htp"):
     """Processor seconds of reading, of making canonical, and of judging and linting."""
     from qlint.judge import judge
     from qlint.lint import registry
     from qlint.lint.run import lint
     from qlint.profile import load
 
-    rules, profile = registry.load().rules, load("qnn-htp")
+    rules, profile = registry.load().rules, load(backend)
     marks = [time.process_time()]
     raw = read(path)
     marks.append(time.process_time())
@@ -80,3 +80,15 @@ def test_four_times_the_nodes_take_about_four_times_as_long(tmp_path, shared):
     spent(small)
     runs = [(sum(spent(small)), sum(spent(large))) for _ in range(3)]
     assert statistics.median(large / small for small, large in runs) < 5.5
+
+
+def test_so_it_is_with_tflite_and_an_operator_costs_no_more_than_in_onnx(tmp_path):
+    """The graph of a TFLite file has no quantizers among its operators: what is compared is the time for each op that computes."""
+    small, large = networks.residual_lite(tmp_path / "small.tflite", 1_000), networks.residual_lite(tmp_path / "large.tflite", 4_000)
+    other = networks.residual(tmp_path / "large.onnx", 8_000)
+    lite, onnx_ops = len(canonical(read(large)).ops), len(canonical(read(other)).ops)
+    assert lite > 4_000  # fused activations are ops of their own
+    spent(small, "tflite")
+    runs = [(sum(spent(small, "tflite")), sum(spent(large, "tflite")), sum(spent(other))) for _ in range(3)]
+    assert statistics.median(large / small for small, large, _ in runs) < 5.5
+    assert statistics.median((large / lite) / (other / onnx_ops) for _, large, other in runs) < 1.5

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import sys
+import tempfile
 from itertools import product
 from pathlib import Path
 
@@ -19,16 +20,18 @@ import probes
 
 from qlint.oracles import ORACLES, Answer, judge_many
 from qlint.oracles.onnx_graph import node_keys
+from qlint.readers import read
 
 NOT_SCORED = ("QuantizeLinear", "DequantizeLinear", "Constant", "QUANTIZE", "DEQUANTIZE")
 BACKENDS = [
     "ort-cpu@x86", "ort-cpu@arm", "qnn-htp@v73", "qnn-htp@sm8550", "openvino@avx2",
     "tflite@reference", "tflite@xnnpack", "tflm@reference", "ethos-u55@128", "ethos-u65@256", "ethos-u85@256",
+    "fbgemm@avx2", "x86@avx2", "onednn@avx2", "qnnpack@x86",
 ]  # fmt: skip
 
 
 def form(backend: str) -> str:
-    """The file format that a backend is asked about: `onnx`, `tflite`."""
+    """The file format that a backend is asked about: `onnx`, `tflite`, `torchscript`."""
     return ORACLES[backend.split("@")[0]].format
 
 
@@ -70,6 +73,11 @@ def nodes(model: bytes) -> list[tuple[str, str]]:
         from qlint.oracles.tflite_graph import Graph
 
         return [(op.key, op.kind) for op in Graph(model).ops]
+    if model[:2] == b"PK":
+        with tempfile.NamedTemporaryFile(suffix=".pt") as file:
+            file.write(model)
+            file.flush()
+            return [(op.label, op.native) for op in read(file.name).nodes if op.kind not in ("quantize", "dequantize", "constant")]
     graph = onnx.load_from_string(model).graph
     return [(key, node.op_type) for key, node in zip(node_keys(graph), graph.node, strict=True)]
 

@@ -27,7 +27,7 @@ import ledger
 import probes
 from regenerate import BACKENDS, form
 
-from qlint.graph import Model
+from qlint.graph import Model, Op
 from qlint.judge import Verdict, judge
 from qlint.passes import canonical
 from qlint.profile import Profile, load
@@ -36,6 +36,7 @@ from qlint.readers import read
 CLASS = {"i": "integer", "w": "integer", "a": "integer", "f": "float", "c": "cpu", "r": "rejected", "x": "cpu|rejected"}
 OURS = {"integer": "integer", "absorbed": "integer", "float": "float", "cpu": "cpu", "rejected": "rejected", "unknown": "unknown"}
 NOT_SCORED = ("quantize", "dequantize", "constant")
+FEW = 3  # answers that contradict a claim; fewer are a gap in what it says, and counted in the agreement
 
 
 Placed = dict[str, str]  # node → where the backend ran it
@@ -55,9 +56,11 @@ class Score:
     outcomes: int = 0  # models whose outcome is right
     changed: int = 0  # ops whose placement the defect changed against the clean twin
     recalled: int = 0
+    compares_numbers: bool = False  # whether the oracle was asked about numbers, not about places alone
     off: int = 0  # ops in integer with wrong numbers
     off_found: int = 0
     off_false: int = 0
+    claims: dict[str, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))  # of the profile: answers that agree, and that do not
     stale: int = 0  # probes without an answer, or with one about other bytes
     groups: dict[str, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
     wrong: list[str] = field(default_factory=list)
@@ -86,6 +89,15 @@ class Score:
         if off != said:
             self.wrong.append(f"{where}: {'nothing' if off else 'wrong numbers'}, the backend {'is off' if off else 'is right'}")
 
+    def claim(self, name: str, agrees: bool) -> None:
+        """Add an answer to what one claim of the profile says."""
+        self.claims[name][not agrees] += 1
+
+    @property
+    def contradicted(self) -> dict[str, list[int]]:
+        """Claims that the ledger contradicts: more than a tenth of at least a few answers are others."""
+        return {name: counts for name, counts in self.claims.items() if counts[1] >= FEW and counts[1] > sum(counts) / 10}
+
     @property
     def macro(self) -> float:
         """Mean over op kinds and factors of the share that is right."""
@@ -111,6 +123,7 @@ def score(corpus: str, backend: str, target: str, seed: int = 0) -> Score:
     result = Score()
     profile = load(f"{backend}@{target}")
     answers = ledger.read(f"{corpus}-{seed}" if seed else corpus, backend, target)
+    result.compares_numbers = any("w" in row.placements for row in answers.values())
     twins: dict[str, Placed] = {}
     with tempfile.TemporaryDirectory() as folder:
         for probe in generated(corpus, seed):
@@ -132,7 +145,10 @@ def _one(result: Score, probe: probes.Probe, row: ledger.Row, twin: Placed, prof
     if verdict.outcome != row.outcome:
         because = verdict.refusals[0].claim if verdict.refusals else next((f"{p.op.label} has no kernel" for p in verdict.placements.values() if p.where == "rejected"), "")
         result.wrong.append(f"{probe.id}: the model {verdict.outcome} {because}, the backend says {row.outcome}; {row.reason}")
+    for refusal in verdict.refusals:
+        result.claim(f"refusal {refusal.claim}", row.outcome == "refused")
     both_refuse = verdict.outcome == row.outcome == "refused"
+    canonical_ops = {op.index: op for op in model.ops}
     ours = {op.index: verdict.of(op).where for op in model.ops}
     wrong = {m.op.index for m in verdict.mismatches if m.consequence == "wrong"}
     nodes = [node for node in model.nodes if node.kind not in NOT_SCORED]
@@ -149,11 +165,23 @@ def _one(result: Score, probe: probes.Probe, row: ledger.Row, twin: Placed, prof
                 result.numbers(letter == "w", node.index in wrong, f"{probe.id} {node.label} ({node.kind}; {row.reason})")
             mine = "rejected" if verdict.outcome == "refused" else OURS[ours.get(node.index, "unknown")]
             why = verdict.refusals[0].claim if verdict.refusals else verdict.of_index(node.index)
+            if row.outcome == verdict.outcome == "runs" and node.index in canonical_ops:
+                told = node.index in wrong and result.compares_numbers
+                result.claim(_claim(verdict, canonical_ops[node.index], told), OURS[ours[node.index]] in theirs.split("|") and (letter == "w" or not told))
             right = result.count((f"kind {node.kind}", *dimensions), mine, theirs, f"{probe.id} {node.label} ({node.kind}, {why}; {row.reason})")
         if not set(twin.get(name, theirs).split("|")) & set(theirs.split("|")):
             result.changed += 1
             result.recalled += right
     return placed
+
+
+def _claim(verdict: Verdict, op: Op, wrong: bool) -> str:
+    """What places an op: a kernel, a check of one that fails, a kernel whose numbers are said to be wrong, or the fallback."""
+    kernel = verdict.of(op).kernel
+    if wrong:
+        return f"kernel {kernel}, wrong numbers"
+    failed = any(m.op is op and m.kernel == kernel and kernel for m in verdict.mismatches)
+    return f"kernel {kernel}, a check" if failed else f"kernel {kernel}" if kernel else "fallback"
 
 
 def backends() -> list[tuple[str, str]]:
@@ -200,6 +228,8 @@ def main() -> None:
             print(line(name, f"{corpus}, seed {seed}" if seed else corpus, result), flush=True)
             if result.stale:
                 print(f"    {result.stale} probes without an answer to them: run `make oracles`")
+            for claim, (agree, differ) in result.contradicted.items():
+                print(f"    {claim}: contradicted by {differ} of {agree + differ} answers")
             for wrong in result.wrong[: options.wrong]:
                 print("   ", wrong)
 

@@ -13,7 +13,7 @@ from regenerate import BACKENDS, form
 from score import generated
 
 
-@pytest.mark.parametrize("corpus", [*probes.corpora(), *probes.corpora(form="tflite")])
+@pytest.mark.parametrize("corpus", [*probes.corpora(), *probes.corpora(form="tflite"), *probes.corpora(form="pt")])
 def test_the_ledger_is_about_these_probes(corpus):
     wanted = {probe.id: ledger.digest(probe.model) for probe in generated(corpus, 0)}
     assert len(wanted) == len(generated(corpus, 0)), "two probes have the same id"
@@ -22,7 +22,7 @@ def test_the_ledger_is_about_these_probes(corpus):
         assert stored == wanted, f"the ledger of {name} does not fit: run `make oracles`"
 
 
-@pytest.mark.parametrize("corpus", [*probes.corpora(seeded=True), *probes.corpora(seeded=True, form="tflite")])
+@pytest.mark.parametrize("corpus", [*probes.corpora(seeded=True), *probes.corpora(seeded=True, form="tflite"), *probes.corpora(seeded=True, form="pt")])
 def test_seeds(corpus):
     first = [probe.model for probe in generated(corpus, 0)]
     assert [probe.model for probe in probes.probes(corpus, 0)] == first

@@ -14,7 +14,16 @@ ROOT = Path(__file__).parents[2]
 ZOO = ROOT / "tests/zoo"
 GOLDEN = ROOT / "tests/golden"
 # By format.
-BACKENDS: dict[str, tuple[str, ...]] = {".onnx": ("qnn-htp", "ort-cpu", "ort-cpu@arm", "snpe"), ".tflite": ("tflite", "tflm", "ethos-u55", "ethos-u85")}
+BACKENDS: dict[str, tuple[str, ...]] = {".onnx": ("qnn-htp", "ort-cpu", "ort-cpu@arm", "snpe"), ".tflite": ("tflite", "tflm", "ethos-u55", "ethos-u85"), ".jit": ("snpe",)}
+
+# And those that are shown on a model or two, of which each shows the most.
+ALSO: dict[str, tuple[str, ...]] = {
+    "tests/zoo/tiny_results_v1.3/resnet.onnx": ("esp-dl", "vitis-dpu", "rknn"),
+    "tests/zoo/qonnx/quant_model.onnx": ("academic", "ryzen-ai", "coreml"),
+    "tests/zoo/onnx/test_qlinearconv.onnx": ("hailo", "nnie"),
+    "tests/zoo/ai-edge-quantizer/partly_quantized_mnist.tflite": ("edgetpu",),
+    "tests/zoo/tiny/pretrainedResnet_quant.tflite": ("tidl", "cmsis-nn"),
+}
 
 
 def models() -> list[str]:
@@ -24,7 +33,7 @@ def models() -> list[str]:
 
 def backends(model: str) -> tuple[str, ...]:
     """Those that the report on a model names."""
-    return BACKENDS[Path(model).suffix]
+    return (*BACKENDS[Path(model).suffix], *ALSO.get(model, ()))
 
 
 def file_of(model: str) -> Path:

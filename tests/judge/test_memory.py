@@ -74,6 +74,50 @@ def test_inputs_from_both_memories(kind: str, storage: type, tiled: bool, mispla
     assert judge(canonical(read(tmp_path / "model.onnx")), load("qnn-htp@v73")).outcome == outcome
 
 
+@pytest.mark.parametrize(("swapped", "outcome"), [(False, "refused"), (True, "runs")])
+def test_the_last_input_decides_where_an_operator_is_planned(swapped: bool, outcome: str, tmp_path: Path) -> None:
+    """A float subtraction is planned in TCM and a product is not; their sum looks at the last one."""
+    graph = _Graph(np.uint8)
+    difference = graph.add("Sub", "a", "b")
+    product = graph.add("Abs", graph.add("Mul", "a", graph.constant(np.float32(0.7))))
+    graph.save(tmp_path / "model.onnx", graph.add("Add", *((product, difference) if swapped else (difference, product))))
+    assert judge(canonical(read(tmp_path / "model.onnx")), load("qnn-htp@v73")).outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("kind", "storage", "first", "reader", "outcome"),
+    [
+        ("Mul", np.uint16, False, "Conv", "refused"),
+        ("Mul", np.uint16, False, "Softmax", "refused"),
+        ("Mul", np.uint16, False, "Sigmoid", "runs"),
+        ("Add", np.uint16, False, "Conv", "refused"),
+        ("Add", np.uint16, True, "Conv", "runs"),
+        ("Add", np.uint16, False, "Softmax", "runs"),
+    ],
+)
+def test_a_constant_in_front_of_tiles(kind: str, storage: type, first: bool, reader: str, outcome: str, tmp_path: Path) -> None:
+    """An operator with a constant works on tiles if they are wanted behind it, and tiles are read from one memory."""
+    graph = _Graph(storage)
+    astray = graph.quantized(graph.add("Sub", graph.quantized("a"), graph.constant(np.float32(0.3))))
+    grid = graph.constant(np.float32(0.02)), graph.constant(storage(128))
+    constant = graph.add("DequantizeLinear", graph.constant(np.arange(16, dtype=storage)), *grid)
+    y = graph.quantized(graph.add(kind, *((constant, astray) if first else (astray, constant))))
+    y = graph.add("Conv", y, graph.weight(), kernel_shape=[1, 1]) if reader == "Conv" else graph.add(reader, y)
+    graph.save(tmp_path / "model.onnx", graph.quantized(y))
+    assert judge(canonical(read(tmp_path / "model.onnx")), load("qnn-htp@v73")).outcome == outcome
+
+
+@pytest.mark.parametrize(("size", "outcome"), [(16, "refused"), (1, "runs")])
+def test_a_product_and_a_sum_with_vectors_are_a_convolution(size: int, outcome: str, tmp_path: Path) -> None:
+    graph = _Graph(np.uint8)
+    y = graph.quantized(graph.add("Sub", graph.quantized("a"), graph.constant(np.float32(0.3))))
+    for kind in ("Mul", "Add"):
+        grid = graph.constant(np.float32(0.02)), graph.constant(np.uint8(128))
+        y = graph.quantized(graph.add(kind, y, graph.add("DequantizeLinear", graph.constant(np.arange(size, dtype=np.uint8)), *grid)))
+    graph.save(tmp_path / "model.onnx", y)
+    assert judge(canonical(read(tmp_path / "model.onnx")), load("qnn-htp@v73")).outcome == outcome
+
+
 def test_a_body_reads_a_tensor_of_the_graph_around_it(tmp_path: Path) -> None:
     """What is planned for a body starts with what comes from outside."""
 

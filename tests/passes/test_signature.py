@@ -6,11 +6,14 @@ that they got. (The two writers of ONNX Runtime calibrate an AveragePool's outpu
 weights of channels are always int8; such networks are not the same network.)
 
 The writers of fake-quantize nodes (QONNX, MQBench before its exports were QuantizeLinear, OpenVINO) are played by the test: it
-rewrites each quantizer of the QDQ file as their documentation has it. Of them only QONNX quantizes biases.
+rewrites each quantizer of the QDQ file as their documentation has it. Of them only QONNX quantizes biases. So is a converter to
+TFLite, which puts channels last and each grid on its tensor.
 """
 
 import math
+import sys
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -19,6 +22,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from qlint.passes import canonical
 from qlint.readers import read
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "readers"))
+
+from tflite_build import File
+from tflite_build import options as made_options
 
 quantization = pytest.importorskip("onnxruntime.quantization")
 Type, Format = quantization.QuantType, quantization.QuantFormat
@@ -199,3 +207,116 @@ def test_fake_quantize_nodes(tmp_path, fake_quantize, domain, biases, activation
         assert all(math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-5 * mine[3]) for a, b in zip(mine[3:], yours[3:], strict=True)), (mine, yours)
     assert [(op.kind, op.label) for op in qdq.ops] == [(op.kind, op.label) for op in other.ops if op.kind != "identity"]
     assert not other.notes or not any("not known" in note for note in other.notes)
+
+
+# -- TFLite ---------------------------------------------------------------------------------------------------
+
+# How a converter spells what TFLite has no operator for.
+SPELLED = {"matmul": "linear", "global_avg_pool": "avg_pool"}
+
+
+class Lite:
+    """A QDQ file as a TFLite file, played by the test: channels last, integers with a grid on each tensor, weights as each operator wants them."""
+
+    def __init__(self, path):
+        self.model = onnx.shape_inference.infer_shapes(onnx.load(path))
+        graph = self.model.graph
+        self.values = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+        self.shapes = {one.name: [d.dim_value for d in one.type.tensor_type.shape.dim] for one in (*graph.value_info, *graph.input, *graph.output)}
+        self.quantized = {node.output[0]: node for node in graph.node if node.op_type == "DequantizeLinear"}
+        self.written = {node.input[0]: node for node in graph.node if node.op_type == "QuantizeLinear"}
+        self.file = File()
+        self.graph, self.tensors = self.file.graph(), {}
+
+    def run(self, target):
+        graph = self.model.graph
+        for node in graph.node:
+            if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
+                getattr(self, node.op_type)(node)
+        self.graph.content.inputs = [self.of_result("x")]
+        self.graph.content.outputs = [self.of_result(self.made_by(graph.output[0].name))]
+        target.write_bytes(self.file.bytes())
+        return canonical(read(target))
+
+    def made_by(self, name):
+        """The float tensor that a DequantizeLinear's output stands for."""
+        codes = self.quantized[name].input[0]
+        return next(source for source, node in self.written.items() if node.output[0] == codes)
+
+    def of_result(self, name):
+        if name not in self.tensors:
+            scale, zero = (self.values[one] for one in self.written[name].input[1:3])
+            shape = self.shapes[name]
+            last = [shape[0], *shape[2:], shape[1]] if len(shape) == 4 else shape
+            self.tensors[name] = self.graph.tensor(name, last, zero.dtype.name.upper(), scale=float(scale), zero_point=int(zero))
+        return self.tensors[name]
+
+    def read(self, name):
+        return self.of_result(self.made_by(name))
+
+    def constant(self, name, layout=None, axis=0):
+        node = self.quantized[name]
+        codes, scale, zero = (self.values[one] for one in node.input)
+        codes = codes if layout is None else np.ascontiguousarray(codes.transpose(layout))
+        kind = codes.dtype.name.upper()
+        return self.graph.tensor(name, codes.shape, kind, data=codes, scale=scale.astype(np.float32), zero_point=[*zero.ravel()], axis=axis)
+
+    def op(self, code, node, inputs, options=None, **fields):
+        self.graph.op(code, inputs, [self.of_result(node.output[0])], options and made_options(options, **fields))
+
+    def Conv(self, node):
+        group = next((a.i for a in node.attribute if a.name == "group"), 1)
+        strides = next((list(a.ints) for a in node.attribute if a.name == "strides"), [1, 1])
+        x, bias = self.read(node.input[0]), self.constant(node.input[2])
+        fields = {"strideH": strides[0], "strideW": strides[1], "dilationHFactor": 1, "dilationWFactor": 1}
+        if group > 1:
+            self.op("DEPTHWISE_CONV_2D", node, [x, self.constant(node.input[1], (1, 2, 3, 0), 3), bias], "DepthwiseConv2DOptions", depthMultiplier=1, **fields)
+        else:
+            self.op("CONV_2D", node, [x, self.constant(node.input[1], (0, 2, 3, 1)), bias], "Conv2DOptions", **fields)
+
+    def MatMul(self, node):
+        self.op("FULLY_CONNECTED", node, [self.read(node.input[0]), self.constant(node.input[1], (1, 0)), -1], "FullyConnectedOptions")
+
+    def Gemm(self, node):
+        self.op("FULLY_CONNECTED", node, [self.read(node.input[0]), self.constant(node.input[1]), self.constant(node.input[2])], "FullyConnectedOptions")
+
+    def Add(self, node):
+        self.op("ADD", node, [self.read(name) for name in node.input], "AddOptions")
+
+    def Mul(self, node):
+        self.op("MUL", node, [self.read(name) for name in node.input], "MulOptions")
+
+    def Concat(self, node):
+        self.op("CONCATENATION", node, [self.read(name) for name in node.input], "ConcatenationOptions", axis=3)
+
+    def LeakyRelu(self, node):
+        self.op("LEAKY_RELU", node, [self.read(node.input[0])], "LeakyReluOptions", alpha=0.1)
+
+    def Sigmoid(self, node):
+        self.op("LOGISTIC", node, [self.read(node.input[0])])
+
+    def GlobalAveragePool(self, node):
+        height, width = self.shapes[self.made_by(node.input[0])][2:]
+        self.op("AVERAGE_POOL_2D", node, [self.read(node.input[0])], "Pool2DOptions", filterHeight=height, filterWidth=width, strideH=1, strideW=1, padding=1)
+
+    def Flatten(self, node):
+        self.op("RESHAPE", node, [self.read(node.input[0])], "ReshapeOptions", newShape=self.shapes[node.output[0]])
+
+
+def spelled(model) -> Counter:
+    """The signature, with what a converter spells in one way counted as one kind."""
+    found = Counter()
+    for (kind, *rest), count in signature(model).items():
+        found[SPELLED.get(kind, kind), *rest] += count
+    return found
+
+
+@pytest.mark.parametrize("per_channel", [False, True], ids=["per tensor", "per channel"])
+@pytest.mark.parametrize("activations", [Type.QUInt8, Type.QInt8], ids=["u8s8", "s8s8"])
+def test_tflite(tmp_path, activations, per_channel):
+    qdq = written(tmp_path, "qdq", quant_format=Format.QDQ, activation_type=activations, weight_type=Type.QInt8, per_channel=per_channel)
+    lite = Lite(tmp_path / "qdq.onnx").run(tmp_path / "lite.tflite")
+
+    ours, theirs = spelled(qdq), spelled(lite)
+    assert sum(ours.values()) >= 23 and ours == theirs, (ours - theirs, theirs - ours)
+    assert {op.native for op in lite.ops} > {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}

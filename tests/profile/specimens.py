@@ -16,6 +16,7 @@ from qlint.graph import INTEGER_RANGES, Model, Op, Quantizer
 from qlint.graph.kinds import CLASSES
 from qlint.judge.kernels import Kernels, Ready
 from qlint.judge.pattern import Chain
+from qlint.judge.ports import ports
 from qlint.judge.prepare import prepare
 from qlint.lint.testing import ROLES, Graph, Wire, quantizer
 from qlint.profile.schema import Guard, Profile, Space
@@ -168,30 +169,31 @@ class Bench:
         model, chain = self.build(draft)
         prepared = prepare(model, self.profile)
         found: dict[tuple[str, object], int] = {}
-        for miss in ready.selection.whole.port_misses(chain, prepared):
-            found[("port", miss.port)] = found.get(("port", miss.port), 0) + miss.weight
+        for name, alternatives in ready.selection.ports.items():
+            for miss in (miss for port in ports(chain, name, prepared) for miss in ready.selection.spaces.misses(alternatives, port)):
+                found[("port", miss.port)] = found.get(("port", miss.port), 0) + miss.weight
         missed = {port for _, port in found}
         for number, guard in enumerate(ready.kernel.guards):
             weight = sum(miss.weight for miss in _guard(self, guard, chain, prepared) if miss.port not in missed)
             found |= {("guard", number): weight} if weight else {}
         for number, (_, wanted) in enumerate(ready.checks):
-            weight = sum(miss.weight for miss in wanted.whole.misses(chain, prepared))
+            weight = sum(miss.weight for miss in wanted.misses(chain, prepared))
             found |= {("check", number): weight} if weight else {}
         return found
 
     # -- a draft that fits -----------------------------------------------------------------------------
 
-    def fitting(self, ready: Ready) -> Iterator[Draft]:
-        """Drafts that miss nothing."""
-        for kinds in _chains(ready):
+    def fitting(self, ready: Ready, whole: bool = False) -> Iterator[Draft]:
+        """Drafts that miss nothing; with all that is optional, or without it."""
+        for kinds in _chains(ready, whole):
             draft = self._mended(ready, self._start(ready, kinds))
             if draft is not None:
                 yield draft
 
     def _asked(self, ready: Ready) -> dict[str, list[tuple[Space, ...]]]:
         asked: dict[str, list[tuple[Space, ...]]] = {}
-        for ports in (ready.selection.whole.ports, *(wanted.whole.ports for _, wanted in ready.checks)):
-            for name, alternatives in ports.items():
+        for asked_of in (ready.selection.ports, *(wanted.ports for _, wanted in ready.checks)):
+            for name, alternatives in asked_of.items():
                 asked.setdefault(name, []).append(alternatives)
         return asked
 
@@ -238,8 +240,8 @@ class Bench:
         guards = [*ready.kernel.guards, *(guard for check, _ in ready.checks for guard in check.guards)]
         asked = {name for guard in guards for name in guard.model_fields_set}
         about = {name for guard in guards for each in guard.model_fields_set for name in _names(getattr(guard, each))}
-        ports = {name for name in {*draft.looks, *self._roles(draft), "y"} if name in self._asked(ready) or name in about or name == "x1"}
-        for name in sorted(ports - ({"y"} if "y*" in draft.looks else set())):
+        which = {name for name in {*draft.looks, *self._roles(draft), "y"} if name in self._asked(ready) or name in about or name == "x1"}
+        for name in sorted(which - ({"y"} if "y*" in draft.looks else set())):
             yield from self._another_look(draft, name)
         if asked & {"rank", "dims"}:
             yield from (draft.but(rank=rank, dims={}) for rank in (2, 3, 4, 5, 6))
@@ -248,9 +250,9 @@ class Bench:
             for name in sorted({*draft.looks, *self._roles(draft), "y"}):
                 yield draft.but(producers={**draft.producers, name: "exp"})
                 yield draft.but(shared=draft.shared ^ {name})
-        for kind, name in ((one, name) for one in draft.kinds for name in draft.attrs.get(one, {})):
-            for value in (0, 1, 2, 7, "other", [2, 2], 0.5):
-                yield draft.but(attrs={**draft.attrs, kind: {**draft.attrs[kind], name: value}})
+        for kind, attrs in draft.attrs.items():
+            for name, value in product(attrs, (0, 1, 2, 7, "other", [2, 2], 0.5)):
+                yield draft.but(attrs={**draft.attrs, kind: {**attrs, name: value}})
         yield from (draft.but(native=native) for native in ("Other", "com.microsoft::Other") if asked & {"native", "not_native"})
         yield from (draft.but(opset=opset) for opset in (7, 12, 19, 24) if "opset" in asked)
         yield from (draft.but(symbolic=not draft.symbolic), draft.but(shapeless=True))
@@ -301,13 +303,13 @@ def looks_of(space: Space, role: str) -> list[Look]:
     constant = weight if space.constant is None else space.constant
     dtype = space.dtype[0] if space.dtype else "float32"
     named = {name for name, value in space if value not in ((), None, False)} - {"constant", "dtype"}
-    if space.quantized is False or (not named - {"quantized"} and space.quantized is None):
+    if space.quantized is False or (space.quantized is None and not named):
         return [Look(None, "", constant, False, dtype), *([Look(quantizer("int8"), "", constant)] if space.quantized is None else [])]
     looks = []
     for storage, granularity in product(space.storage or (("int32",) if role == "b" else ("int8", "uint8")), space.granularity or ("tensor",)):
         low, high = INTEGER_RANGES.get(storage, (0, 0))
         mid = (low + high + 1) // 2
-        points = {"zero": 0, "qmin": low, "mid": mid, "nonzero": 5, None: 0}
+        points = {"zero": 0, "qmin": low, "mid": mid, "nonzero": 5, "byte": 5, None: 0}
         scale = space.scale[0] if isinstance(space.scale, tuple) else 0.0625 if space.scale == "power-of-two" else 0.0025 if role == "b" else 0.05
         for point in [space.zero_point[0]] if isinstance(space.zero_point, tuple) else [points[space.zero_point]] if space.zero_point else [0, mid, low]:
             q = quantizer(storage, scale, point)
@@ -392,12 +394,10 @@ def _obey(draft: Draft, guard: Guard) -> Draft:
     return draft.but(shared=draft.shared | many)
 
 
-def _chains(ready: Ready) -> Iterator[tuple[str, ...]]:
-    """Kinds that a pattern takes: without what is optional first, then with it; other kinds after the first."""
-    choices = [sorted(step.kinds) if step.kinds is not None else list(PLAIN) for step in ready.steps]
-    needed = [kinds for kinds, step in zip(choices, ready.steps, strict=True) if not step.optional]
-    for chosen in (needed, choices):
-        yield from islice(product(*(kinds[:8] for kinds in chosen)), 8)
+def _chains(ready: Ready, whole: bool) -> Iterator[tuple[str, ...]]:
+    """Kinds that a pattern takes: a few after the first of each step."""
+    steps = [step for step in ready.steps if whole or not step.optional]
+    yield from islice(product(*(sorted(step.kinds)[:8] if step.kinds is not None else PLAIN for step in steps)), 8)
 
 
 def _guard(bench: Bench, guard: Guard, chain: Chain, prepared: Any) -> Iterator[Any]:

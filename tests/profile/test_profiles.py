@@ -33,6 +33,14 @@ def test_a_user_profile_extends_and_overlays(tmp_path):
     assert read_raw(path)["extends"] == "ort-cpu"
 
 
+def test_a_revision_may_start_with_nothing(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('id = "mine"\ntitle = "Mine"\nextends = "tensorrt"\n[revision.bare]\ndrop = ["*"]\n', encoding="utf-8")
+    bare = load(f"{path}@bare")
+    assert not [claim for _, claim in claims(bare)]
+    assert [claim for _, claim in claims(load(str(path)))]
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

@@ -5,10 +5,9 @@ Measured claims have the ledger (`tests/conformance`). What could not be generat
 kernel for which there is no model may stand behind others that take everything it would.
 """
 
-import json
 import warnings
 from functools import cache
-from itertools import chain
+from itertools import chain, islice
 
 import pytest
 from specimens import Bench
@@ -17,11 +16,12 @@ from qlint.judge import judge
 from qlint.lint import registry
 from qlint.lint.run import lint
 from qlint.profile import load, names
-from qlint.profile.validate import claims as all_claims
 
 WHERE = {"refused": "rejected"}  # where an op is that a kernel of this sort takes, if not there
 CONSEQUENCE = {"rejected": "refused"}
 RULES = registry.load().rules
+TRIES = 80  # changes, before a kernel is given up
+MISSED, FEW = 0.3, 8  # how many of a profile's kernels may be without a model: a generator that makes none proves nothing
 
 
 def overlays(name):
@@ -34,11 +34,13 @@ def unmeasured(profile, ready):
     return any(profile.evidence[ref].kind != "measured" for ref in refs)
 
 
-def text(profile, ready):
-    """All that decides what a kernel takes; equal kernels of two targets are looked at once."""
-    spaces = {name: ready.selection.whole.ports.get(name) for name in ready.kernel.ports}
-    checks = [wanted.whole.ports for check, wanted in ready.checks if check not in profile.checks]
-    return json.dumps([ready.kernel.model_dump(mode="json"), repr(spaces), repr(checks), repr(profile.prepare)])
+def text(profile, ready, claim):
+    """All that a claim of a kernel says: what two targets have in common is looked at once."""
+    kind, which = claim
+    check = ready.checks[which] if kind == "check" else None
+    ports = {which: ready.selection.ports[which]} if kind == "port" else check[1].ports if check else {}
+    guards = check[0].guards if check else ready.kernel.guards
+    return profile.id, ready.kernel.id, repr((kind, ports, guards, check and (check[0].otherwise, check[0].evidence)))
 
 
 def taken(bench, ready, draft):
@@ -48,26 +50,26 @@ def taken(bench, ready, draft):
     placement, runs = verdict.of(ops.anchor), ready.kernel.runs
     here = placement.kernel == ready.kernel.id and len(placement.chain) == len(ops.ops)
     silent = runs != "integer" or not any(m.op in ops.ops for m in verdict.mismatches)
-    refused = runs == "refused" or not verdict.refusals
+    importer = {refusal.id for refusal in bench.profile.refuses}  # says no to models, whatever kernels there are
+    refused = runs == "refused" or all(reason.claim in importer for reason in verdict.refusals)
     return here and silent and refused and placement.where == WHERE.get(runs, runs)
 
 
 def good(bench, ready):
     """A draft that the kernel takes; where others take what it was made of first, one with a change."""
-    fitting = list(bench.fitting(ready))
-    changed = (changed for draft in fitting[:1] for changed in bench.changed(ready, draft) if not bench.misses(ready, changed))
+    fitting = list(bench.fitting(ready)) or list(bench.fitting(ready, whole=True))
+    changed = (changed for draft in fitting[:1] for changed in islice(bench.changed(ready, draft), TRIES) if not bench.misses(ready, changed))
     return next((draft for draft in chain(fitting, changed) if taken(bench, ready, draft)), None)
 
 
 def longest(bench, ready):
     """The model with the longest chain, if a pattern has optional ops: what is said of them shows only there."""
-    optional = any(step.optional for step in ready.steps)
-    fitting = [draft for draft in bench.fitting(ready) if len(draft.kinds) == len(ready.steps)] if optional else []
+    fitting = bench.fitting(ready, whole=True) if any(step.optional for step in ready.steps) else ()
     return next((draft for draft in fitting if taken(bench, ready, draft)), None)
 
 
 def claims_of(ready):
-    yield from (("port", name) for name, wanted in ready.selection.whole.ports.items() if not all(space == type(space)() for space in wanted))
+    yield from (("port", name) for name, wanted in ready.selection.ports.items() if not all(space == type(space)() for space in wanted))
     yield from (("guard", number) for number in range(len(ready.kernel.guards)))
     yield from (("check", number) for number in range(len(ready.checks)))
 
@@ -85,7 +87,7 @@ def prove(bench, ready, claim, draft):
     verdict = judge(model, bench.profile)
     placement = verdict.of(ops.anchor)
     whole = placement.kernel == ready.kernel.id and len(placement.chain) == len(ops.ops)
-    findings, crashes = lint(verdict, RULES)
+    findings, crashes = lint(verdict, RULES, known=RULES)
     assert not crashes
     if claim[0] != "check":
         assert not whole, f"{claim} does not hold, and the kernel takes it"
@@ -107,55 +109,41 @@ def proven():
 
 
 def examine(name):
-    """(kernels without a model, claims without one) of a profile with one overlay."""
+    """(number of kernels looked at, those without a model, claims without one) of a profile with one overlay."""
     profile = load(name)
-    bench, kernels, left = Bench(profile), [], []
+    bench, asked, kernels, left = Bench(profile), 0, [], []
     for ready in bench.kernels.all:
-        key = (profile.id, text(profile, ready))
-        if key in proven() or not unmeasured(profile, ready):
+        if not unmeasured(profile, ready):
             continue
-        proven().add(key)
+        everywhere = {("check", number) for number, (check, _) in enumerate(ready.checks) if check in profile.checks}
+        open_ = {claim: key for claim in claims_of(ready) if (key := (text(profile, ready, claim) if claim not in everywhere else (profile.id, claim))) not in proven()}
+        if not open_.keys() - everywhere and (profile.id, ready.kernel.id) in proven():
+            continue
+        proven().add((profile.id, ready.kernel.id))
+        asked += 1
         draft = good(bench, ready)
         if draft is None:
             kernels.append(ready.kernel.id)
+            proven().update(key for claim, key in open_.items() if claim not in everywhere)
             continue
-        everywhere = {("check", number) for number, (check, _) in enumerate(ready.checks) if check in profile.checks}
-        open_ = dict.fromkeys(claim for claim in claims_of(ready) if claim not in everywhere or (profile.id, claim) not in proven())
-        for changed in (changed for one in (draft, longest(bench, ready)) if one is not None for changed in bench.changed(ready, one)):
+        drafts = (one for make in (lambda: draft, lambda: longest(bench, ready)) if open_.keys() - everywhere and (one := make()) is not None)  # noqa: B023
+        for changed in (changed for one in drafts for changed in bench.changed(ready, one)):
             if not open_.keys() - everywhere:
                 break
             claim = shown(bench.misses(ready, changed), ready)
             if claim in open_:
                 prove(bench, ready, claim, changed)
-                del open_[claim]
-                proven().add((profile.id, claim))
+                proven().add(open_.pop(claim))
+        proven().update(key for claim, key in open_.items() if claim not in everywhere)  # not to be tried again for each target
         left += [f"{ready.kernel.id}: {kind} {which}" for kind, which in open_ if (kind, which) not in everywhere]
-    return kernels, left
+    return asked, kernels, left
 
 
 @pytest.mark.parametrize("name", names())
 def test_claims_that_nobody_measured(name):
     for overlay in overlays(name):
-        kernels, left = examine(overlay)
+        asked, kernels, left = examine(overlay)
+        assert len(kernels) <= MISSED * asked or asked < FEW, f"{overlay}: no model for {', '.join(kernels)}"
         if kernels or left:
-            warnings.warn(f"{overlay}: no model for {', '.join(kernels) or 'nothing'}; none that misses {', '.join(left) or 'nothing'}", stacklevel=1)
-
-
-@pytest.mark.parametrize("name", names())
-def test_most_of_them_can_be_shown(name):
-    """A generator that makes no models proves nothing."""
-    profile = load(name)
-    bench = Bench(profile)
-    asked = [ready for ready in bench.kernels.all if unmeasured(profile, ready)]
-    found = [ready for ready in asked if good(bench, ready) is not None]
-    assert len(found) >= 0.7 * len(asked), sorted({r.kernel.id for r in asked} - {r.kernel.id for r in found})
-
-
-def test_the_page_says_that_it_is_documented():
-    """Every claim names its evidence, and a profile that nobody measured says so in its counts."""
-    from qlint.report.backend import evidence
-
-    for name in names():
-        profile = load(name)
-        kinds = {profile.evidence[ref].kind for _, claim in all_claims(profile) for ref in claim.evidence}
-        assert all(kind in evidence(profile) for kind in kinds)
+            said = [f"no model for {', '.join(kernels)}"] * bool(kernels) + [f"none that misses {', '.join(left)}"] * bool(left)
+            warnings.warn(f"{overlay}: {'; '.join(said)}", stacklevel=1)

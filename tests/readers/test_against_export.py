@@ -2,24 +2,20 @@
 
 import io
 import json
+import random
 import warnings
 import zipfile
 
-import numpy as np
 import pytest
 import torch
 import torch.ao.quantization.fx._decomposed  # registers quantized_decomposed
+from export_against import ours, same_program
 from torch import nn
 from torch_models import Attention, InPlace, Learned, Mobile, Residual
 
 import qlint
 from qlint.errors import ReadError
 from qlint.readers import read
-from qlint.readers.pt2 import read_graph
-from qlint.readers.torch_archive import Archive
-from qlint.readers.torchscript_packed import view
-from qlint.readers.torchscript_values import Value
-from qlint.readers.unpickle import TensorRecord
 
 warnings.filterwarnings("ignore")
 quantized = torch.ops.quantized_decomposed
@@ -89,52 +85,9 @@ def saved(tmp_path_factory):
     return save
 
 
-def spelled(value, constants, symbols):
-    """An argument of torch's graph, as the archive's reader would have it."""
-    if isinstance(value, torch.fx.Node):
-        if value.name in constants:
-            tensor = constants[value.name].detach().contiguous()
-            return ("tensor", str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape), tensor.numpy().tobytes())
-        return symbols[value.name]
-    if isinstance(value, (list, tuple)):
-        return [spelled(v, constants, symbols) for v in value]
-    return None if isinstance(value, (torch.device, torch.layout, torch.memory_format)) else value
-
-
-def theirs(path):
-    program = torch.export.load(path)
-    state = {**program.state_dict, **program.constants}
-    constants = {spec.arg.name: state[spec.target] for spec in program.graph_signature.input_specs if spec.target in state}
-    symbols = {node.name: ("value", node.name) for node in program.graph.nodes}
-    for node in program.graph.nodes:
-        if node.op == "call_function" and "getitem" not in str(node.target):
-            named = {a.name: v for a, v in zip(node.target._schema.arguments, node.args, strict=False)} if hasattr(node.target, "_schema") else {}
-            given = {name: spelled(value, constants, symbols) for name, value in {**named, **node.kwargs}.items()}
-            yield getattr(node.target, "_schema", node.target.__name__ if hasattr(node.target, "__name__") else node.target), given
-
-
-def ours(path):
-    archive = Archive(path)
-
-    def told(value):
-        if isinstance(value, Value):
-            return ("value", value.name)
-        if isinstance(value, TensorRecord):
-            return ("tensor", value.dtype, tuple(value.shape), np.ascontiguousarray(view(archive, value).array()).tobytes())
-        return [told(v) for v in value] if isinstance(value, (list, tuple)) else value
-
-    return [(node.native, {name: told(value) for name, value in node.args.items()}) for node in read_graph(archive).block.nodes]
-
-
 @pytest.mark.parametrize("name", [name for name in MODELS if name not in ("branches", "dynamic")])
 def test_every_operator_and_argument(name, saved):
-    path = saved(name)
-    wanted, found = list(theirs(path)), ours(path)
-    assert [native for native, _ in found] == [schema.name for schema, _ in wanted]
-    for (native, args), (_, given) in zip(found, wanted, strict=True):
-        for argument, value in given.items():
-            if argument != "dtype":  # numbered differently
-                assert args[argument] == value, (native, argument)
+    same_program(saved(name))
 
 
 def test_shapes_and_symbols_are_those_of_the_file(saved):
@@ -234,3 +187,38 @@ def test_damage_is_refused_in_a_sentence(damage, saved, tmp_path):
     assert "models/model.json" in error.value.message
     assert "torch.export" in error.value.hint
     assert error.value.subject.endswith("damaged.pt2")
+
+
+def test_several_programs_and_compiled_ones(saved, tmp_path):
+    path, twice, compiled = saved("quantized"), tmp_path / "twice.pt2", tmp_path / "compiled.pt2"
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(twice, "w") as two, zipfile.ZipFile(compiled, "w") as none:
+        for name in source.namelist():
+            two.writestr(name, source.read(name))
+            if not name.endswith("models/model.json"):
+                none.writestr(name, source.read(name))
+            else:
+                two.writestr(name.replace("model.json", "other.json"), source.read(name))
+        none.writestr(f"{source.namelist()[0].partition('/')[0]}/data/aotinductor/model/model.so", b"\x7fELF")
+    assert "the archive holds 2 programs, models/model.json, models/other.json; only the first is read" in qlint.check(twice).results[0].notes
+    with pytest.raises(ReadError, match="holds only code that AOTInductor compiled") as refused:
+        read(compiled)
+    assert "before it is compiled" in refused.value.hint
+
+
+def test_mutated_programs(saved, tmp_path):
+    """Read or refused in a sentence, whatever became of the JSON."""
+    dice = random.Random(17)
+    for _ in range(150):
+        def change(name, content):
+            if not name.endswith(".json"):
+                return content
+            raw = bytearray(content)
+            for _ in range(dice.randint(1, 3)):
+                at = dice.randrange(len(raw))
+                raw[at : at + dice.randint(0, 2)] = dice.choice([b"", b"0", b'"', b"-1", b"[", b"9" * 20, b"null", bytes([dice.randrange(256)])])
+            return bytes(raw)
+
+        try:
+            qlint.load(edited(saved("quantized"), tmp_path / "mutated.pt2", change))
+        except ReadError as error:
+            assert error.message and "\n" not in error.message and error.hint

@@ -2,15 +2,19 @@
 
 from collections import Counter
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 import torch_models as models  # noqa: E402
 from torch_against import SIZES, STRUCTURE, Ours, Theirs, same  # noqa: E402
 
+from qlint import load  # noqa: E402
 from qlint.readers.torch_archive import Archive  # noqa: E402
 from qlint.readers.torch_graph import live  # noqa: E402
 from qlint.readers.torchscript import evaluate  # noqa: E402
+from qlint.readers.torchscript_packed import view  # noqa: E402
+from qlint.readers.unpickle import TensorRecord  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 STRAIGHT = [name for name in models.MODELS if "scripted" not in name and "in place" not in name]
@@ -41,6 +45,32 @@ def test_operators_and_arguments(saved, name):
     assert ours.ops
 
 
+@pytest.mark.parametrize("name", ["residual", "mobile", "lstm", "vision transformer", "bert", "prepared for fbgemm", "eager prepared", "scripted residual"])
+def test_parameters_are_those_of_the_state_dict(saved, name):
+    """By their names in the module tree, with the same values."""
+    archive = Archive(saved(name))
+    _, _, block = evaluate(archive)
+    state = torch.jit.load(str(saved(name))).state_dict()
+    found = (value for node in walk(block) for argument in node.args.values() for value in (argument if isinstance(argument, list) else [argument]))
+    records = {value.path: value for value in found if isinstance(value, TensorRecord) and not value.path.startswith("CONSTANTS.")}
+    assert len(records) >= 6 and set(records) <= set(state)
+    for path, record in records.items():
+        assert torch.equal(torch.from_numpy(np.array(view(archive, record).array())), state[path]), path
+
+
+def walk(block):
+    for node in block.nodes:
+        yield node
+        for inner in node.blocks:
+            yield from walk(inner)
+
+
+def test_there_are_many_archives():
+    from test_against_export import MODELS
+
+    assert len(models.MODELS) + len(MODELS) >= 40
+
+
 QUESTIONS = SIZES | STRUCTURE | {"prim::If", "prim::Loop"} | {f"aten::{name}" for name in ("eq", "ne", "gt", "lt", "ge", "le")}
 
 
@@ -62,7 +92,14 @@ def flat_theirs(block):
             yield from flat_theirs(one)
 
 
-@pytest.mark.parametrize("name", [name for name in models.MODELS if "scripted" in name])
+def test_scripted_and_traced_networks_have_the_same_quantizers(saved):
+    """Freezing folds the arithmetic on weights of a prepared network, so that it is held against its traced twin."""
+    scripted, traced = ([(op.kind, role, str(q)) for op in load(saved(name)).ops for role, use in op.uses.items() for q in use.quantizers]
+                        for name in ("scripted prepared", "prepared for qnnpack"))  # fmt: skip
+    assert len(scripted) == len(traced) == 16 and [one[:2] for one in scripted] == [one[:2] for one in traced]
+
+
+@pytest.mark.parametrize("name", [name for name in models.MODELS if "scripted" in name and "prepared" not in name])
 def test_scripted(saved, name):
     """The operators that are left when PyTorch freezes the module, which does away with attributes, known branches and dead ends."""
     module = torch.jit.freeze(torch.jit.load(str(saved(name))), optimize_numerics=False)

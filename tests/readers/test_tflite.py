@@ -315,6 +315,7 @@ def test_fake_quantizers_have_the_grid_that_litert_rounds_to(tmp_path, low, high
     (neg,) = canonical(read(path)).ops
     (found,) = neg.uses["x"].quantizers
     assert found.origin == "fake-quant" and neg.uses["x"].tensor.name == "x" and found.levels == 1 << bits
+    assert [op.kind for op in read(path).nodes] == ["fake_quantize", "neg"] and found.dequantize is not None  # what reads it reads floats
     values = np.float32([-9, -1.234, -0.413, -0.013, 0, 0.1, 0.777, 1.9, 9])
     runtime = interpreter(path)
     runtime.set_tensor(0, values)

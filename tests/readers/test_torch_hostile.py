@@ -256,6 +256,12 @@ def test_code(tmp_path, body, says):
     assert says is None or (says in said if says else not said)
 
 
+def test_nothing_is_said_on_the_way(tmp_path, recwarn):
+    """Python warns about `1if`; that is nobody's business who checks a model."""
+    survives(archive(tmp_path / "m.pt", code=method("return x if 1else x")))
+    assert not recwarn.list
+
+
 def test_functions_that_double(tmp_path):
     """Each calls the next one twice: 2 to the 40th operators."""
     functions = "".join(f"def f{i}(x: Tensor) -> Tensor:\n  return __torch__.f{i + 1}(__torch__.f{i + 1}(x, ), )\n" for i in range(40))

@@ -6,12 +6,15 @@ import sys
 import time
 import zipfile
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 torch = pytest.importorskip("torch")
+import torch.ao.quantization as quantization  # noqa: E402
 import torch_models as models  # noqa: E402
 from torch import nn  # noqa: E402
+from torch.ao.quantization import quantize_fx  # noqa: E402
 from torch_against import QUIET, SIZES, STRUCTURE  # noqa: E402
 
 import qlint  # noqa: E402
@@ -91,12 +94,110 @@ def test_fake_quantizers(tmp_path, engine):
 
 def test_fake_quantizers_that_are_off(tmp_path):
     module = models.prepared("qnnpack")
-    watching = save(module, tmp_path / "m.pt")
-    assert [note for note in watching.notes if "still observe" in note]
-    module.apply(torch.ao.quantization.disable_observer).apply(torch.ao.quantization.disable_fake_quant)
+    assert all(q.observing and not q.uncalibrated for _, q in save(module, tmp_path / "m.pt").quantizers())
+    module.apply(torch.ao.quantization.disable_observer)
+    frozen = save(module, tmp_path / "m.pt")
+    assert list(frozen.quantizers()) and not any(q.observing for _, q in frozen.quantizers())
+    module.apply(torch.ao.quantization.disable_fake_quant)
     model = save(module, tmp_path / "m.pt")
-    assert not list(model.quantizers()) and not [note for note in model.notes if "observe:" in note]
-    assert [note for note in model.notes if note.endswith("fake quantizers are disabled and count as none")]
+    assert not list(model.quantizers()) and not model.notes
+    off = {name for tensor in model.tensors.values() for name in tensor.disabled}
+    assert {"activation_post_process_0", "conv1.weight_fake_quant", "fc.weight_fake_quant"} <= off and not model.observers
+
+
+class FakeQuantized(nn.Module):
+    """The fake quantizers that are not fused with their observers, and dropout between them."""
+
+    def __init__(self):
+        super().__init__()
+        make = quantization.FakeQuantize.with_args(observer=quantization.MovingAverageMinMaxObserver, quant_min=0, quant_max=255, dtype=torch.quint8)
+        self.before, self.conv, self.drop, self.behind = make(), nn.Conv2d(3, 4, 3), nn.Dropout(0.3), make()
+
+    def forward(self, x):
+        return self.behind(self.drop(torch.relu(self.conv(self.before(x)))))
+
+
+@pytest.mark.parametrize("make", [models.traced, models.scripted])
+def test_training_and_calibration_are_facts(tmp_path, make):
+    """Exported while it is trained, and ready for use; the ranges are those that the modules have."""
+    module = FakeQuantized()
+    module(models.IMAGE)
+    make(module, models.IMAGE).save(str(tmp_path / "training.pt"))
+    training = canonical(read(tmp_path / "training.pt"))
+    module.eval().apply(quantization.disable_observer)
+    make(module, models.IMAGE).save(str(tmp_path / "ready.pt"))
+    ready = canonical(read(tmp_path / "ready.pt"))
+    assert [op.kind for op in training.ops] == ["conv", "relu", "dropout"] and [op.kind for op in ready.ops] == ["conv", "relu"]
+    assert training.metadata["training"] == "true" and "training" not in ready.metadata
+    assert [q.observing for _, q in training.quantizers()] == [True, True] and [q.observing for _, q in ready.quantizers()] == [False, False]
+    assert [q.scale[0] for _, q in ready.quantizers()] == [pytest.approx(one.scale.item()) for one in (module.before, module.behind)]
+    assert not training.observers and not any(q.uncalibrated for _, q in training.quantizers())
+
+
+def test_calibration_that_never_ran(tmp_path):
+    torch.backends.quantized.engine = "qnnpack"
+    module = quantize_fx.prepare_qat_fx(models.Residual().train(), quantization.get_default_qat_qconfig_mapping("qnnpack"), (models.IMAGE,)).eval()
+    module.apply(quantization.disable_observer)
+    fresh = list(save(module, tmp_path / "m.pt").quantizers())
+    assert len(fresh) == 17 and all(q.uncalibrated for _, q in fresh)
+    module = quantize_fx.convert_fx(quantize_fx.prepare_fx(models.Residual().eval(), quantization.get_default_qconfig_mapping("qnnpack"), (models.IMAGE,)))
+    save(module, tmp_path / "converted.pt")
+    (finding,) = (f for f in qlint.check(tmp_path / "converted.pt").findings if f.rule == "uncalibrated-quantizer")
+    assert finding.severity == "warning" and len(finding.sites) == 11
+
+
+def test_observers_that_quantize_nothing(tmp_path):
+    torch.backends.quantized.engine = "qnnpack"
+    minmax = quantization.QConfig(quantization.MinMaxObserver, quantization.default_weight_observer)
+    module = quantize_fx.prepare_fx(models.Residual().eval(), quantization.QConfigMapping().set_global(minmax), (models.IMAGE,))
+    models.scripted(module).save(str(tmp_path / "m.pt"))
+    report = qlint.check(tmp_path / "m.pt")
+    distinct = {id(one) for one in module.modules() if isinstance(one, quantization.MinMaxObserver)}
+    assert len(report.results[0].canonical.observers) == len(distinct) == 7
+    assert "observer-enabled" in {finding.rule for finding in report.findings}
+
+
+class Functional(nn.Module):
+    """Eager quantization sees modules only: the addition is left as it is."""
+
+    def __init__(self):
+        super().__init__()
+        self.quant, self.dequant, self.one, self.two = quantization.QuantStub(), quantization.DeQuantStub(), nn.Conv2d(3, 4, 1), nn.Conv2d(3, 4, 1)
+
+    def forward(self, x):
+        x = self.quant(x)
+        y = self.one(x) + self.two(x)
+        return self.dequant(torch.cat([y, y], 1))
+
+
+def test_an_addition_without_a_kernel(tmp_path):
+    """PyTorch raises an error where the rule says so; concatenation has a kernel."""
+    torch.backends.quantized.engine = "qnnpack"
+    module = Functional().eval()
+    module.qconfig = quantization.get_default_qconfig("qnnpack")
+    prepared = quantization.prepare(module)
+    prepared(models.IMAGE)
+    converted = quantization.convert(prepared)
+    with pytest.raises(NotImplementedError, match="aten::add"):
+        converted(models.IMAGE)
+    torch.jit.script(converted).save(str(tmp_path / "m.pt"))
+    (finding,) = (f for f in qlint.check(tmp_path / "m.pt").findings if f.rule == "no-quantized-kernel")
+    assert [site.op for site in finding.sites] == ["add"] and finding.severity == "error"
+
+
+def test_operators_without_a_kernel_are_those_of_pytorch():
+    """Each operator of the list that takes one tensor raises an error on a quantized one; those beside it do not."""
+    from qlint.rules.no_quantized_kernel import WITHOUT
+
+    x = torch.quantize_per_tensor(torch.rand(2, 4, 4, 4), 0.05, 3, torch.quint8)
+    unary = {name for name in WITHOUT if name in "hardswish silu elu selu celu mish softplus amax amin argmax argmin exp sqrt rsqrt abs neg erf floor round sum".split()}
+    for name in unary:
+        function = getattr(torch, name, None) or getattr(nn.functional, name)
+        with pytest.raises((NotImplementedError, RuntimeError), match=r"QuantizedCPU|quantized"):
+            function(x)
+    for name in ("relu", "sigmoid", "tanh", "flatten", "mean"):
+        assert name not in WITHOUT and getattr(torch, name)(x).is_quantized
+    assert len(unary) == 20
 
 
 def test_learned_quantizers(tmp_path):
@@ -209,7 +310,7 @@ def test_what_is_written_into_a_buffer(tmp_path):
 def test_notes(tmp_path):
     assert save(models.Residual().eval(), tmp_path / "m.pt").notes == []
     training = save(models.Residual().train(), tmp_path / "m.pt").notes
-    assert any("num_batches_tracked" in note for note in training)
+    assert training == ["3 operators reach no output and are left out: observers, checks of inputs, and the like"]
     calibrating = save(models.prepared("fbgemm", qat=False), tmp_path / "m.pt")
     assert any("observers" in note for note in calibrating.notes)
     assert not any("aminmax" in op.native for op in calibrating.ops)
@@ -236,6 +337,19 @@ def test_no_framework_is_imported(tmp_path):
     save(models.converted("fbgemm", Exported()), tmp_path / "m.pt")
     code = f"import sys; from qlint.readers import read; read({str(tmp_path / 'm.pt')!r}); print(sorted({{'torch', 'numpy', 'zipfile', 'networkx', 'pickle'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_a_voice_detector_with_control_flow():
+    """silero_vad.jit: float, two networks behind branches, state from one run to the next; judged by six backends."""
+    path = Path(__file__).parents[1] / "zoo/silero-vad/silero_vad.jit"
+    report = qlint.check(path, ["snpe", "ort-cpu", "qnn-htp", "openvino", "tflite", "ethos-u85"])
+    assert not report.errors and len(report.results) == 6
+    model = report.results[0].canonical
+    kinds = Counter(op.kind for op in model.walk())
+    assert kinds["if"] >= 20 and kinds["lstm_cell"] == 4 and kinds["conv"] >= 12
+    assert [tensor.name for tensor in model.inputs] == ["x", "sr"]
+    for result in report.results:
+        assert not result.summary.integer_macs and "_state" in " ".join(result.notes)
 
 
 # -- other files that go by these names ----------------------------------------------------------------------

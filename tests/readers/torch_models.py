@@ -13,6 +13,7 @@ torch.manual_seed(0)
 torch.set_num_threads(1)
 IMAGE = torch.randn(1, 3, 16, 16)
 SEQUENCE = torch.randn(2, 5, 8)
+WORDS, MASK = torch.randint(20, (2, 6)), torch.ones(2, 6)
 
 
 class Residual(nn.Module):
@@ -75,6 +76,38 @@ class Attention(nn.Module):
         q, k, v = self.qkv(self.norm(x)).reshape(b, n, 3, 2, 4).permute(2, 0, 3, 1, 4).unbind(0)
         weights = (q @ k.transpose(-2, -1) * 0.5).softmax(-1)
         return x + self.out((weights @ v).transpose(1, 2).reshape(b, n, c))
+
+
+class Vision(nn.Module):
+    """A vision transformer: patches, a class token, positions, two blocks, a head."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches, self.token, self.places = nn.Conv2d(3, 8, 4, 4), nn.Parameter(torch.randn(1, 1, 8)), nn.Parameter(torch.randn(1, 17, 8))
+        self.blocks, self.norm, self.head = nn.Sequential(Attention(), Attention()), nn.LayerNorm(8), nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1) + self.places
+        return self.head(self.norm(self.blocks(x))[:, 0])
+
+
+class Bert(nn.Module):
+    """Embeddings of words and places, attention behind a mask, and a gelu between two linear layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.places, self.norm = nn.Embedding(20, 8), nn.Embedding(16, 8), nn.LayerNorm(8)
+        self.q, self.k, self.v, self.out = (nn.Linear(8, 8) for _ in range(4))
+        self.up, self.down, self.pooler = nn.Linear(8, 16), nn.Linear(16, 8), nn.Linear(8, 3)
+
+    def forward(self, words, mask):
+        x = self.norm(self.words(words) + self.places(torch.arange(words.shape[1])))
+        q, k, v = (layer(x).view(x.shape[0], -1, 2, 4).transpose(1, 2) for layer in (self.q, self.k, self.v))
+        scores = torch.matmul(q, k.transpose(-1, -2)) / 2.0 + (1.0 - mask[:, None, None, :]) * -10000.0
+        x = x + self.out(torch.matmul(torch.softmax(scores, -1), v).transpose(1, 2).reshape(x.shape))
+        x = self.norm(x + self.down(nn.functional.gelu(self.up(x))))
+        return torch.tanh(self.pooler(x[:, 0]))
 
 
 class Control(nn.Module):
@@ -255,13 +288,16 @@ MODELS = {
     "encoder layer": (traced, lambda: nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval(), SEQUENCE), "in place": (traced, lambda: InPlace().eval(), IMAGE),
     "encoder layer in steps": (stepwise, lambda: nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval(), SEQUENCE),
     "learned": (traced, lambda: Learned().eval(), IMAGE),
-    "dynamic": (traced, lambda: dynamic(Recurrent()), SEQUENCE),
+    "dynamic": (traced, lambda: dynamic(Recurrent()), SEQUENCE), "dynamic bert": (traced, lambda: dynamic(Bert()), WORDS, MASK),
+    "vision transformer": (traced, lambda: Vision().eval(), IMAGE), "bert": (traced, lambda: Bert().eval(), WORDS, MASK),
+    **{f"converted for {engine}": (traced, lambda engine=engine: converted(engine), IMAGE) for engine in ("x86", "onednn")},
     **{f"{what} for {engine}": (traced, lambda make=make, engine=engine: make(engine), IMAGE)
        for what, make in (("prepared", prepared), ("converted", converted), ("reference", reference), ("eager", eager)) for engine in ("fbgemm", "qnnpack")},
     "eager prepared": (traced, lambda: eager("qnnpack", convert=False), IMAGE), "calibrating": (traced, lambda: prepared("fbgemm", qat=False), IMAGE),
     "scripted residual": (scripted, lambda: Residual().eval(), IMAGE), "scripted attention": (scripted, lambda: Attention().eval(), SEQUENCE),
     "scripted lstm": (scripted, lambda: Recurrent().eval(), SEQUENCE), "scripted converted": (scripted, lambda: converted("fbgemm"), IMAGE),
     "frozen converted": (frozen, lambda: converted("qnnpack"), IMAGE), "frozen residual": (frozen, lambda: Residual().eval(), IMAGE),
+    "scripted prepared": (scripted, lambda: prepared("qnnpack"), IMAGE), "scripted vision transformer": (scripted, lambda: Vision().eval(), IMAGE),
     "scripted control": (scripted, lambda: Control().eval(), SEQUENCE), "scripted dynamic": (scripted, lambda: dynamic(Recurrent()), SEQUENCE),
 }  # fmt: skip
 

@@ -53,7 +53,7 @@ def test_the_contract_has_these_fields(resnet):
     assert list(report) == ["schema_version", "qlint", "results", "errors"]
     assert report["schema_version"] == 1 and report["qlint"] == qlint.__version__
     result = report["results"][0]
-    assert list(result) == ["model", "format", "backend", "revision", "outcome", "reasons", "summary", "ops", "findings"]
+    assert list(result) == ["model", "format", "backend", "revision", "outcome", "reasons", "summary", "ops", "findings", "notes"]
     assert {"ops", "integer", "float", "cpu", "rejected", "unknown", "absorbed", "integer_macs", "findings"} <= set(result["summary"])
     assert set(result["summary"]["findings"]) == {"error", "warning", "info"}
     assert {"name", "outputs", "kind", "native", "placement", "kernel", "basis"} == set(result["ops"][0])
@@ -122,7 +122,9 @@ def test_a_refusal_comes_first_and_the_rest_in_short(refused):
     assert "refuses the model" in lines[head - 1]
     assert "refused-model QL801" in lines[head + 1]
     later = lines.index("          once the model loads:")
-    assert all(" QL" in line for line in lines[later + 1 : -2])
+    blank = lines.index("", later)
+    assert all(" QL" in line for line in lines[later + 1 : blank])
+    assert "\n".join(lines[blank + 1 : -2]).split() == f"reader {' '.join(refused.results[0].notes)}".split()
 
 
 def test_a_share_is_100_only_if_it_is_all():

@@ -26,7 +26,8 @@ from probes import corpora, probes
 
 RULES = registry.load().rules
 CATCH_ALL = "unexplained-mismatch"
-BACKENDS = [f"{name}@{target}" for name in names() for target in load_profile(name).targets] + ["snpe@mqbench-2021"]
+OVERLAYS = {name: (*profile.targets, *profile.revision) for name in names() for profile in [load_profile(name)]}
+BACKENDS = [f"{name}@{overlay}" for name, overlays in OVERLAYS.items() for overlay in overlays] + [name for name in names() if not load_profile(name).targets]
 
 # Quantizers that differ from each other in every dimension that a port can ask for.
 QUANTIZERS = [

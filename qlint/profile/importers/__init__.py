@@ -6,6 +6,7 @@ modest: a graph that is quantized as the tool would have done it runs in integer
 
 from __future__ import annotations
 
+from qlint.errors import ProfileError
 from qlint.profile.importers.draft import Draft
 
 __all__ = ["Draft", "draft"]
@@ -23,6 +24,11 @@ def draft(tool: str, source: str, name: str = "") -> Draft:
     """
     from importlib import import_module
 
-    made: Draft = import_module(f"qlint.profile.importers.{'torch_backend' if tool == 'torch' else tool}").read(source, name)
+    reader = import_module(f"qlint.profile.importers.{'torch_backend' if tool == 'torch' else tool}")
+    try:
+        made: Draft = reader.read(source, name)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:  # something is where something else has to be
+        hint = "compare with a file that the tool wrote itself"
+        raise ProfileError(f"is not written as {tool} writes it: {type(error).__name__}: {error}", subject=source, hint=hint) from error
     made.validate()
     return made

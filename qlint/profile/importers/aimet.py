@@ -83,7 +83,7 @@ class _Reader:
 
     def _activation(self, bits: int) -> Space:
         symmetric = {"symmetric": True} if _true(self.ops.get("is_symmetric")) else {}
-        return {"quantized": True, "granularity": "tensor", **symmetric, **_storage(bits)}
+        return {**_storage(bits), "granularity": "tensor", **symmetric}
 
     def _weight(self, bits: int, per_channel: bool, symmetric: object) -> list[Space] | Space:
         """A quantizer per tensor is one per channel whose scales happen to be equal."""
@@ -91,14 +91,14 @@ class _Reader:
         if not _true(params.get("is_quantized", "True")):
             return {"quantized": False}
         wanted = params.get("is_symmetric") if symmetric is None else symmetric
-        common = {"constant": True, **({"symmetric": True} if _true(wanted) else {}), **_storage(bits)}
+        common = {"constant": True, **_storage(bits), **({"symmetric": True} if _true(wanted) else {})}
         per_tensor = {**common, "granularity": "tensor"}
         return [per_tensor, {**common, "granularity": "channel", "axis": "out"}] if per_channel else per_tensor
 
     def _left(self, unknown_chains: list[list[str]], silent: list[str]) -> None:
         draft, ops = self.draft, self.op_types
         if not self._bits({}):
-            draft.leave("bit widths: the file names none, so every integer type counts as good")
+            draft.leave("bit widths: the file names none, so 4, 8 and 16 bits count as good")
         if any(map(_kind, ops)):
             draft.leave("which operators the target runs at all: the file names those that it treats in a special way, the others are unknown")
         if foreign := [op for op in ops if not _kind(op)]:
@@ -125,7 +125,7 @@ class _Reader:
 
 
 def _storage(bits: int) -> Space:
-    return {"storage": storages(bits, None)} if bits else {}
+    return {"storage": storages(bits, None) if bits else "|".join(storages(width, None) for width in (4, 8, 16))}
 
 
 def _kind(op: str) -> str:

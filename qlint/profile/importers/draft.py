@@ -94,8 +94,13 @@ class Draft:
             "id": self.id, "title": self.title, **({"vendor": self.vendor} if self.vendor else {}),
             "ingests": ["onnx", "tflite", "torchscript", "pt2", "openvino"], "toolchain": self.toolchain, "fallback": "float", "world": "open", "notes": notes,
             "evidence": {"import": {"kind": "inferred", "ref": f"{Path(self.source).name}, {self.reference}", "version": self.toolchain, "date": date.today().isoformat()}},
-            "spaces": self.spaces, **({"prepare": self.prepare} if self.prepare else {}), "kernels": list(_merged(self.kernels)),
+            "spaces": self._used(), **({"prepare": self.prepare} if self.prepare else {}), "kernels": list(_merged(self.kernels)),
         }  # fmt: skip
+
+    def _used(self) -> dict[str, Any]:
+        """The spaces that some port names."""
+        named = {one for kernel in self.kernels for wanted in kernel["ports"].values() for one in _list(wanted) if isinstance(one, str)} | {self.others}
+        return {name: space for name, space in self.spaces.items() if name in named}
 
     def validate(self) -> None:
         """Raises:

@@ -2,5 +2,6 @@
 
 from .corpora import random, single
 from .defect import defect
+from .shapes import shapes
 
-__all__ = ["defect", "random", "single"]
+__all__ = ["defect", "random", "shapes", "single"]

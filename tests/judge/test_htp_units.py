@@ -1,0 +1,124 @@
+"""What keeps an operator out of a unit of the QNN provider, or the model off the HTP: cases that the real backend answered.
+
+Answers of onnxruntime-qnn 2.7.0 with htp_arch 73.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from ml_dtypes import int4
+from onnx import TensorProto, helper, numpy_helper
+
+from qlint.judge import Verdict, judge
+from qlint.passes import canonical
+from qlint.profile import load
+from qlint.readers import read
+
+
+class _Graph:
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def constant(self, value: object) -> str:
+        name = f"c{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.asarray(value), name))
+        return name
+
+    def add(self, kind: str, *inputs: str, **attributes: object) -> str:
+        name = f"{kind}{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, list(inputs), [name], name=f"{name}_node", **attributes))
+        return name
+
+    def quantized(self, x: str, scale: object = 0.02, axis: int = 1) -> str:
+        scales = np.asarray(scale, np.float32)
+        grid = self.constant(scales), self.constant(np.full(scales.shape, 128, np.uint8))
+        return self.add("DequantizeLinear", self.add("QuantizeLinear", x, *grid, axis=axis), *grid, axis=axis)
+
+    def weight(self, *shape: int, scale: object = 0.01, storage: type = np.int8) -> str:
+        values = np.random.default_rng(0).integers(-7, 8, shape).astype(storage)
+        scales = np.asarray(scale, np.float32)
+        return self.add("DequantizeLinear", self.constant(values), self.constant(scales), self.constant(np.zeros(scales.shape, storage)))
+
+    def verdict(self, path: Path, shape: tuple[int, ...], *outputs: str) -> Verdict:
+        self.save(path / "model.onnx", shape, *outputs)
+        return judge(canonical(read(path / "model.onnx")), load("qnn-htp@v73"))
+
+    def save(self, path: Path, shape: tuple[int, ...], *outputs: str) -> None:
+        x = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
+        ends = [helper.make_tensor_value_info(output, TensorProto.FLOAT, None) for output in outputs]
+        model = helper.make_model(helper.make_graph(self.nodes, "g", [x], ends, self.constants), opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+        onnx.save(onnx.shape_inference.infer_shapes(model), path)
+
+
+def _layer(graph: _Graph, x: str, x_scale: object, w_scale: object) -> str:
+    y = graph.add("Gemm", graph.quantized(x, x_scale), graph.weight(8, 8, scale=w_scale), graph.constant(np.full(8, 0.05, np.float32)), transB=1)
+    return graph.quantized(y)
+
+
+@pytest.mark.parametrize(
+    ("scales", "outcome"),
+    [
+        ([(0.02, 0.01)], "runs"),
+        ([([0.02], 0.01)], "refused"),
+        ([([0.02], [0.01])], "runs"),
+        ([(0.02, [0.01])], "runs"),
+        ([([0.02], 0.01), (0.02, 0.01)], "runs"),
+        ([([0.02], 0.01), ([0.03], 0.02)], "refused"),
+    ],
+)
+def test_a_float_bias_between_scales_of_two_shapes(scales, outcome, tmp_path):
+    """ONNX Runtime folds it in a second round, if there is one: another layer is reason enough."""
+    graph = _Graph()
+    ends = [_layer(graph, "x", *pair) for pair in scales]
+    assert graph.verdict(tmp_path, (2, 8), *ends).outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("quantized", "end", "outcome"),
+    [((), True, "refused"), ((0,), True, "runs"), ((1,), True, "runs"), ((2,), True, "runs"), ((), False, "refused"), ((0,), False, "refused"), ((0, 1, 2), False, "refused")],
+)
+def test_gelu_is_fused_if_its_constants_are_plain_or_its_output_is(quantized, end, outcome, tmp_path):
+    """A fused Gelu has no kernel; one that is not fused leaves its Erf to the CPU."""
+    graph = _Graph()
+    root, one, half = (
+        graph.add("DequantizeLinear", graph.constant(np.uint8(200)), graph.constant(np.float32(value / 200)), graph.constant(np.uint8(0)))
+        if number in quantized
+        else graph.constant(np.float32(value))
+        for number, value in enumerate((1.41421356, 1.0, 0.5))
+    )
+    x = graph.add("Relu", "x")
+    erf = graph.add("Erf", graph.add("Div", x, root))
+    y = graph.add("Mul", graph.add("Mul", x, graph.add("Add", erf, one)), half)
+    verdict = graph.verdict(tmp_path, (1, 8, 16), graph.quantized(y) if end else y)
+    assert verdict.outcome == outcome
+    if outcome == "runs":
+        assert [p.where for p in verdict.placements.values() if p.op.kind == "erf"] == ["cpu"]
+
+
+@pytest.mark.parametrize(("shape", "outcome"), [((1, 4, 16), "runs"), ((1, 4, 16, 16), "refused")])
+def test_4_bit_weights_per_tensor_with_a_bias(shape, outcome, tmp_path):
+    graph = _Graph()
+    kernel = [3] * (len(shape) - 2)
+    bias = graph.constant(np.full(4, 0.05, np.float32))
+    y = graph.add("Conv", graph.quantized("x"), graph.weight(4, 4, *kernel, storage=int4), bias, kernel_shape=kernel)
+    assert graph.verdict(tmp_path, shape, graph.quantized(y)).outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("shape", "summed", "where"),
+    [((2, 8), False, "integer"), ((1, 4, 8), False, "cpu"), ((1, 4, 8), True, "float")],
+)
+def test_a_product_with_an_output_per_channel(shape, summed, where, tmp_path):
+    """It is reshaped to a matrix and back, and the quantizer has no axis to follow."""
+    graph = _Graph()
+    y = graph.add("MatMul", graph.quantized("x"), graph.weight(8, 6))
+    if summed:
+        y = graph.add("Add", y, graph.constant(np.ones(6, np.float32)))
+    end = graph.quantized(y, np.linspace(0.02, 0.03, 6), axis=len(shape) - 1)
+    verdict = graph.verdict(tmp_path, shape, end)
+    assert [p.where for p in verdict.placements.values() if p.op.kind == "matmul"] == [where]

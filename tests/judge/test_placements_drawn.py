@@ -1,0 +1,68 @@
+"""The same ResNet-18, quantized by three quantizers for three targets: each placement against each backend.
+
+Only the insertion points differ. What a placement loses on a backend that it was not made for is the table; a placement
+that loses nothing is right there. Backends that come later are held against it as soon as their profile exists.
+"""
+
+from collections import Counter
+
+import drawings
+import pytest
+
+from qlint.judge import judge
+from qlint.lint.testing import s8, u8
+from qlint.profile import load, names
+
+GRIDS = {"tensorrt": s8, "xnnpack": s8}
+POOL = {"global_avg_pool": 1}  # computed in floats by the CPU plugin, wherever quantizers stand
+# (placement, backend): ops that are not in integer, and ports whose missing quantizer says why (or what it costs).
+LOST = {
+    # NNCF for OpenVINO: both inputs of each sum, none behind pooling and flattening, none at the end
+    ("OpenVINOQuantizer", "openvino"): (POOL, {}),
+    ("OpenVINOQuantizer", "qnn-htp"): ({"flatten": 1, "linear": 1}, {("flatten", "y"): 1, ("linear", "x"): 1, ("linear", "y"): 1}),
+    ("OpenVINOQuantizer", "ort-cpu"): ({"flatten": 1, "linear": 1}, {("flatten", "y"): 1, ("linear", "x"): 1, ("linear", "y"): 1}),
+    # torch for x86 (Inductor): of each sum only the input that no convolution makes, as TensorRT wants it too
+    ("X86InductorQuantizer", "tensorrt"): ({}, {}),
+    ("X86InductorQuantizer", "openvino"): ({"add": 8, "relu": 8, **POOL}, None),
+    ("X86InductorQuantizer", "qnn-htp"): ({"conv": 8, "add": 8, "relu": 8, "linear": 1}, {("add", "lhs"): 6, ("add", "rhs"): 10, ("conv", "y"): 8, ("linear", "y"): 1}),
+    ("X86InductorQuantizer", "ort-cpu"): ({"conv": 8, "add": 8, "relu": 8, "linear": 1}, {("add", "lhs"): 6, ("add", "rhs"): 10, ("conv", "y"): 8, ("linear", "y"): 1}),
+    # ExecuTorch for XNNPACK: every input and every output
+    ("XNNPACKQuantizer", "openvino"): (POOL, {}),
+    ("XNNPACKQuantizer", "qnn-htp"): ({}, {}),
+    ("XNNPACKQuantizer", "ort-cpu"): ({}, {}),
+    ("XNNPACKQuantizer", "xnnpack"): ({}, {}),
+    ("XNNPACKQuantizer", "fbgemm"): ({}, {}),
+    ("OpenVINOQuantizer", "xnnpack"): ({"max_pool": 1, "conv": 1, "relu": 2, "add": 1, "flatten": 1, "linear": 1}, None),
+    ("X86InductorQuantizer", "xnnpack"): ({"conv": 8, "add": 8, "relu": 8, "linear": 1}, None),
+    ("X86InductorQuantizer", "fbgemm"): ({"conv": 8, "add": 8, "relu": 8, "linear": 1}, None),
+    # the residual sum is no longer a part of the convolution: it runs, with more kernels
+    ("XNNPACKQuantizer", "tensorrt"): ({}, {("add", "lhs"): 3, ("add", "rhs"): 5}),
+    ("OpenVINOQuantizer", "tensorrt"): ({}, {("add", "lhs"): 3, ("add", "rhs"): 5}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("placement", "backend"), LOST, ids=["-".join(pair) for pair in LOST])
+def test_each_placement_on_each_backend(placement, backend):
+    if backend not in names():
+        pytest.skip(f"there is no profile {backend}")
+    lost, ports = LOST[placement, backend]
+    verdict = judge(drawings.network(placement, GRIDS.get(backend, u8)), load(backend))
+    assert verdict.outcome == "runs"
+    assert Counter(op.kind for op in verdict.model.ops if verdict.where(op) not in ("integer", "absorbed")) == lost
+    assert ports is None or Counter((m.anchor.kind, m.port) for m in verdict.mismatches if m.dimension == "quantizer") == ports
+
+
+def test_the_drawings_are_of_one_network():
+    """Operators, their order and their shapes are the same; quantizers are not."""
+    networks = [drawings.network(name, u8) for name in drawings.quantizers()]
+    assert len(networks) == 3
+    assert len({tuple((op.kind, op.y.shape) for op in network.flow) for network in networks}) == 1
+    assert len({sum(1 for _ in network.quantizers()) for network in networks}) == 3
+    assert Counter(op.kind for op in networks[0].ops)["conv"] == 20
+
+
+def test_weights_are_per_channel_where_the_drawing_has_a_scale_per_channel():
+    granularity = {
+        name: {use.quantizers[0].granularity for op in drawings.network(name, u8).ops if (use := op.use("w")) is not None} for name in drawings.quantizers()
+    }
+    assert granularity == {"OpenVINOQuantizer": {"channel"}, "X86InductorQuantizer": {"channel"}, "XNNPACKQuantizer": {"tensor"}}

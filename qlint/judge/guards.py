@@ -194,8 +194,9 @@ def _alike(one: Quantizer, other: Quantizer) -> bool:
 
 
 def _grid(quantizer: Quantizer) -> Quantizer:
-    """The quantizer without the shapes that its parameters have in the file."""
-    return replace(quantizer, scale_shape=(), zero_point_shape=())
+    """The quantizer without the shapes that its parameters have in the file; of nodes what they say, not which integers arrive."""
+    grid = replace(quantizer, scale_shape=(), zero_point_shape=())
+    return replace(grid, qmin=0, qmax=0) if quantizer.origin in ("qdq", "qoperator") else grid
 
 
 def _same_scale(names: tuple[str, ...], chain: Chain, prepared: Prepared) -> Iterator[Miss]:

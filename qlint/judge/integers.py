@@ -20,6 +20,8 @@ def declared(use: Use) -> Declared:
     its own inputs or a DequantizeLinear: `known` or, if they are plain, `lost`."""
     if _moves(use):
         return "plain" if _plain(use) else "grid"
+    if len(use.quantizers) > 1 and use.quantizers[-1].quantize is not None:  # what it reads was quantized again since
+        return "known"
     return "lost" if _plain(use) else "known"
 
 
@@ -40,7 +42,7 @@ def _plain(use: Use) -> bool:
     while use.quantizers and id(use) not in path:
         path.add(id(use))
         first, producer = use.quantizers[0], use.tensor.producer
-        if producer is not None and (first.quantize is not None or producer.native in _ON_DEVICE):
+        if producer is not None and (first.quantize is not None or producer.native in _ON_DEVICE or producer.role == "constant"):
             return False
         if producer is None or _native(producer):  # nobody on the device wrote them: the first reader declares
             return any(_moves(other) for other in use.tensor.uses)

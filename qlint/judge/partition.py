@@ -2,12 +2,13 @@
 
 ONNX Runtime's providers form partitions in waves (`CreateSupportedPartitionNodeGroups`). A wave takes every node
 whose producers are done, and leaves for the next one a node that is not supported and reads from the wave. The
-DequantizeLinear of a constant has no producer: where its reader is in no unit, the first wave takes it by itself.
+DequantizeLinear of a constant has no producer: where its reader is in no unit, or where it has none, the first wave
+takes it by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from qlint.graph import Op
 from qlint.judge.pattern import Chain
@@ -24,7 +25,7 @@ def constants_alone(
     `covered`: whether an op is on the device, and whether it is in a unit with its quantizers. `ops` are in data-flow
     order. A partition of one DequantizeLinear is dropped, and the list is empty.
     """
-    alone: list[Port] = []
+    alone = [port for port in _dead(prepared) if _taken(port, wanted, spaces)]
     later: set[int] = set()  # tensors that are not there before the second wave, by id
     for op in ops:
         if op.role != "data":
@@ -38,6 +39,15 @@ def constants_alone(
         if waits or lone:
             later.update(id(tensor) for tensor in op.outputs)
     return alone if len(alone) > 1 else []
+
+
+def _dead(prepared: Prepared) -> Iterator[Port]:
+    """Dequantized tensors that nothing reads: bounds of a Clip, say, that a tool took away."""
+    for tensor in prepared.model.tensors.values():
+        for use in tensor.uses:
+            node = prepared.of(use)[-1].dequantize if use.kind == "dead" and prepared.of(use) else None
+            if node is not None:
+                yield Port("x", "x", node, tensor, prepared.of(use)[-1], "one", (), use)
 
 
 def _taken(port: Port, wanted: tuple[Space, ...], spaces: Spaces) -> bool:

@@ -77,6 +77,11 @@ class Port:
         )
 
     @property
+    def initializer(self) -> bool:
+        """Whether the file has a value for it, if only a default."""
+        return self.constant or (self.tensor is not None and self.tensor.constant)
+
+    @property
     def sharers(self) -> int:
         """Nodes of the file that use a float constant equal to the scale."""
         if self.prepared is None or self.use is None or not self.use.tensor.constant:
@@ -92,7 +97,7 @@ class Port:
             q.storage, q.granularity, q.block_size, q.scale_shape, q.zero_point_shape is None, q.dynamic, self.written, self.writers, self.rewritten,
             q.granularity == "channel" and (_axis(q, self), _scales_hold("out", q, self), _scales_hold("enough", q, self)),
         )  # fmt: skip
-        return (self.role, self.state, self.constant, None if tensor is None else (tensor.dtype, tensor.shape), grid)
+        return (self.role, self.state, self.constant, self.initializer, None if tensor is None else (tensor.dtype, tensor.shape), grid)
 
 
 def ports(chain: Chain, name: str, prepared: Prepared) -> tuple[Port, ...]:
@@ -278,6 +283,8 @@ def _misses(space: Space, port: Port, wants: bool | None, parameters: Rows) -> I
         return
     if space.constant is not None and port.constant != space.constant:
         yield miss("constant", port.constant, space.constant, MISSING)
+    if space.initializer is not None and port.initializer != space.initializer:
+        yield miss("constant", port.initializer, space.initializer, MISSING)
     if space.dtype and port.tensor is not None and port.tensor.dtype and port.tensor.dtype not in space.dtype:
         yield miss("dtype", port.tensor.dtype, space.dtype, SHAPE)
     if wants is None:

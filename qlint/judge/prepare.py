@@ -147,6 +147,28 @@ def _does_nothing(op: Op) -> bool:
     return op.kind != "cast" or (bool(x.tensor.dtype) and x.tensor.dtype == op.outputs[0].dtype)
 
 
+# -- defaults -----------------------------------------------------------------------------------
+
+
+def _defaults(prepared: Prepared, step: Prepare, _: Profile) -> None:
+    """Quantizers whose parameters a caller may replace are those that the defaults describe."""
+    for use, quantizer in list(prepared.model.quantizers()):
+        if not quantizer.constant:
+            sequence = tuple(_by_default(q) for q in prepared.of(use))
+            if sequence != prepared.of(use):
+                prepared.set(use, sequence, step)
+
+
+def _by_default(quantizer: Quantizer) -> Quantizer:
+    node = quantizer.quantize or quantizer.dequantize
+    if quantizer.constant or node is None:
+        return quantizer
+    given = {role: tuple(data.values()) for role in ("scale", "zero_point") if role in node.uses and (data := node.uses[role].tensor.data) is not None}
+    scale, zero_point = quantizer.scale or given.get("scale"), quantizer.zero_point or given.get("zero_point")
+    read = None if quantizer.read_as is None else _by_default(quantizer.read_as)
+    return replace(quantizer, scale=scale, zero_point=zero_point, read_as=None if read is None or (read.scale, read.zero_point) == (scale, zero_point) else read)
+
+
 # -- strip, dead --------------------------------------------------------------------------------
 
 
@@ -173,14 +195,28 @@ def _dead(prepared: Prepared, _step: Prepare, _: Profile) -> None:
 
 
 def _series(prepared: Prepared, step: Prepare, _: Profile) -> None:
-    """Q/DQ pairs in a row become one."""
+    """Q/DQ pairs in a row become one. Only where they are intersected it matters what else reads the first of two."""
     for tensor in prepared.model.tensors.values():
+        alone = _alone(prepared, tensor) if step.how == "intersect" else None
         for use in tensor.uses:
             sequence = prepared.of(use)
-            if len(sequence) > 1 and len({q.storage for q in sequence}) == 1:
+            if len(sequence) > 1 and len({q.storage for q in sequence}) == 1 and (alone is None or id(use) in alone):
                 merged = _merge(sequence, step.how)
                 if merged is not None:
                     prepared.set(use, (merged,), step)
+
+
+def _alone(prepared: Prepared, tensor: Tensor) -> set[int]:
+    """The uses behind pairs of which each has nothing but the next one as its reader, by id (ONNX Runtime, double_qdq_pairs_remover.cc)."""
+    behind: dict[tuple[object, ...], set[object]] = {}
+    series = {id(use): [(q, writer(q)) for q in prepared.of(use)] for use in prepared.uses(tensor)}
+    for use, pairs in series.items():
+        for depth in range(1, len(pairs) + 1):
+            behind.setdefault(tuple(pairs[:depth]), set()).add(pairs[depth] if depth < len(pairs) else use)
+    return {
+        use for use, pairs in series.items()
+        if all(q.quantize is not None for q, _ in pairs) and all(len(behind[tuple(pairs[:depth])]) == 1 for depth in range(1, len(pairs)))
+    }  # fmt: skip
 
 
 def _merge(sequence: tuple[Quantizer, ...], how: str) -> Quantizer | None:
@@ -218,7 +254,10 @@ def _f32(value: float) -> float:
 
 
 def _transparent(prepared: Prepared, step: Prepare, profile: Profile) -> None:
-    """Ops that the backend looks through: readers without a quantizer inherit the one in front, and back."""
+    """Ops that the backend looks through: readers without a quantizer inherit the one in front, and back.
+
+    Only one whose parameters are constants: nobody inserts a pair with numbers that a caller may replace.
+    """
     kinds = kinds_of("|".join(step.kinds), dict(profile.classes))
     ops = [op for op in prepared.model.ops if op.kind in kinds and "x" in op.uses and op.outputs]
     if step.backward:  # first, as ONNX Runtime does: a quantizer behind wins over one in front
@@ -234,7 +273,7 @@ def _look_forward(prepared: Prepared, step: Prepare, op: Op) -> None:
     if not sequence:
         return
     inherited = _through(op, sequence[-1].read_as or sequence[-1])
-    if inherited is None:
+    if inherited is None or not inherited.constant:
         return
     for tensor in op.outputs:
         uses = prepared.uses(tensor)
@@ -253,7 +292,7 @@ def _look_back(prepared: Prepared, step: Prepare, op: Op) -> None:
     firsts = {prepared.of(out)[:1] for out in prepared.uses(op.outputs[0])}
     if len(firsts) != 1 or not (first := firsts.pop()):
         return
-    if first[0].granularity == "tensor":
+    if first[0].granularity == "tensor" and first[0].constant:
         prepared.set(use, (_pair(first[0]),), step)
 
 
@@ -285,12 +324,15 @@ def _storage(prepared: Prepared, step: Prepare, _: Profile) -> None:
     for tensor in list(prepared.model.tensors.values()):
         if tensor.constant:  # its integers are stored by then
             continue
-        groups: dict[object, list[Use]] = {}
+        groups: dict[tuple[object, ...], list[Use]] = {}  # by the nodes that they are behind
         for use in prepared.uses(tensor):
-            for quantizer in prepared.of(use)[:1]:
-                groups.setdefault((quantizer, writer(quantizer)), []).append(use)
-        for uses in groups.values():
-            quantizer = prepared.of(uses[0])[0]
+            passed: tuple[object, ...] = ()
+            for quantizer in prepared.of(use):
+                passed = (*passed, quantizer, writer(quantizer))
+                groups.setdefault(passed, []).append(use)
+        for passed, uses in groups.items():
+            depth = len(passed) // 2 - 1
+            quantizer = prepared.of(uses[0])[depth]
             if quantizer.storage != step.from_ or not _is_pair(quantizer) or step.readers not in (None, len(uses)):
                 continue
             if step.breaks_inserted_from is not None and any(id(use) in prepared.forward for use in uses):
@@ -299,7 +341,8 @@ def _storage(prepared: Prepared, step: Prepare, _: Profile) -> None:
                     prepared.broken.append((step, tensor.producer or uses[0].op))
             moved = shifted(quantizer, step.to, shift)
             for use in uses:
-                prepared.set(use, (moved, *prepared.of(use)[1:]), step)
+                sequence = prepared.of(use)
+                prepared.set(use, (*sequence[:depth], moved, *sequence[depth + 1 :]), step)
 
 
 def _is_pair(quantizer: Quantizer) -> bool:
@@ -319,6 +362,7 @@ def shifted(quantizer: Quantizer, storage: str, shift: float) -> Quantizer:
 
 
 _STEPS: dict[str, Callable[[Prepared, Prepare, Profile], None]] = {
+    "defaults": _defaults,
     "remove": _remove,
     "strip": _strip,
     "dead": _dead,

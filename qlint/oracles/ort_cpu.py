@@ -135,7 +135,7 @@ class _Lookup:
         self.before, self.after = before, after
         self.named: dict[str, onnx.NodeProto] = {}
         for node in optimized.node:
-            if (own := re.match(r"op\d+(?=$|[/_])", node.name)) and (node.name == own[0] or own[0] not in self.named):
+            if (own := re.match(r"op\d+(?=$|[/_])(?!.*_(bias|weight)_[a-z])", node.name)) and (node.name == own[0] or own[0] not in self.named):
                 self.named[own[0]] = node
         self.producer = {name: node for node in optimized.node for name in node.output}
         self.feeding = {name: node for node in original.node for name in node.output}

@@ -51,6 +51,7 @@ class Space(_Data):
     absent: bool = False  # the op does not have this input
     quantized: bool | None = None
     constant: bool | None = None
+    initializer: bool | None = None  # a constant, or one that is an input's default: some optimizers compute with what a caller may replace
     dtype: Names = ()  # of the float tensor behind the quantizer, or of an unquantized one
     prequantized: bool | None = None  # a constant that the file stores as integers: no node quantizes it
     stored: bool | None = None  # the op itself reads or writes the integers; no node that quantizes or dequantizes stands between
@@ -223,7 +224,8 @@ class Prepare(_Data):
     """One step that the backend takes on the quantizers before it selects kernels; traced, in file order."""
 
     id: str
-    step: Literal["remove", "strip", "dead", "series", "transparent", "storage"]  # dead: readers that lead nowhere are no readers
+    # defaults: parameters that a caller may replace are taken for constants; dead: readers that lead nowhere are no readers
+    step: Literal["defaults", "remove", "strip", "dead", "series", "transparent", "storage"]
     storage: Names = ()  # strip: quantizers of activations with these containers are removed
     how: Literal["intersect", "first", "last", "keep"] = "keep"  # series
     breaks_behind: Names = ()  # strip: kinds behind which removing one in front of a graph output makes the model invalid

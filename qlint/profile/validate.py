@@ -17,6 +17,7 @@ BUILTIN_SPACES: dict[str, Space] = {
     "constant": Space(constant=True),
     "variable": Space(constant=False),
     "float-constant": Space(quantized=False, constant=True),
+    "float-initializer": Space(quantized=False, initializer=True),
     "float-variable": Space(quantized=False, constant=False),
     "quantized-constant": Space(quantized=True, constant=True),
     "per-tensor": Space(granularity=("tensor",)),

@@ -1,4 +1,5 @@
-"""The corpus `tools`: the networks of the field as ONNX Runtime's own quantization tools write them.
+"""The corpus `tools`: the networks of the field as ONNX Runtime's own quantization tools write them, and in forms
+that other tools write (see `FORMS`).
 
 The tools get each tensor's range from a calibration cache instead of running the model, because float kernels differ
 in the last bit from processor to processor, and the scales with them.
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,15 +39,18 @@ class Setting:
     extra: dict[str, Any] = field(default_factory=dict)
     opset: int = 17
     prepared: bool = True  # by the pre-processing that the tool's documentation asks for
+    forms: tuple[str, ...] = ()  # what is done with the tool's model
+    nets: tuple[str, ...] = ()  # in these networks; none given: in TIMES of all
 
 
 def static(act: str, weight: str, channel: bool = False, **more: Any) -> Setting:
     """Keywords that begin with a capital are extra_options."""
-    fields = {name: more.pop(name) for name in ("tool", "opset", "prepared") if name in more}
+    fields = {name: more.pop(name) for name in ("tool", "opset", "prepared", "forms", "nets") if name in more}
     extra = {name: more.pop(name) for name in list(more) if name[0].isupper()}
     return Setting(fields.pop("tool", "static"), (act, weight), {"per_channel": channel} | more, extra, **fields)
 
 
+TOKENS = ("bert", "transformer", "vit")
 WEIGHTED = ["Conv", "ConvTranspose", "Gemm", "MatMul"]
 SETTINGS: dict[str, Setting] = {
     "u8s8": static("QUInt8", "QInt8"),
@@ -88,6 +92,17 @@ SETTINGS: dict[str, Setting] = {
     "first-excluded": static("QUInt8", "QInt8", nodes_to_exclude="first"),
     "last-excluded": static("QUInt8", "QInt8", nodes_to_exclude="last"),
     "first-only": static("QUInt8", "QInt8", nodes_to_quantize="first"),
+    "inputs-only": static("QInt8", "QInt8", prepared=False, op_types_to_quantize=WEIGHTED, OpTypesToExcludeOutputQuantization=WEIGHTED, nets=TOKENS),
+    "inputs-only-u8s8": static("QUInt8", "QInt8", True, prepared=False, op_types_to_quantize=WEIGHTED, OpTypesToExcludeOutputQuantization=WEIGHTED, nets=TOKENS),
+    "inputs-only-opset21": static("QInt8", "QInt8", prepared=False, opset=21, op_types_to_quantize=WEIGHTED, OpTypesToExcludeOutputQuantization=WEIGHTED, nets=TOKENS),
+    "clipped": static("QUInt8", "QInt8", QuantizeBias=False, forms=("clipped-weights",)),
+    "clipped-s8": static("QInt8", "QInt8", True, ActivationSymmetric=True, forms=("clipped-weights",)),
+    "clipped-4-bit": static("QUInt8", "QInt8", forms=("clipped-weights", "clipped")),
+    "clipped-4-bit-s8": static("QInt8", "QInt8", QuantizeBias=False, forms=("clipped-weights", "clipped")),
+    "defaults": static("QUInt8", "QInt8", QuantizeBias=False, forms=("defaults",)),
+    "defaults-s8": static("QInt8", "QInt8", True, forms=("defaults",)),
+    "clipped-defaults": static("QInt8", "QInt8", QuantizeBias=False, forms=("clipped-weights", "defaults")),
+    "biases-by-default": static("QInt8", "QInt8", True, QuantizeBias=False, forms=("biases-by-default",)),
     "qoperator-u8u8": static("QUInt8", "QUInt8", tool="qoperator"),
     "qoperator-u8s8": static("QUInt8", "QInt8", True, tool="qoperator"),
     "qoperator-s8s8": static("QInt8", "QInt8", tool="qoperator"),
@@ -110,7 +125,7 @@ def tools(seed: int = 0) -> Iterator[Probe]:
     """The same for every seed."""
     for name, setting in SETTINGS.items():
         made = 0
-        for net in sorted(NETWORKS, key=lambda net, name=name: crc32(f"{net} {name}".encode())):  # type: ignore[misc]
+        for net in setting.nets or sorted(NETWORKS, key=lambda net, name=name: crc32(f"{net} {name}".encode())):  # type: ignore[misc]
             model = quantized(network(net, setting.opset), setting)
             if model is not None:
                 made += 1
@@ -130,8 +145,61 @@ def quantized(net: Net, setting: Setting) -> bytes | None:
             prepared = source
         run(setting, net, prepared, out)
         model = onnx.load(out)
+    for form in setting.forms:
+        FORMS[form](model.graph)
     done = any(node.op_type.endswith(("QuantizeLinear", "Integer")) or "QLinear" in node.op_type for node in model.graph.node)
     return model.SerializeToString(deterministic=True) if done else None
+
+
+def _clip(graph: onnx.GraphProto, chosen: Callable[[str], tuple[int, int] | None]) -> None:
+    """Puts a Clip in front of the DequantizeLinear nodes of some integers."""
+    clipped: dict[str, str] = {}
+    nodes = list(graph.node)
+    del graph.node[:]
+    types = {i.name: i.data_type for i in graph.initializer}
+    for node in nodes:
+        bounds = chosen(node.input[0]) if node.op_type == "DequantizeLinear" else None
+        if bounds is not None and len(node.input) == 3:
+            name, kind = node.input[0], types[node.input[2]]
+            if name not in clipped:
+                clipped[name] = f"{name}_clipped"
+                ends = [onnx.helper.make_tensor(f"{name}_{end}", kind, [], [value]) for end, value in zip(("low", "high"), bounds, strict=True)]
+                graph.initializer.extend(ends)
+                graph.node.append(onnx.helper.make_node("Clip", [name, *(end.name for end in ends)], [clipped[name]], f"{name}_clip"))
+            node.input[0] = clipped[name]
+        graph.node.append(node)
+
+
+def clipped_weights(graph: onnx.GraphProto) -> None:
+    """As Brevitas writes weights: integers in int8, then a Clip to those that are used."""
+    read = {node.input[1] for node in graph.node if node.op_type in WEIGHTED}
+    weights = {node.input[0] for node in graph.node if node.op_type == "DequantizeLinear" and node.output[0] in read}
+    stored = {i.name for i in graph.initializer if i.data_type == onnx.TensorProto.INT8}
+    _clip(graph, lambda name: (-127, 127) if name in weights & stored else None)
+
+
+def clipped(graph: onnx.GraphProto) -> None:
+    """As Brevitas writes activations of less than 8 bits: quantized, clipped, dequantized."""
+    types = {i.name: i.data_type for i in graph.initializer}
+    written = {node.output[0]: types.get(node.input[2]) for node in graph.node if node.op_type == "QuantizeLinear" and len(node.input) == 3}
+    bounds = {onnx.TensorProto.UINT8: (0, 15), onnx.TensorProto.INT8: (-8, 7)}
+    _clip(graph, lambda name: bounds.get(written.get(name)))
+
+
+def defaults(graph: onnx.GraphProto) -> None:
+    """As torch.onnx writes some models: every initializer is an input of the graph too."""
+    graph.input.extend(onnx.helper.make_tensor_value_info(i.name, i.data_type, i.dims) for i in graph.initializer)
+
+
+def biases_by_default(graph: onnx.GraphProto) -> None:
+    """As Brevitas' TorchScript export writes models: biases are inputs of the graph too, and integers are none."""
+    biases = {node.input[2] for node in graph.node if node.op_type in ("Conv", "ConvTranspose", "Gemm") and len(node.input) > 2}
+    graph.input.extend(onnx.helper.make_tensor_value_info(i.name, i.data_type, i.dims) for i in graph.initializer if i.name in biases)
+
+
+FORMS: dict[str, Callable[[onnx.GraphProto], None]] = {
+    "clipped-weights": clipped_weights, "clipped": clipped, "defaults": defaults, "biases-by-default": biases_by_default,
+}  # fmt: skip
 
 
 @contextmanager

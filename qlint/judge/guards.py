@@ -464,7 +464,8 @@ def _innermost_axes(wanted: bool, chain: Chain, _: Prepared) -> Iterator[Miss]:
     op, name = chain.anchor, "axes"
     x, axes = op.uses.get("x"), op.attrs.get(name)
     rank = x.tensor.rank if x is not None else None
-    if rank is None or any(not isinstance(axis, int) for axis in axes or ()):
+    axes = [axes] if isinstance(axes, int) else axes
+    if not rank or not isinstance(axes, (list, tuple, type(None))) or any(not isinstance(axis, int) for axis in axes or ()):
         return
     over = {axis % rank for axis in axes} if axes else set(range(rank))
     if (over == set(range(rank - len(over), rank))) != wanted:

@@ -273,7 +273,7 @@ def _look_forward(prepared: Prepared, step: Prepare, op: Op) -> None:
     if not sequence:
         return
     inherited = _through(op, sequence[-1].read_as or sequence[-1])
-    if inherited is None or not inherited.constant:
+    if inherited is None or _replaceable(inherited):
         return
     for tensor in op.outputs:
         uses = prepared.uses(tensor)
@@ -292,8 +292,13 @@ def _look_back(prepared: Prepared, step: Prepare, op: Op) -> None:
     firsts = {prepared.of(out)[:1] for out in prepared.uses(op.outputs[0])}
     if len(firsts) != 1 or not (first := firsts.pop()):
         return
-    if first[0].granularity == "tensor" and first[0].constant:
+    if first[0].granularity == "tensor" and not _replaceable(first[0]):
         prepared.set(use, (_pair(first[0]),), step)
+
+
+def _replaceable(quantizer: Quantizer) -> bool:
+    """Whether nodes quantize with parameters that are not fixed."""
+    return quantizer.origin == "qdq" and not quantizer.constant
 
 
 def _pair(quantizer: Quantizer) -> Quantizer:

@@ -46,6 +46,10 @@ rule = Rule(
     fix="quantize the output of the {kind} on the grid that the kernel writes",
 )
 rule.explains("zero_point|scale", roles="y", where=wants_fixed)
+rule.explains(
+    "scale", roles="x", where=wants_fixed,
+    what="{port}{origin} is quantized with scale {found}", why="{backend} wants {wanted} in front of {a_kind}",
+)  # fmt: skip
 
 
 def _wanted(text: str) -> str:

@@ -73,10 +73,11 @@ def _folds(m: Mismatch) -> bool:
     return _in_chain(m) is not None
 
 
-rule.explains(
-    "quantizer", roles="w|b", where=(unwanted, _folds), about=_in_chain,
-    what="a batch-norm stands behind the {kind} and is not folded into it", why="{backend} folds it into weights and biases in float only",
-)
+for dimension, roles, where in (("quantizer", "w|b", (unwanted, _folds)), ("presence", "b", (_folds,))):
+    rule.explains(
+        dimension, roles=roles, where=where, about=_in_chain,
+        what="a batch-norm stands behind the {kind} and is not folded into it", why="{backend} folds it into weights and biases in float only",
+    )  # fmt: skip
 
 
 @rule.bad(says="bn: stands behind conv1 and is not folded into it")

@@ -36,19 +36,19 @@ REACHED = [
     ("qnn-htp", "v73", "defect", 99.8, 0.1, 99.8),
     ("qnn-htp", "v73", "random", 99.8, 0.1, 99.6),
     ("qnn-htp", "v73", "mutated", 99.8, 0.1, 99.6),
-    ("qnn-htp", "v73", "tools", 99.8, 0.1, 99.6),
+    ("qnn-htp", "v73", "tools", 98.3, 0.1, 99.6),
     ("qnn-htp", "v73", "zoo", 17.3, 0.1, 90.5),
     ("qnn-htp", "sm8550", "single", 99.8, 0.1, 99.8),
     ("qnn-htp", "sm8550", "defect", 99.8, 0.1, 99.6),
     ("qnn-htp", "sm8550", "random", 99.8, 0.1, 99.6),
     ("qnn-htp", "sm8550", "mutated", 99.8, 0.1, 99.6),
-    ("qnn-htp", "sm8550", "tools", 99.7, 0.1, 99.6),
+    ("qnn-htp", "sm8550", "tools", 99.6, 0.2, 99.6),
     ("qnn-htp", "sm8550", "zoo", 99.8, 0.1, 99.6),
     ("openvino", "avx2", "single", 99.5, 0.2, 99.8),
     ("openvino", "avx2", "defect", 99.5, 0.1, 99.8),
     ("openvino", "avx2", "random", 99.0, 0.2, 98.9),
     ("openvino", "avx2", "mutated", 99.4, 0.1, 99.6),
-    ("openvino", "avx2", "tools", 99.5, 0.1, 99.6),
+    ("openvino", "avx2", "tools", 99.1, 0.1, 99.6),
     ("openvino", "avx2", "zoo", 99.8, 0.1, 90.5),
     ("tflite", "reference", "tflite-single", 99.2, 0.2, 99.2),
     ("tflite", "reference", "tflite-random", 99.5, 0.1, 98.2),
@@ -79,9 +79,12 @@ REACHED = [
 ]
 
 
-# Claims on numbers that the ledger contradicts and nobody has explained yet. The oracles compare outputs in steps and are
+# Claims that the ledger contradicts and nobody has explained yet. On numbers, the oracles compare outputs in steps and are
 # coarse where a kernel has no bias or both inputs are the same; each of these is either theirs or ours to mend.
-DISPUTED = {f"kernel {kernel}, wrong numbers" for kernel in ("conv-int16", "depthwise", "linear", "mean")}
+DISPUTED = {
+    "kernel gelu-spelled, a check", "kernel matmul-add",  # qnn-htp@sm8550, networks with clipped integers
+    *(f"kernel {kernel}, wrong numbers" for kernel in ("conv-int16", "depthwise", "linear", "mean")),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("backend", "target", "corpus", "agreement", "false_integer", "outcomes"), REACHED)

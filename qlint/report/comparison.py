@@ -5,12 +5,9 @@ These models are a contract like the report: `qlint schema comparison` prints it
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict
+from typing import Literal
 
 from qlint.graph import Model, Quantizer, Use
 from qlint.judge.edits import applied
@@ -19,16 +16,12 @@ from qlint.lint.finding import Finding
 from qlint.lint.rule import Rule
 from qlint.lint.run import lint
 from qlint.profile import Profile
-from qlint.report.result import Summary, Where
+from qlint.report.result import Contract, Summary, Where
 from qlint.report.summary import NOT_COUNTED, quantization, summarize
 from qlint.version import __version__
 
 COMPARISON_VERSION: Literal[1] = 1
 BLOCKING = ("refused", "wrong", "cpu", "float", "unknown")
-
-
-class _Data(BaseModel):
-    model_config = ConfigDict(ser_json_inf_nan="strings", json_schema_serialization_defaults_required=True, defer_build=True)
 
 
 @dataclass(slots=True)
@@ -77,7 +70,7 @@ class Conflict:
     instead: str  # what they have there
 
 
-class OnBackend(_Data):
+class OnBackend(Contract):
     """One backend: the model as it is, and with the changes that bring most operators into integer."""
 
     target: str  # `qnn-htp@v73`
@@ -92,7 +85,7 @@ class OnBackend(_Data):
     irreducible: bool  # leaving out any one change costs an operator its integer; False if the search was cut short
 
 
-class Together(_Data):
+class Together(Contract):
     """Changes after which each of `satisfied` runs what it runs with changes of its own; nobody tried others if some are missing."""
 
     satisfied: list[str]
@@ -112,7 +105,7 @@ class Row:
     placements: dict[str, Where]
 
 
-class Comparison(_Data):
+class Comparison(Contract):
     """The whole comparison. `together` and the changes are empty if the model has no quantizers: then it is to be quantized first."""
 
     schema_version: Literal[1] = COMPARISON_VERSION
@@ -124,23 +117,6 @@ class Comparison(_Data):
     backends: list[OnBackend]
     ops: list[Row]
     together: Together | None
-
-    def to_json(self, indent: int | None = 2) -> str:
-        """As the JSON contract has it; the same comparison is the same bytes."""
-        return self.model_dump_json(indent=indent, fallback=str)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON contract as Python data."""
-        plain: dict[str, Any] = json.loads(self.to_json())
-        return plain
-
-    @classmethod
-    def json_schema(cls) -> dict[str, Any]:
-        """JSON Schema (2020-12) of `to_json`."""
-        schema = cls.model_json_schema(mode="serialization")
-        for definition in schema["$defs"].values():
-            definition.pop("additionalProperties", None)  # a later version may add fields
-        return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
     def __str__(self) -> str:
         from qlint.report.compare import render

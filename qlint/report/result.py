@@ -23,8 +23,27 @@ Share = float  # 0 to 1
 Where = Literal["integer", "float", "cpu", "rejected", "unknown", "absorbed"]
 
 
-class _Data(BaseModel):
+class Contract(BaseModel):
+    """What programs read: plain data, as JSON and with a schema."""
+
     model_config = ConfigDict(ser_json_inf_nan="strings", json_schema_serialization_defaults_required=True, defer_build=True)
+
+    def to_json(self, indent: int | None = 2) -> str:
+        """As the JSON contract has it; the same results are the same bytes."""
+        return self.model_dump_json(indent=indent, fallback=str)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON contract as Python data."""
+        plain: dict[str, Any] = json.loads(self.to_json())
+        return plain
+
+    @classmethod
+    def json_schema(cls) -> dict[str, Any]:
+        """JSON Schema (2020-12) of `to_json`."""
+        schema = cls.model_json_schema(mode="serialization")
+        for definition in schema["$defs"].values():
+            definition.pop("additionalProperties", None)  # a later version may add fields
+        return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 @dataclass(slots=True)
@@ -40,7 +59,7 @@ class OpReport:
     basis: str  # the weakest evidence that the placement rests on
 
 
-class Counts(_Data):
+class Counts(Contract):
     """Findings by severity."""
 
     error: int
@@ -48,7 +67,7 @@ class Counts(_Data):
     info: int
 
 
-class Summary(_Data):
+class Summary(Contract):
     """Counts over the ops that do work on data: quantizers and constants are left out."""
 
     quantization: str  # in a few words: "W8 per-channel, A8 per-tensor"
@@ -64,7 +83,7 @@ class Summary(_Data):
     findings: Counts
 
 
-class Result(_Data):
+class Result(Contract):
     """One model on one backend; `backend`, `revision` and `outcome` are empty if none was named."""
 
     model: str
@@ -96,7 +115,7 @@ class Result(_Data):
         return self._verdict
 
 
-class Failure(_Data):
+class Failure(Contract):
     """A model, backend or rule that could not be handled, and what to do."""
 
     model: str
@@ -104,7 +123,7 @@ class Failure(_Data):
     hint: str = ""
 
 
-class Report(_Data):
+class Report(Contract):
     """All results of one run: one for each model and backend, in the order in which they were named."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -143,23 +162,6 @@ class Report(_Data):
         if worst:
             more = f" (and {len(worst) - 1} more)" if worst[1:] else ""
             raise QlintError(worst[0].line + more, hint=f"`qlint rule {worst[0].code}` tells more")
-
-    def to_json(self, indent: int | None = 2) -> str:
-        """As the JSON contract has it; the same report is the same bytes."""
-        return self.model_dump_json(indent=indent, fallback=str)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON contract as Python data."""
-        plain: dict[str, Any] = json.loads(self.to_json())
-        return plain
-
-    @classmethod
-    def json_schema(cls) -> dict[str, Any]:
-        """JSON Schema (2020-12) of `to_json`."""
-        schema = cls.model_json_schema(mode="serialization")
-        for definition in schema["$defs"].values():
-            definition.pop("additionalProperties", None)  # a later version may add fields
-        return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
     def __repr__(self) -> str:
         return f"Report({len(self.results)} results, {len(self.findings)} findings, {len(self.errors)} errors)"

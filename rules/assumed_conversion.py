@@ -4,6 +4,8 @@
 
 Says that a file was judged as if it had been converted, faithfully, to a format that the backend reads: each
 operator becomes the one of the same kind there, and every quantizer keeps its place, scale and zero point.
+Where a backend picks its kernels by how its own format stores integers, nothing is said of other files: every
+operator is unknown.
 
 ## Why it matters on hardware
 
@@ -30,6 +32,7 @@ Convert the model and check the result too. Nothing is changed in the file.
 from qlint.graph import Model
 from qlint.lint.rule import Rule
 from qlint.lint.testing import Graph, s8, u8
+from qlint.lint.where import unestablished
 
 rule = Rule(
     name="assumed-conversion",
@@ -40,6 +43,7 @@ rule = Rule(
     fix="check the converted file too",
 )
 rule.explains("format")
+rule.explains("format", where=unestablished, why="how the converter stores the integers decides what runs there, and the verdict leaves it open")
 
 
 def _in(form: str) -> Model:

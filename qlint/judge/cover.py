@@ -65,6 +65,9 @@ class _Judge:
         self.conflicting: dict[int, Mismatch] = {}
 
     def run(self) -> None:
+        if self.prepared.converted and self.profile.conversion == "unknown":
+            self._leave_open()
+            return
         self.verdict.refusals += refusals(self.model, self.prepared, self.profile)
         for step, op in self.prepared.broken[:1]:
             because = f"{step.because or step.id}, {_BROKEN[step.step]}"
@@ -84,6 +87,12 @@ class _Judge:
             self._segments()
         for op in self.model.ops:
             self._explain(op)
+
+    def _leave_open(self) -> None:
+        """A file of another format, of which the profile's claims tell nothing."""
+        for op in self.model.ops:
+            where: Where = "absorbed" if op.role == "constant" else "unknown"
+            self.verdict.placements[id(op)] = Placement(op, where, basis="none", chain=(op,))
 
     # -- cover ---------------------------------------------------------------------------------
 

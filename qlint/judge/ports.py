@@ -345,7 +345,9 @@ def _given_holds(wanted: bool, q: Quantizer, _: Port) -> bool:
 
 
 def _declared(_: Quantizer, port: Port) -> str:
-    return declared(port.use) if port.use is not None else "known"
+    """As a file that has to be converted is judged as if its integers were dequantized, they are never met as such."""
+    converted = port.prepared is not None and port.prepared.converted
+    return declared(port.use) if port.use is not None and not converted else "known"
 
 
 def _values(values: Sequence[float] | None) -> Any:

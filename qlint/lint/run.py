@@ -104,7 +104,7 @@ class _Run:
                 self._refuse(reason)
         read = verdict.profile.ingests
         if self.model.format and read and self.model.format not in read:
-            self._convert(self.model.format, " or ".join(read))
+            self._convert(self.model.format, " or ".join(read), "unknown" if verdict.profile.conversion == "unknown" else "note")
 
     def _key(self, selector: Explains, m: Mismatch) -> Key:
         if selector.about is not None:
@@ -129,12 +129,12 @@ class _Run:
         )
         self._add((selector.rule.name, reason.claim, id(reason.op)), cause)
 
-    def _convert(self, found: str, wanted: str) -> None:
-        """A model that the backend takes in another format only, claimed as the dimension `format`: it was judged as if it were converted."""
+    def _convert(self, found: str, wanted: str, consequence: Consequence) -> None:
+        """A model that the backend takes in another format only, claimed as the dimension `format`: it was judged as if it were converted, or not at all."""
         nobody = Op(-1, "", "", "")
-        selector = self.claims.claim(Mismatch("", nobody, nobody, "", None, "format", found, wanted, "note"), self.model)
+        selector = self.claims.claim(Mismatch("", nobody, nobody, "", None, "format", found, wanted, consequence), self.model)
         if selector is not None:
-            self._add((selector.rule.name, found), Cause(selector.rule, selector, None, "", None, "format", found, wanted, "note"))
+            self._add((selector.rule.name, found), Cause(selector.rule, selector, None, "", None, "format", found, wanted, consequence))
 
     def _check(self, rule: Rule) -> None:
         if rule.unasked and self.verdict is not None:

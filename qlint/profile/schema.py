@@ -275,6 +275,7 @@ class Overlay(_Data):
     segments: Literal["any", "one"] | None = None
     drop: tuple[str, ...] = ()
     world: Literal["closed", "open"] | None = None
+    conversion: Literal["assumed", "unknown"] | None = None
     notes: tuple[str, ...] = ()
     spaces: dict[str, Requirement] = {}
     refuses: tuple[Refusal, ...] = ()
@@ -311,6 +312,9 @@ class Profile(_Data):
     segments: Literal["any", "one"] = "any"  # one: behind an operator that left the accelerator nothing comes back to it
     segments_evidence: Names = ()
     world: Literal["closed", "open"] = "closed"
+    # Of a file in another format: judged as if it were converted faithfully, or not at all. `unknown` where kernels are chosen by
+    # how their own format spells operators and stores integers: what a converter makes of that decides.
+    conversion: Literal["assumed", "unknown"] = "assumed"
     notes: tuple[str, ...] = ()
     classes: dict[str, str] = {}
     spaces: dict[str, Requirement] = {}

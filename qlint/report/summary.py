@@ -118,7 +118,13 @@ def _parts(op: Op) -> Iterator[Op]:
 def _wrong(verdict: Verdict | None) -> int:
     if verdict is None or verdict.outcome == "refused":
         return 0
-    return len({id(m.op) for m in verdict.mismatches if m.consequence == "wrong" and verdict.where(m.op) == "integer"})
+    return len({id(_whole(m.op)) for m in verdict.mismatches if m.consequence == "wrong" and verdict.where(m.op) == "integer"})
+
+
+def _whole(op: Op) -> Op:
+    """The operator of the file that an activation is fused into."""
+    made = next((use.tensor.producer for use in op.uses.values()), None) if op.fused else None
+    return op if made is None else _whole(made)
 
 
 def _integer_macs(model: Model, verdict: Verdict | None) -> float | None:

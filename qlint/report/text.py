@@ -99,12 +99,12 @@ def _said(result: Result) -> str:
 
 
 def share(summary: Summary) -> tuple[int, str] | None:
-    """(percent, of what) in integer: of the multiply-accumulates if they are known, else of the ops; None if there are none.
+    """(percent, of what) in integer: of the multiply-accumulates if they are known, else of the ops; None if there are none, or of none it is known.
 
     Rounded, but 100 only if it is all, and 0 only if it is nothing.
     """
     working = summary.ops - summary.absorbed
-    if summary.integer_macs is None and not working:
+    if (summary.integer_macs is None and not working) or summary.unknown == working > 0:
         return None
     part, of = (summary.integer_macs, "MACs") if summary.integer_macs is not None else (summary.integer / working, "ops")
     return round(100 * part) if part in (0, 1) else min(99, max(1, round(100 * part))), of

@@ -100,3 +100,24 @@ def test_an_island_as_in_movenet(tmp_path):
     assert {op.name: op.placement for op in report.ops if op.kind in ("add", "sqrt")} == {"ADD:0": "integer", "SQRT:2": "float"}
     islands = [finding for finding in report.findings if finding.rule == "float-island"]
     assert islands and {site.op for finding in islands for site in finding.sites} == {"SQRT:2"}
+
+
+@pytest.mark.parametrize(("model", "backend"), [("tiny_results_v1.3/resnet.onnx", "tflite"), ("tiny_results_v1.3/resnet.onnx", "ethos-u85"), ("tiny/pretrainedResnet_quant.tflite", "fbgemm")])
+def test_a_file_of_another_format_is_left_open_where_storage_decides(model, backend):
+    """Backends that run every operator on the types that their own format stores: nothing is known of what a converter makes."""
+    report = check(ZOO / model, backend=backend)
+    assert {op.placement for op in report.ops} <= {"unknown", "absorbed"} and report.results[0].outcome == "runs"
+    assert [f.message for f in report.findings if f.rule == "assumed-conversion" and "the verdict leaves it open" in f.message]
+    assert not [f for f in report.findings if f.severity != "info"] and "unknown" in str(report) and " 0 %" not in str(report)
+
+
+def test_operators_with_wrong_numbers_are_counted_once():
+    """An activation that is fused into an operator is no operator of its own."""
+    summary = check(ZOO / "tiny/model_ToyCar_quant.tflite", backend="snpe").results[0].summary
+    assert summary.wrong == summary.integer == 10
+
+
+def test_integers_between_operators_are_no_raw_data_once_the_file_is_converted():
+    """A RESHAPE of int8 is one between a DequantizeLinear and a QuantizeLinear then, which the HTP runs."""
+    placed = {op.name: op.placement for op in check(ZOO / "tiny/pretrainedResnet_quant.tflite", backend="qnn-htp").ops}
+    assert placed["RESHAPE:13"] == "integer"

@@ -11,7 +11,8 @@ import numpy as np
 import onnx
 import pytest
 from ml_dtypes import int4
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
+from onnx_nodes import Nodes
 
 from qlint.judge import Verdict, judge
 from qlint.passes import canonical
@@ -19,21 +20,7 @@ from qlint.profile import load
 from qlint.readers import read
 
 
-class _Graph:
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
-
-    def constant(self, value: object) -> str:
-        name = f"c{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.asarray(value), name))
-        return name
-
-    def add(self, kind: str, *inputs: str, **attributes: object) -> str:
-        name = f"{kind}{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, list(inputs), [name], name=f"{name}_node", **attributes))
-        return name
-
+class _Graph(Nodes):
     def quantized(self, x: str, scale: object = 0.02, axis: int = 1) -> str:
         scales = np.asarray(scale, np.float32)
         grid = self.constant(scales), self.constant(np.full(scales.shape, 128, np.uint8))

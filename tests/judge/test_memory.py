@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
+from onnx_nodes import Nodes
 
 from qlint.judge import judge
 from qlint.passes import canonical
@@ -15,21 +16,10 @@ from qlint.profile import load
 from qlint.readers import read
 
 
-class _Graph:
+class _Graph(Nodes):
     def __init__(self, storage: type) -> None:
+        super().__init__()
         self.storage = storage
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
-
-    def constant(self, value: object) -> str:
-        name = f"c{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.asarray(value), name))
-        return name
-
-    def add(self, kind: str, *inputs: str, **attributes: object) -> str:
-        name = f"{kind}{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, list(inputs), [name], name=f"{name}_node", **attributes))
-        return name
 
     def quantized(self, x: str) -> str:
         grid = self.constant(np.float32(0.02)), self.constant(self.storage(128))

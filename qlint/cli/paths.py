@@ -8,7 +8,8 @@ from glob import glob
 
 from qlint.errors import ReadError
 
-SUFFIXES = (".onnx", ".tflite")
+SUFFIXES = (".onnx", ".tflite", ".pt2", ".ptl", ".jit")
+SHARED = (".pt", ".pth", ".xml")  # with checkpoints and other documents: in a folder, only what is a model counts
 
 
 def expand(names: Iterable[str]) -> list[str]:
@@ -23,7 +24,7 @@ def expand(names: Iterable[str]) -> list[str]:
     for name in names:
         files = _files(name)
         if not files:
-            raise ReadError(f"no model files ({', '.join(SUFFIXES)}) there", subject=name, hint="name the file itself if it is called otherwise")
+            raise ReadError(f"no model files ({', '.join((*SUFFIXES, *SHARED))}) there", subject=name, hint="name the file itself if it is called otherwise")
         found.update(dict.fromkeys(files))
     return list(found)
 
@@ -31,7 +32,18 @@ def expand(names: Iterable[str]) -> list[str]:
 def _files(name: str) -> list[str]:
     if os.path.isdir(name):
         below = (os.path.join(folder, file) for folder, _, files in os.walk(name) for file in files)
-        return sorted(path for path in below if path.endswith(SUFFIXES))
+        return sorted(path for path in below if path.endswith(SUFFIXES) or (path.endswith(SHARED) and _is_model(path)))
     if any(sign in name for sign in "*?[") and not os.path.exists(name):
         return sorted(path for path in glob(name, recursive=True) if os.path.isfile(path))
     return [name]
+
+
+def _is_model(path: str) -> bool:
+    from pathlib import Path
+
+    from qlint.readers.sniff import sniff
+
+    try:
+        return bool(sniff(Path(path)))
+    except (ReadError, OSError):
+        return False

@@ -55,15 +55,15 @@ class Port:
     def written(self) -> str:
         """Where the grid stands: at the op itself, in nodes around it, or in a fake quantizer; '' if there is none.
 
-        A file that has to be converted first is spelled anew, so that its nodes are as good as fake quantizers.
+        A file that has to be converted first is spelled anew, so that its nodes and integer operators are as good as fake quantizers.
         """
         q = self.quantizer
-        if q is None or q.origin == "fake-quant":
-            return "" if q is None else "fake-quant"
+        if q is None:
+            return ""
+        if q.origin == "fake-quant" or (self.prepared is not None and self.prepared.converted):
+            return "fake-quant"
         node, kind = (q.quantize, "quantize") if self.role == "y" else (q.dequantize, "dequantize")
-        if node is None or node.kind != kind:
-            return "operator"
-        return "fake-quant" if self.prepared is not None and self.prepared.converted else "nodes"
+        return "operator" if node is None or node.kind != kind else "nodes"
 
     @property
     def prequantized(self) -> bool:

@@ -96,6 +96,11 @@ def test_folders_and_patterns_are_the_models_in_them(tmp_path):
     for name in (tmp_path, f"{tmp_path}/**/*.onnx"):
         report = json.loads(qlint("check", name, "-b", "qnn-htp", "-f", "json").stdout)
         assert [Path(result["model"]).name for result in report["results"]] == ["a.onnx", "b.onnx"]
+    shutil.copy(ROOT / "tests/zoo/silero-vad/silero_vad.jit", tmp_path / "c.pt")
+    (tmp_path / "pom.xml").write_text("<?xml version='1.0'?><project/>")
+    (tmp_path / "weights.pt").write_bytes(b"\x80\x02}q\x00.")  # a pickle
+    report = json.loads(qlint("check", tmp_path, "-f", "json").stdout)
+    assert [Path(result["model"]).name for result in report["results"]] == ["a.onnx", "c.pt", "b.onnx"] and not report["errors"]
     (tmp_path / "empty").mkdir()
     run = qlint("check", tmp_path / "empty", "-b", "qnn-htp")
     assert run.returncode == 2 and "no model files" in run.stderr

@@ -102,7 +102,7 @@ def test_an_island_as_in_movenet(tmp_path):
     assert islands and {site.op for finding in islands for site in finding.sites} == {"SQRT:2"}
 
 
-@pytest.mark.parametrize(("model", "backend"), [("tiny_results_v1.3/resnet.onnx", "tflite"), ("tiny_results_v1.3/resnet.onnx", "ethos-u85"), ("tiny/pretrainedResnet_quant.tflite", "fbgemm")])
+@pytest.mark.parametrize(("model", "backend"), [("tiny_results_v1.3/resnet.onnx", "tflite"), ("tiny_results_v1.3/resnet.onnx", "ethos-u85"), ("silero-vad/silero_vad.jit", "edgetpu")])
 def test_a_file_of_another_format_is_left_open_where_storage_decides(model, backend):
     """Backends that run every operator on the types that their own format stores: nothing is known of what a converter makes."""
     report = check(ZOO / model, backend=backend)

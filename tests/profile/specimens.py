@@ -99,6 +99,7 @@ class Bench:
         results = g.outputs_of(wire) if several else [wire]
         results = [one | self._quantizer(draft, "y*" if several else "y", ops[-1].kind, "y") for one in results]
         model = g.model(*(g.op(draft.reader, one) if draft.reader else one for one in results))
+        model.format = self.profile.ingests[0] if self.profile.conversion == "unknown" else model.format
         if draft.shapeless:
             for tensor in model.tensors.values():
                 tensor.shape = None if not tensor.constant else tensor.shape

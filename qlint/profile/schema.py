@@ -232,6 +232,7 @@ class Prepare(_Data):
     kinds: Names = ()  # remove (where they do nothing), transparent
     forward: bool = False
     backward: bool = False
+    writers: int | None = None  # transparent, backward: quantize nodes behind, after merging those that share their parameters
     from_: str = Field("", alias="from")  # storage
     to: str = ""
     readers: int | None = None

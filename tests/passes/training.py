@@ -1,12 +1,14 @@
 """Quantizers as the papers write them, on a small residual network, trained for a few steps and saved each way.
 
-Class and parameter names are neutral (`Weight`, `Input`, `p`), so that only what is computed can tell the algorithms apart;
-`renamed` gives the modules the names that people give them.
+Names of parameters are neutral. `renamed` gives the classes any name: a neutral one, so that only what is computed tells the
+algorithms apart, or one that libraries use.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import io
 import math
 import warnings
 
@@ -205,7 +207,7 @@ class AdaRound(Quantizer):
 
     def forward(self, x):
         if self.of != "weight":
-            return torch.fake_quantize_per_tensor_affine(x, 0.2, 0, self.low, self.high)
+            return torch.fake_quantize_per_tensor_affine(x, 0.02, 0, 0, 255)
         if not hasattr(self, "v"):
             rest = (x / self.s - (x / self.s).floor()).detach()
             self.v = nn.Parameter(-torch.log(1.2 / (rest + 0.1) - 1))
@@ -217,7 +219,7 @@ class Uniform(Quantizer):
     """Nothing is learned: PyTorch's operator with constants."""
 
     def forward(self, x):
-        return torch.fake_quantize_per_tensor_affine(x, 0.05 if self.of == "weight" else 0.2, 0, self.low, self.high)
+        return torch.fake_quantize_per_tensor_affine(x, 0.01, 0, -128, 127) if self.of == "weight" else torch.fake_quantize_per_tensor_affine(x, 0.02, 0, 0, 255)
 
 
 QUANTIZERS = {
@@ -266,27 +268,26 @@ def trained(algorithm: str, steps: int = 3) -> Network:
     return network
 
 
-def renamed(network: nn.Module, classes: dict[str, str]) -> nn.Module:
-    """The network with other names of classes, as libraries call them."""
+def renamed(network: nn.Module, name: str) -> nn.Module:
+    """The network with another name for the class of its quantizers."""
     network = copy.deepcopy(network)
     for module in network.modules():
-        name = classes.get(type(module).__name__)
-        if name is not None:
-            module.__class__ = type(name, (type(module),), {"__module__": type(module).__module__})
+        if isinstance(module, Quantizer):
+            module.__class__ = type(name, (type(module),), {"__module__": "library.quantizers"})
     return network
 
 
+ARTEFACTS = {"train trace": ".pt", "eval trace": ".pt", "pt2": ".pt2", "onnx": ".onnx"}
+
+
 def save(network: nn.Module, artefact: str, path) -> None:
-    """Write a network as `train trace`, `eval trace`, `pt2` or `onnx`."""
+    """Write a network in one of the ARTEFACTS."""
     x = torch.rand(1, *IMAGE)
     network = copy.deepcopy(network).train(artefact == "train trace")
-    with torch.no_grad():
+    with torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):  # torch.onnx prints the graph that it cannot export
         if artefact == "pt2":
             torch.export.save(torch.export.export(network, (x,)), path)
         elif artefact == "onnx":
             torch.onnx.export(network, (x,), str(path), dynamo=False, opset_version=17)
         else:
             torch.jit.trace(network, x, check_trace=False).save(str(path))
-
-
-ARTEFACTS = {"train trace": ".pt", "eval trace": ".pt", "pt2": ".pt2", "onnx": ".onnx"}

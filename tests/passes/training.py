@@ -14,7 +14,7 @@ import warnings
 
 import torch
 from torch import nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 warnings.filterwarnings("ignore")
 torch.set_num_threads(1)

@@ -42,6 +42,7 @@ from qlint.lint.sweep import graphs
 from qlint.lint.testing import Graph, s8, u8
 from qlint.lint.where import missing
 from qlint.lint.words import few
+from qlint.passes.trained import trained
 
 _NARROW = {f"{sign}int{bits}" for sign in ("", "u") for bits in (2, 4, 8, 16)} | set(FLOAT_GRIDS)
 _NOT_ARITHMETIC = frozenset({"cast", "gather", "shape", "identity", "constant"})
@@ -67,7 +68,7 @@ rule = Rule(
 def unquantized(model: Model) -> bool:
     """Whether nothing in the model is on an integer grid; a model without arithmetic has nothing to quantize."""
     ops = [op for op in model.walk() if op.role == "data"]
-    return bool(ops) and not _has_quantizers(model) and not any(map(_on_integers, ops))
+    return bool(ops) and not _has_quantizers(model) and not trained(model) and not any(map(_on_integers, ops))
 
 
 def _on_integers(op: Op) -> bool:

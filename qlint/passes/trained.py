@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
@@ -36,6 +36,29 @@ class Trained(NamedTuple):
     algorithm: str
     sign: str  # "module stem.w of class LsqWeight", "operator aten::…", "arithmetic"
     ops: tuple[Op, ...]  # that compute the operand, where they are spelled out
+
+
+def name_quantizers(model: Model) -> None:
+    """Set `Op.groups` of what spells out a quantizer that no scale describes: `APoT quantizer:1`."""
+    numbers: dict[int, int] = {}
+    for one in trained(model):
+        if gridless(one) and id(one.use.tensor) not in numbers:
+            numbers[id(one.use.tensor)] = len(numbers) + 1
+            for op in one.ops:
+                op.groups = (*op.groups, f"{one.algorithm}{_GROUP}{len(numbers)}")
+
+
+_GROUP = " quantizer:"
+
+
+def group_of(op: Op, algorithms: Iterable[str]) -> str:
+    """The group of a spelled-out quantizer of one of these algorithms that an op is part of; '' if it is of none."""
+    return next((group for group in op.groups for algorithm in algorithms if group.startswith(f"{algorithm}{_GROUP}")), "")
+
+
+def gridless(one: Trained) -> bool:
+    """Whether an operand is quantized, and not on a grid with a scale."""
+    return not one.use.quantizers and bool(one.ops)
 
 
 def trained(model: Model) -> tuple[Trained, ...]:

@@ -78,8 +78,8 @@ def _norm(op: Op, in_training: bool) -> BatchNorm:
     frozen = in_training and not training
     x = op.uses["x"].tensor
     made = x.producer
-    if made is not None and _divides(made) and (front := made.uses[_data(made)].tensor.producer) is not None:
-        return BatchNorm(op, "divided", front, training, frozen, made)
+    if (divide := divided(op)) is not None:
+        return BatchNorm(op, "divided", divide.uses[_data(divide)].tensor.producer, training, frozen, divide)
     if made is None or made.kind not in CLASSES["weighted"] or made.outputs[0] is not x:
         return BatchNorm(op, "standalone", None, training, frozen)
     blocked = "others read what it normalizes" if len(x.uses) > 1 else "a quantizer stands in between" if op.uses["x"].quantizers else ""
@@ -100,6 +100,12 @@ def _front(op: Op, group: str) -> Op | None:
 
 
 # -- a factor for each channel ----------------------------------------------------------------------------
+
+
+def divided(norm: Op) -> Op | None:
+    """The op in front of a batch-norm that takes its factor out of what a weighted operator computes."""
+    made = norm.uses["x"].tensor.producer if "x" in norm.uses else None
+    return made if made is not None and _divides(made) else None
 
 
 def _data(op: Op) -> str:

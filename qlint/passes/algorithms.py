@@ -6,7 +6,8 @@ strongest first. `qlint.passes.trained` looks for them. An expression is written
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import ClassVar
 
 Levels = Sequence[float]
@@ -21,7 +22,11 @@ class Algorithm:
     parts: ClassVar[tuple[tuple[str, ...], ...]] = ()  # named parts of `forms`: a name with an underscore, and expressions
     forms: ClassVar[tuple[str, ...]] = ()  # expressions that nothing else computes
     companions: ClassVar[tuple[str, ...]] = ()  # expressions that others compute too: they count where a form of it stands elsewhere
-    levels: ClassVar[Callable[[Levels], bool] | None] = None  # what must hold of the table that a form looks into
+
+    @staticmethod
+    def levels(values: Levels) -> bool:
+        """Whether a table that a form looks into has the levels of the algorithm."""
+        return True
 
 
 class QDrop(Algorithm):
@@ -238,5 +243,5 @@ def _terms(levels: Levels) -> list[int]:
 
 def _evenly(levels: Levels) -> bool:
     ordered = sorted(set(levels))
-    steps = [b - a for a, b in zip(ordered, ordered[1:], strict=False)]
+    steps = [b - a for a, b in pairwise(ordered)]
     return not steps or max(steps) - min(steps) <= 1e-3 * max(steps)

@@ -138,7 +138,7 @@ def _ops(use: Use) -> Iterator[Op]:
 def _fits(name: str, root: Op) -> bool:
     """Whether the table that a form looks into has the levels of its algorithm."""
     algorithm = next((one for one in ALGORITHMS if one.name == name), None)
-    if algorithm is None or algorithm.levels is None or root.kind not in ("gather", "index"):
+    if algorithm is None or root.kind not in ("gather", "index"):
         return True
     values = small(next(iter(root.uses.values())).tensor)
     return values is not None and algorithm.levels(values)

@@ -115,8 +115,7 @@ def _offset(algorithm: str, use: Use) -> str:
     q = use.quantizers[-1] if use.quantizers else None
     if algorithm != "LSQ" or q is None or q.zero_point is None or q.symmetric:
         return algorithm
-    zeros = q.zero_point if q.origin == "decomposed" else map(round, q.zero_point)  # operators round the zero point themselves
-    return "LSQ+" if any(zeros) else algorithm
+    return "LSQ+" if any(q.zero_point) else algorithm
 
 
 def _ops(use: Use) -> Iterator[Op]:

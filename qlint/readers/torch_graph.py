@@ -15,7 +15,7 @@ from qlint.graph import Model, Op, Quantizer, Tensor, Use, container
 from qlint.graph.kinds import CLASSES
 from qlint.readers.data import TYPE_CODES, Literal
 from qlint.readers.torch_archive import Archive
-from qlint.readers.torch_grids import FIXED, MAX_EAGER, OBSERVED, dynamic, grid, shifted
+from qlint.readers.torch_grids import FIXED, MAX_EAGER, OBSERVED, dynamic, grid, rounded, shifted
 from qlint.readers.torch_ops import CASTS, NotPlain, Rule, narrowed, packed_attributes, rule_of, same
 from qlint.readers.torch_special import SPECIAL
 from qlint.readers.torchscript_builtins import SCALAR_TYPES, STORED
@@ -428,7 +428,8 @@ class Builder:
         if "running_min" in args and self._empty(args["running_min"]):
             more["uncalibrated"] = True
         scale, zero_point = (self._number(args.get(name)) for name in ("scale", "zero_point"))
-        return grid(container(*bounds), scale, zero_point, op.attrs.get("axis"), bounds, "fake-quant", **more)
+        found = grid(container(*bounds), scale, zero_point, op.attrs.get("axis"), bounds, "fake-quant", **more)
+        return rounded(found) if "learnable" in op.native else found
 
     def _empty(self, minimum: Any) -> bool:
         """Whether a running minimum is still what an observer starts with: nothing, or infinite."""

@@ -103,3 +103,26 @@ def test_each_algorithm_has_a_page():
     for algorithm in ALGORITHMS:
         assert "Deployable:" in algorithm.__doc__ and "arXiv" in algorithm.__doc__, algorithm.name
         assert {algorithm.name} & {cell for cells in CELLS.values() for cell in cells.split("/")}, algorithm.name
+
+
+@pytest.mark.parametrize("zero", [0.3, 0.5, -0.5, -0.51, 111.7, -7.6, 300.0])
+@pytest.mark.parametrize("axis", [None, 0])
+def test_learned_zero_points_are_rounded_as_the_operator_does(zero, axis, tmp_path):
+    class Learned(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale, self.zero = torch.nn.Parameter(torch.tensor([0.05])), torch.nn.Parameter(torch.tensor([zero]))
+
+        def forward(self, x):
+            if axis is None:
+                x = torch._fake_quantize_learnable_per_tensor_affine(x, self.scale, self.zero, -128, 127, 1.0)
+            else:
+                x = torch._fake_quantize_learnable_per_channel_affine(x, self.scale, self.zero, axis, -128, 127, 1.0)
+            return torch.relu(x)
+
+    x, network = torch.linspace(-8, 8, 500)[None], Learned()
+    torch.jit.trace(network, x, check_trace=False).save(str(tmp_path / "learned.pt"))
+    ((use, q),) = load(tmp_path / "learned.pt").quantizers()
+    assert use.op.kind == "relu" and q.algorithm == "LSQ"
+    expected = torch.relu(torch.fake_quantize_per_tensor_affine(x, 0.05, q.zero_point[0], -128, 127))
+    assert torch.equal(network(x), expected)

@@ -31,7 +31,7 @@ class Quantizer(nn.Module):
 
     def __init__(self, of: str, bits: int = 4) -> None:
         super().__init__()
-        self.of = of
+        self.of, self.bits = of, bits
         self.low, self.high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if of == "weight" else (0, 2**bits - 1)
         self.start()
 
@@ -43,7 +43,7 @@ class Lsq(Quantizer):
     """Esser et al., arXiv 1902.08153, equations 1 to 5: the step is learned, its gradient scaled."""
 
     def start(self) -> None:
-        self.p = nn.Parameter(torch.tensor(0.05 if self.of == "weight" else 0.2))
+        self.p = nn.Parameter(torch.tensor((0.05 if self.of == "weight" else 0.2) * 2.0 ** (4 - self.bits)))
 
     def forward(self, x):
         g = 1.0 / math.sqrt(x.numel() * self.high)
@@ -68,7 +68,7 @@ class LsqPlus(Quantizer):
     """Bhalgat et al., arXiv 2004.09576, equations 5 and 6: an offset of activations is learned too, and need not be a multiple of the step."""
 
     def start(self) -> None:
-        self.p = nn.Parameter(torch.tensor(0.05 if self.of == "weight" else 0.2))
+        self.p = nn.Parameter(torch.tensor((0.05 if self.of == "weight" else 0.2) * 2.0 ** (4 - self.bits)))
         if self.of != "weight":
             self.q = nn.Parameter(torch.tensor(-0.113))
 
@@ -103,7 +103,7 @@ class DoReFa(Quantizer):
     """Zhou et al., arXiv 1606.06160, equations 9 and 10: weights through tanh into [0, 1] and back, activations clipped to [0, 1]."""
 
     def forward(self, x):
-        n = 2**4 - 1
+        n = 2**self.bits - 1
         if self.of == "weight":
             t = torch.tanh(x)
             x = t / (2 * t.abs().max()) + 0.5
@@ -162,7 +162,7 @@ class Dsq(Quantizer):
         self.a = nn.Parameter(torch.tensor(0.2))
 
     def forward(self, x):
-        step = (self.u - self.l) / (2**4 - 1)
+        step = (self.u - self.l) / (2**self.bits - 1)
         k = torch.log(2 / self.a - 1) / step
         s = 1 / (1 - self.a)
         x = torch.minimum(torch.maximum(x, self.l), self.u)
@@ -189,7 +189,7 @@ class QDrop(Quantizer):
     """Wei et al., arXiv 2203.05740, section 3: in training, elements stay in float at random."""
 
     def start(self) -> None:
-        self.p = nn.Parameter(torch.tensor(0.05 if self.of == "weight" else 0.2))
+        self.p = nn.Parameter(torch.tensor((0.05 if self.of == "weight" else 0.2) * 2.0 ** (4 - self.bits)))
 
     def forward(self, x):
         y = (x / self.p).clamp(self.low, self.high)
@@ -203,7 +203,7 @@ class AdaRound(Quantizer):
     """Nagel et al., arXiv 2004.10568, equations 22 to 24: the rounding of each weight is learned, between down and up until it is final."""
 
     def start(self) -> None:
-        self.register_buffer("s", torch.tensor(0.05 if self.of == "weight" else 0.2))
+        self.register_buffer("s", torch.tensor((0.05 if self.of == "weight" else 0.2) * 2.0 ** (4 - self.bits)))
 
     def forward(self, x):
         if self.of != "weight":
@@ -229,24 +229,25 @@ QUANTIZERS = {
 
 
 class Layer(nn.Module):
-    """A convolution with a quantizer in front of its input and its weight, and a batch-norm behind it."""
+    """A convolution with a quantizer in front of its input and its weight, and a batch-norm behind it, or a bias if that is folded."""
 
-    def __init__(self, quantizer: type[Quantizer], cin: int, cout: int) -> None:
+    def __init__(self, quantizer: type[Quantizer], cin: int, cout: int, folded: bool, bits: int) -> None:
         super().__init__()
-        self.w, self.x = quantizer("weight"), quantizer("input")
+        self.w, self.x = quantizer("weight", bits), quantizer("input", bits)
         self.weight = nn.Parameter(torch.randn(cout, cin, 3, 3) * 0.2)
-        self.bn = nn.BatchNorm2d(cout)
+        self.bn = nn.Identity() if folded else nn.BatchNorm2d(cout)
+        self.bias = nn.Parameter(torch.zeros(cout)) if folded else None
 
     def forward(self, x):
-        return self.bn(F.conv2d(self.x(x), self.w(self.weight), None, 1, 1))
+        return self.bn(F.conv2d(self.x(x), self.w(self.weight), self.bias, 1, 1))
 
 
 class Network(nn.Module):
     """A residual block between two layers, and a classifier in float: graph 1 of the MQBench paper."""
 
-    def __init__(self, quantizer: type[Quantizer]) -> None:
+    def __init__(self, quantizer: type[Quantizer], folded: bool = False, bits: int = 4) -> None:
         super().__init__()
-        self.stem, self.one, self.two = Layer(quantizer, 3, 8), Layer(quantizer, 8, 8), Layer(quantizer, 8, 8)
+        self.stem, self.one, self.two = (Layer(quantizer, cin, 8, folded, bits) for cin in (3, 8, 8))
         self.fc = nn.Linear(8, 4)
 
     def forward(self, x):
@@ -255,10 +256,10 @@ class Network(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
-def trained(algorithm: str, steps: int = 3) -> Network:
+def trained(algorithm: str, folded: bool = False, bits: int = 4, steps: int = 3) -> Network:
     """A network after a few steps of gradient descent, so that no step size is what it began as."""
     torch.manual_seed(7)
-    network = Network(QUANTIZERS[algorithm]).train()
+    network = Network(QUANTIZERS[algorithm], folded, bits).train()
     network(torch.rand(2, *IMAGE))  # parameters that are made on the first run
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
     for _ in range(steps):

@@ -26,11 +26,16 @@ if TYPE_CHECKING:
 Shapes = dict[str, tuple[int, ...]]
 
 
-def load(path: str | Path, input_shapes: Shapes | None = None) -> Model:
+def load(path: str | Path, input_shapes: Shapes | None = None, encodings: str | Path | None = None) -> Model:
     """The canonical model in a file: compute ops, with quantizers on their uses.
 
+    Args:
+        path: the model file.
+        input_shapes: by input name, in place of the file's own.
+        encodings: a file with quantizers by tensor name (AIMET, QNN overrides, MQBench clip ranges, TensorRT calibration cache).
+
     Raises:
-        ReadError: the file cannot be read, or has no input of a name in `input_shapes`; the hint says what to do.
+        ReadError: a file cannot be read, or the model has no input of a name in `input_shapes`; the hint says what to do.
     """
     from qlint.passes import canonical
     from qlint.readers import read
@@ -40,7 +45,13 @@ def load(path: str | Path, input_shapes: Shapes | None = None) -> Model:
     for name in input_shapes or ():
         if name not in inputs:
             raise ReadError(f"has no input {name!r}", subject=_shown(path), hint=f"its inputs are {', '.join(inputs) or 'none'}")
-    return canonical(model, input_shapes)
+    found = canonical(model, input_shapes)
+    if encodings is None:
+        return found
+    from qlint.passes.encodings import merge
+    from qlint.readers.encodings import read_encodings
+
+    return merge(found, read_encodings(encodings))
 
 
 def check(
@@ -52,6 +63,7 @@ def check(
     extend_select: Iterable[str] = (),
     fallback: bool = True,
     input_shapes: Shapes | None = None,
+    encodings: str | Path | None = None,
     progress: Callable[[str], None] = lambda name: None,
 ) -> Report:
     """Hold models against backends and lint them.
@@ -62,6 +74,7 @@ def check(
         select, ignore, extend_select: rules by name, code, code prefix, category or glob.
         fallback: False judges as if the backend had nothing to fall back to.
         input_shapes: by input name, in place of the file's own.
+        encodings: a file with quantizers by tensor name, merged into each model that is a path.
         progress: called with the name of each model before it is read.
 
     A model that cannot be read is in `Report.errors` and hides no other.
@@ -80,7 +93,7 @@ def check(
         progress(name)
         try:
             with building():
-                loaded = one if isinstance(one, Model) else load(one, input_shapes)
+                loaded = one if isinstance(one, Model) else load(one, input_shapes, encodings)
                 for profile in (*profiles,) or (None,):
                     result, crashes = _judge(name, loaded, profile, rules, known.rules, fallback)
                     report.results.append(result)
@@ -93,7 +106,8 @@ def check(
 
 
 def compare(
-    model: str | Path | Model, backend: Iterable[str | Profile], *, fallback: bool = True, input_shapes: Shapes | None = None
+    model: str | Path | Model, backend: Iterable[str | Profile], *, fallback: bool = True, input_shapes: Shapes | None = None,
+    encodings: str | Path | None = None,
 ) -> Comparison:
     """Hold one model against several backends: what runs where, what blocks it, and the changes that satisfy each and all.
 
@@ -102,6 +116,7 @@ def compare(
         backend: two or more, as for `check`.
         fallback: False judges as if the backends had nothing to fall back to.
         input_shapes: by input name, in place of the file's own.
+        encodings: a file with quantizers by tensor name, merged into the model if that is a path.
 
     A change counts only if judging the changed model shows it. The changes are about quantizers alone, and nobody
     knows the scale of one that was not there: it has to come from calibration or training.
@@ -116,7 +131,7 @@ def compare(
     if not profiles:
         raise ProfileError("no backend to compare", hint="name two or more; `qlint backend` lists them")
     with building():
-        loaded = model if isinstance(model, Model) else load(model, input_shapes)
+        loaded = model if isinstance(model, Model) else load(model, input_shapes, encodings)
         name = loaded.name if isinstance(model, Model) else _shown(model)
         return hold(name, loaded, list({one.name: one for one in profiles}.values()), registry.load().rules, fallback=fallback)
 

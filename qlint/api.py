@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,25 +26,38 @@ if TYPE_CHECKING:
 Shapes = dict[str, tuple[int, ...]]
 
 
-def load(path: str | Path, input_shapes: Shapes | None = None) -> Model:
-    """The canonical model in a file: compute ops, with quantizers on their uses.
+def load(path: object, input_shapes: Shapes | None = None, encodings: str | Path | None = None, example_inputs: object = None) -> Model:
+    """The canonical model in a file, or of a live object: compute ops, with quantizers on their uses.
+
+    Args:
+        path: the model file; or a torch module, an exported or scripted program, an ONNX model in memory.
+        input_shapes: by input name, in place of the file's own.
+        encodings: a file with quantizers by tensor name (AIMET, QNN overrides, MQBench clip ranges, TensorRT calibration cache).
+        example_inputs: what a torch module is called with: a tensor, a tuple of arguments, or a dict of them by name.
 
     Raises:
-        ReadError: the file cannot be read, or has no input of a name in `input_shapes`; the hint says what to do.
+        ReadError: a file cannot be read, or the model has no input of a name in `input_shapes`; the hint says what to do.
     """
     from qlint.passes import canonical
     from qlint.readers import read
+    from qlint.readers.live import read_live
 
-    model = read(path)
+    model = read(path) if isinstance(path, (str, Path)) else read_live(path, example_inputs)
     inputs = [tensor.name for tensor in model.inputs]
     for name in input_shapes or ():
         if name not in inputs:
-            raise ReadError(f"has no input {name!r}", subject=_shown(path), hint=f"its inputs are {', '.join(inputs) or 'none'}")
-    return canonical(model, input_shapes)
+            raise ReadError(f"has no input {name!r}", subject=_name(path), hint=f"its inputs are {', '.join(inputs) or 'none'}")
+    found = canonical(model, input_shapes)
+    if encodings is None:
+        return found
+    from qlint.passes.encodings import merge
+    from qlint.readers.encodings import read_encodings
+
+    return merge(found, read_encodings(encodings))
 
 
 def check(
-    model: str | Path | Model | Sequence[str | Path],
+    model: object,
     backend: str | Profile | Iterable[str | Profile] = (),
     *,
     select: Iterable[str] = (),
@@ -52,16 +65,21 @@ def check(
     extend_select: Iterable[str] = (),
     fallback: bool = True,
     input_shapes: Shapes | None = None,
+    encodings: str | Path | None = None,
+    example_inputs: object = None,
     progress: Callable[[str], None] = lambda name: None,
 ) -> Report:
     """Hold models against backends and lint them.
 
     Args:
-        model: a path, several, or a model from `load`.
+        model: a path, several, a model from `load`, or a live object: a `torch.nn.Module`, `GraphModule`, `ExportedProgram`,
+            `ScriptModule` or `ONNXProgram`, an `onnx.ModelProto`. It stays as it is.
         backend: names (`qnn-htp`, `qnn-htp@v68`, a path to a profile) or profiles; none: only what no backend is needed for.
         select, ignore, extend_select: rules by name, code, code prefix, category or glob.
         fallback: False judges as if the backend had nothing to fall back to.
         input_shapes: by input name, in place of the file's own.
+        encodings: a file with quantizers by tensor name, merged into each model that is not from `load`.
+        example_inputs: what a torch module is called with: a tensor, a tuple of arguments, or a dict of them by name.
         progress: called with the name of each model before it is read.
 
     A model that cannot be read is in `Report.errors` and hides no other.
@@ -69,18 +87,20 @@ def check(
     Raises:
         ProfileError: a backend is unknown or its profile not valid.
         RuleError: a selector meets no rule.
+        ReadError: `model` is none of these.
     """
+    models = _each(model)
     backends = [backend] if isinstance(backend, (str, Profile)) else list(backend)
     profiles = [b if isinstance(b, Profile) else load_profile(b) for b in backends]
     known = registry.load()
     rules = choose(known.rules, select, ignore, extend_select)
     report = Report(errors=[_failure("", problem) for problem in known.problems])
-    for one in [model] if isinstance(model, (str, Path, Model)) else list(model):
-        name = one.name if isinstance(one, Model) else _shown(one)
+    for one in models:
+        name = _name(one)
         progress(name)
         try:
             with building():
-                loaded = one if isinstance(one, Model) else load(one, input_shapes)
+                loaded = one if isinstance(one, Model) else load(one, input_shapes, encodings, example_inputs)
                 for profile in (*profiles,) or (None,):
                     result, crashes = _judge(name, loaded, profile, rules, known.rules, fallback)
                     report.results.append(result)
@@ -93,15 +113,18 @@ def check(
 
 
 def compare(
-    model: str | Path | Model, backend: Iterable[str | Profile], *, fallback: bool = True, input_shapes: Shapes | None = None
+    model: object, backend: Iterable[str | Profile], *, fallback: bool = True, input_shapes: Shapes | None = None,
+    encodings: str | Path | None = None, example_inputs: object = None,
 ) -> Comparison:
     """Hold one model against several backends: what runs where, what blocks it, and the changes that satisfy each and all.
 
     Args:
-        model: a path, or a model from `load`.
+        model: a path, a model from `load`, or a live object as for `check`.
         backend: two or more, as for `check`.
         fallback: False judges as if the backends had nothing to fall back to.
         input_shapes: by input name, in place of the file's own.
+        encodings: a file with quantizers by tensor name, merged into the model unless that is from `load`.
+        example_inputs: what a torch module is called with.
 
     A change counts only if judging the changed model shows it. The changes are about quantizers alone, and nobody
     knows the scale of one that was not there: it has to come from calibration or training.
@@ -116,9 +139,8 @@ def compare(
     if not profiles:
         raise ProfileError("no backend to compare", hint="name two or more; `qlint backend` lists them")
     with building():
-        loaded = model if isinstance(model, Model) else load(model, input_shapes)
-        name = loaded.name if isinstance(model, Model) else _shown(model)
-        return hold(name, loaded, list({one.name: one for one in profiles}.values()), registry.load().rules, fallback=fallback)
+        loaded = model if isinstance(model, Model) else load(model, input_shapes, encodings, example_inputs)
+        return hold(_name(model), loaded, list({one.name: one for one in profiles}.values()), registry.load().rules, fallback=fallback)
 
 
 def _judge(
@@ -132,6 +154,22 @@ def _judge(
     verdict = judge(model, profile, fallback=fallback)
     findings, crashes = lint(verdict, rules, known=known)
     return summarize(name, model, verdict, findings), crashes
+
+
+def _each(model: object) -> list[object]:
+    """The models that `check` was given; several only as a list or the like, as modules can be iterated over, too."""
+    from qlint.readers.live import ACCEPTED, is_live
+
+    models = list(model) if isinstance(model, (list, tuple, set, frozenset, Iterator)) else [model]
+    for one in models:
+        if not isinstance(one, (str, Path, Model)) and not is_live(one):
+            raise ReadError(f"is a {type(one).__name__}, which is no model", subject="model", hint=ACCEPTED)
+    return models
+
+
+def _name(model: object) -> str:
+    """What reports call a model: its path, its own name, or the class of a live object."""
+    return model.name if isinstance(model, Model) else _shown(model) if isinstance(model, (str, Path)) else type(model).__name__
 
 
 def _shown(path: str | Path) -> str:

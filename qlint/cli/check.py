@@ -12,6 +12,7 @@ import typer
 if TYPE_CHECKING:
     from qlint.report.result import Report
 
+ENCODINGS = "quantizers by tensor name: AIMET, QNN overrides, MQBench clip ranges, TensorRT calibration cache"
 BACKEND = "NAME[@TARGET|@REVISION], several with commas; a path to a profile works too"
 
 
@@ -44,6 +45,7 @@ def check(
     output_format: Annotated[Format, typer.Option("--output-format", "-f", help="for people, for grep, for programs")] = Format.text,
     output_file: Annotated[Path | None, typer.Option("--output-file", "-o", metavar="FILE", help="write there instead of to stdout")] = None,
     input_shape: Annotated[list[str] | None, typer.Option(metavar="NAME:1,3,224,224", help="in place of the shape in the file")] = None,
+    encodings: Annotated[Path | None, typer.Option(metavar="FILE", help=ENCODINGS)] = None,
     statistics: Annotated[bool, typer.Option("--statistics", help="count the findings of each rule, too (text only)")] = False,
     debug: Annotated[bool, typer.Option("--debug", hidden=True)] = False,
 ) -> int:
@@ -60,7 +62,7 @@ def check(
     try:
         report = run(
             expand(models), [name for one in backend or () for name in one.split(",") if name], select=select or (), ignore=ignore or (),
-            extend_select=extend_select or (), fallback=not no_fallback, input_shapes=shapes(input_shape or ()), progress=progress,
+            extend_select=extend_select or (), fallback=not no_fallback, input_shapes=shapes(input_shape or ()), encodings=encodings, progress=progress,
         )  # fmt: skip
     except QlintError as error:
         report = Report(errors=[Failure(model=error.subject, message=error.message, hint=error.hint)])

@@ -104,7 +104,10 @@ class _Run:
                 self._refuse(reason)
         read = verdict.profile.ingests
         if self.model.format and read and self.model.format not in read:
-            self._convert(self.model.format, " or ".join(read), "unknown" if verdict.profile.conversion == "unknown" else "note")
+            self._convert("format", self.model.format, " or ".join(read), "unknown" if verdict.profile.conversion == "unknown" else "note")
+        told = self.model.encodings
+        if told is not None and told.format.family not in verdict.profile.encodings:
+            self._convert("encodings", told.format.title, "", "note")
 
     def _key(self, selector: Explains, m: Mismatch) -> Key:
         if selector.about is not None:
@@ -129,12 +132,12 @@ class _Run:
         )
         self._add((selector.rule.name, reason.claim, id(reason.op)), cause)
 
-    def _convert(self, found: str, wanted: str, consequence: Consequence) -> None:
-        """A model that the backend takes in another format only, claimed as the dimension `format`: it was judged as if it were converted, or not at all."""
+    def _convert(self, dimension: str, found: str, wanted: str, consequence: Consequence) -> None:
+        """What the backend does not take as it is: a model in another `format`, `encodings` beside it. It was judged as if it were converted, or not at all."""
         nobody = Op(-1, "", "", "")
-        selector = self.claims.claim(Mismatch("", nobody, nobody, "", None, "format", found, wanted, consequence), self.model)
+        selector = self.claims.claim(Mismatch("", nobody, nobody, "", None, dimension, found, wanted, consequence), self.model)
         if selector is not None:
-            self._add((selector.rule.name, found), Cause(selector.rule, selector, None, "", None, "format", found, wanted, consequence))
+            self._add((selector.rule.name, found), Cause(selector.rule, selector, None, "", None, dimension, found, wanted, consequence))
 
     def _check(self, rule: Rule) -> None:
         if rule.unasked and self.verdict is not None:

@@ -9,21 +9,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import count
 from typing import Any
 
 from qlint.graph import FLOAT_GRIDS, INTEGER_RANGES, Model, Op, Quantizer, Shape, Tensor, Use
+from qlint.graph.encodings import Encoding, Encodings, Format
 from qlint.graph.kinds import CLASSES
 from qlint.judge import Verdict, judge
 from qlint.lint.finding import Finding
 from qlint.lint.rule import SECTIONS, Case, Rule
 from qlint.lint.run import lint
 from qlint.lint.toy import toy
+from qlint.passes.encodings import merge
 
-__all__ = ["Graph", "Wire", "check_case", "check_page", "quantizer", "run_cases", "s8", "s32", "toy", "u8", "verdict"]
+__all__ = ["Graph", "Wire", "check_case", "check_page", "quantizer", "run_cases", "s8", "s32", "told", "toy", "u8", "verdict"]
 
 UNWRITTEN = "TO BE WRITTEN"  # what a draft of a rule has in its page
 # Names of an op's inputs, in order; a kind that is not here has x, x1, x2 ...
@@ -222,6 +224,15 @@ def _installed() -> tuple[Rule, ...]:
     from qlint.lint import registry
 
     return tuple(registry.load().rules)
+
+
+def told(model: Model, *, parameters: Sequence[str] = (), contradictions: Mapping[str, tuple[str, str]] | None = None, **grids: Quantizer | None) -> Model:
+    """The model, merged with a file of encodings by tensor name; those of `parameters` are among the weights there."""
+    entries = tuple(
+        Encoding(name, f'encodings["{name}"]', None if grid is None else replace(grid, origin="encodings"), "" if grid else "float16", name in parameters, (contradictions or {}).get(name))
+        for name, grid in grids.items()
+    )  # fmt: skip
+    return merge(model, Encodings("net.encodings", Format("AIMET encodings 1.0.0", "aimet"), entries))
 
 
 def verdict(model: Model) -> Verdict:

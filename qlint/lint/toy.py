@@ -19,6 +19,8 @@ segments_evidence = "toy"
 
 [arithmetic]
 pair_bits = 16
+accumulator_bits = 20
+accumulator_bits_16 = 32
 evidence = "toy"
 
 [evidence.toy]

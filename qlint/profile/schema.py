@@ -6,6 +6,7 @@ A profile lists the kernels that a backend has. What each field means is written
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -256,9 +257,10 @@ class Arithmetic(_Data):
     """How the backend computes: for rules about accumulators, requantization and rounding."""
 
     accumulator_bits: int | None = None
+    accumulator_bits_16: int | None = None  # with activations of more than 8 bits; not known unless it is said
     pair_bits: int | None = None  # neighbouring products are added in so many bits first, and cut off there (see judge/accumulator.py)
     requantize: Literal["float", "fixed_multiplier", "shift"] | None = None
-    shift: Bounds | None = None  # by how many bits to the right
+    shift: Bounds | None = None  # by how many bits to the right: the exponent of scale(y) / (scale(x) * scale(w)); beyond that results are lost
     rounding: Literal["half_even", "half_away", "half_up", "floor"] | None = None
     saturates: bool | None = None  # the result is clamped to its container; otherwise it wraps around
     evidence: Names = ()
@@ -328,6 +330,10 @@ class Profile(_Data):
     drop: tuple[str, ...] = ()
     target: dict[str, Overlay] = {}
     revision: dict[str, Overlay] = {}
+
+    def cited(self, names: Iterable[str]) -> tuple[Evidence, ...]:
+        """Pieces of evidence by their names."""
+        return tuple(self.evidence[name] for name in names)
 
     @property
     def name(self) -> str:

@@ -35,6 +35,7 @@ with a wider accumulator. Unsafe: the numbers change. Splitting the input channe
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from qlint.graph import Model, Op, Quantizer
 from qlint.graph.kinds import CLASSES
@@ -42,7 +43,7 @@ from qlint.judge.verdict import Verdict
 from qlint.lint.layers import Layer, grid, layers
 from qlint.lint.message import Facts
 from qlint.lint.rule import Issue, Rule
-from qlint.lint.testing import Graph, quantizer, s8, s32, u8
+from qlint.lint.testing import Graph, s8, s32, u8
 from qlint.lint.words import numbered
 from qlint.profile.schema import Arithmetic
 
@@ -83,8 +84,7 @@ def sums(verdict: Verdict) -> Iterator[Issue]:
         layer = known.get(id(op))
         issue = _shown(layer, arithmetic) if layer is not None else _possible(op, arithmetic)
         if issue is not None:
-            issue.evidence = evidence
-            yield issue
+            yield replace(issue, evidence=evidence)
 
 
 def _shown(layer: Layer, arithmetic: Arithmetic) -> Issue | None:

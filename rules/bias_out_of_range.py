@@ -96,7 +96,7 @@ def _lost(layer: Layer, values: tuple[float, ...]) -> tuple[float, float] | None
     q = layer.bias.quantizers[-1] if layer.bias.quantizers else None
     steps = layer.scales if q is None else q.scale or ()
     largest, y = max(map(abs, values), default=0.0), layer.y
-    if y is None or not y.scale or not steps or min(steps) <= 0 or q is not None and any(q.zero_point or ()):
+    if y is None or not y.scale or not steps or min(steps) <= 0 or (q is not None and any(q.zero_point or ())):
         return None
     half = min(y.scale) / 2
     gone = all(abs(v) < steps[i % len(steps)] / 2 for i, v in enumerate(values))

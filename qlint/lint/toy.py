@@ -95,6 +95,7 @@ checks = [
   { ports = { w = "per-tensor|per-out-channel" }, otherwise = "cpu", evidence = "toy" },
   { ports = { w = { zero_point = "zero" } }, otherwise = "rejected", evidence = "toy" },
   { ports = { w = { scale = "nonzero" } }, otherwise = "wrong", evidence = "toy" },
+  { guards = [{ multiplier = { of = "y", over = ["x", "w"], min = 1e-9, below = 256 } }], otherwise = "refused", evidence = "toy" },
 ]
 evidence = "toy"
 

@@ -109,6 +109,15 @@ class Shift(_Data):
     max: float | None = None
 
 
+class Multiplier(_Data):
+    """By what a result is multiplied to get to another grid: product of scale(over) / scale(of). `below` is the first one that is too large."""
+
+    of: str
+    over: tuple[str, ...]
+    min: float | None = None
+    below: float | None = None
+
+
 class Factors(_Data):
     """By how much an operator enlarges an image in each direction; what stays as it is, or was one pixel, is let pass."""
 
@@ -122,6 +131,7 @@ class Guard(_Data):
     absorbed: Literal["zero_point", "range", "first_range"] | None = None  # the clamps in the chain vanish into y's grid
     bias_scale: float | None = None  # scale(b) == scale(x) * scale(w), relative tolerance
     shift: Shift | None = None  # requantization by shifting, within what the shifter can do
+    multiplier: Multiplier | None = None  # requantization by a factor, within what the kernel takes
     same: tuple[str, ...] = ()  # equal quantizers
     close: tuple[str, ...] = ()  # equal quantizers, to a thousandth of their scales
     near: tuple[str, ...] = ()  # equal first zero points, and first scales that are 1e-6 apart at most, whatever their size

@@ -28,8 +28,8 @@ by up to half a step.
 ## References
 
 - Jacob et al., arXiv 1712.05877, section 2.2: the multiplier is in (0, 1) as a rule
-- pytorch/pytorch, aten/src/ATen/native/quantized/cpu/qnnpack/src: requantization scales below 1, additions from 2**-14 to 2**8
-- google/XNNPACK, src/operators: requantization scales below 256, additions from 2**-10 to 2**8
+- pytorch/pytorch, aten/src/ATen/native/quantized/cpu/qnnpack/src/add.c: additions from 2**-14 to 2**8
+- google/XNNPACK, src/operators/convolution-nhwc.c: requantization scales below 256
 """
 
 from qlint.graph import Model

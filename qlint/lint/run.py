@@ -7,8 +7,8 @@ claimed over all known rules, selected or not, so that leaving a rule out makes 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property, partial
 from typing import TypeVar
 
 from qlint.errors import RuleError
@@ -143,9 +143,12 @@ class _Run:
         if rule.unasked and self.verdict is not None:
             return
         told = self._told(rule.yields) if rule.yields else ()
-        for check in rule.checks:
+        looks: list[Callable[[], Iterable[Issue]]] = [partial(check, self.model) for check in rule.checks]
+        if self.verdict is not None:
+            looks += [partial(proof, self.verdict) for proof in rule.proofs]
+        for look in looks:
             try:
-                causes = [_cause(rule, issue) for issue in check(self.model)]
+                causes = [_cause(rule, issue) for issue in look()]
             except Exception as error:  # a rule must not take the others down
                 self.crashes.setdefault(rule.name, crashed(rule, error))
                 continue
@@ -223,7 +226,7 @@ def _folded_refusals(verdict: Verdict) -> dict[int, list[RefusalReason]]:
 def _cause(rule: Rule, issue: Issue) -> Cause:
     consequence: Consequence = issue.consequence or rule.consequence
     return Cause(
-        rule, None, issue.op, issue.port, issue.tensor, issue.dimension, issue.found, issue.wanted, consequence,
+        rule, None, issue.op, issue.port, issue.tensor, issue.dimension, issue.found, issue.wanted, consequence, issue.evidence,
         extra=issue.facts, severity=issue.severity or rule.severity, own=True,
     )  # fmt: skip
 

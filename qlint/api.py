@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qlint.errors import ProfileError, QlintError, ReadError, RuleError
+from qlint.config import Config
+from qlint.errors import ProfileError, ReadError
 from qlint.graph import Model
 from qlint.graph.building import building
 from qlint.lint import registry
-from qlint.lint.rule import Rule
-from qlint.lint.run import lint
-from qlint.lint.select import select as choose
+from qlint.lint.select import Selection
 from qlint.profile import Profile
 from qlint.profile import load as load_profile
-from qlint.report.result import Failure, Report, Result
-from qlint.report.summary import summarize
+from qlint.report.result import Report
+from qlint.runner import Settings, Shapes, Subject, check_all, failure, name_of
 
 if TYPE_CHECKING:
     from qlint.report.comparison import Comparison
-
-Shapes = dict[str, tuple[int, ...]]
 
 
 def load(path: object, input_shapes: Shapes | None = None, encodings: str | Path | None = None, example_inputs: object = None) -> Model:
@@ -46,7 +41,7 @@ def load(path: object, input_shapes: Shapes | None = None, encodings: str | Path
     inputs = [tensor.name for tensor in model.inputs]
     for name in input_shapes or ():
         if name not in inputs:
-            raise ReadError(f"has no input {name!r}", subject=_name(path), hint=f"its inputs are {', '.join(inputs) or 'none'}")
+            raise ReadError(f"has no input {name!r}", subject=name_of(path), hint=f"its inputs are {', '.join(inputs) or 'none'}")
     found = canonical(model, input_shapes)
     if encodings is None:
         return found
@@ -63,10 +58,14 @@ def check(
     select: Iterable[str] = (),
     ignore: Iterable[str] = (),
     extend_select: Iterable[str] = (),
-    fallback: bool = True,
+    fallback: bool | None = None,
     input_shapes: Shapes | None = None,
     encodings: str | Path | None = None,
     example_inputs: object = None,
+    config: Config | None = None,
+    suppressions: bool = True,
+    baseline: str | Path | None = None,
+    jobs: int = 1,
     progress: Callable[[str], None] = lambda name: None,
 ) -> Report:
     """Hold models against backends and lint them.
@@ -74,41 +73,43 @@ def check(
     Args:
         model: a path, several, a model from `load`, or a live object: a `torch.nn.Module`, `GraphModule`, `ExportedProgram`,
             `ScriptModule` or `ONNXProgram`, an `onnx.ModelProto`. It stays as it is.
-        backend: names (`qnn-htp`, `qnn-htp@v68`, a path to a profile) or profiles; none: only what no backend is needed for.
+        backend: names (`qnn-htp`, `qnn-htp@v68`, a path to a profile) or profiles; none: what the configuration says, or
+            only what no backend is needed for.
         select, ignore, extend_select: rules by name, code, code prefix, category or glob.
-        fallback: False judges as if the backend had nothing to fall back to.
+        fallback: False judges as if the backend had nothing to fall back to; None is the configuration's choice.
         input_shapes: by input name, in place of the file's own.
         encodings: a file with quantizers by tensor name, merged into each model that is not from `load`.
         example_inputs: what a torch module is called with: a tensor, a tuple of arguments, or a dict of them by name.
-        progress: called with the name of each model before it is read.
+        config: settings that the arguments go over; `qlint.config.find(path)` has those of the nearest file. None: no file is looked for.
+        suppressions: False counts what a configuration, or the file MODEL.qlint.toml, accepts.
+        baseline: a file of `qlint baseline write`; what is in it does not count. None is the configuration's choice.
+        jobs: processes that share the work; the results are the same for any number.
+        progress: called with the name of each model before it is read, or waited for.
 
-    A model that cannot be read is in `Report.errors` and hides no other.
+    A model that cannot be read is in `Report.errors` and hides no other. What is suppressed or in the baseline is
+    in `Report.suppressed`.
 
     Raises:
         ProfileError: a backend is unknown or its profile not valid.
         RuleError: a selector meets no rule.
         ReadError: `model` is none of these.
+        QlintError: the settings or the baseline are not valid.
     """
     models = _each(model)
     backends = [backend] if isinstance(backend, (str, Profile)) else list(backend)
-    profiles = [b if isinstance(b, Profile) else load_profile(b) for b in backends]
-    known = registry.load()
-    rules = choose(known.rules, select, ignore, extend_select)
-    report = Report(errors=[_failure("", problem) for problem in known.problems])
-    for one in models:
-        name = _name(one)
-        progress(name)
-        try:
-            with building():
-                loaded = one if isinstance(one, Model) else load(one, input_shapes, encodings, example_inputs)
-                for profile in (*profiles,) or (None,):
-                    result, crashes = _judge(name, loaded, profile, rules, known.rules, fallback)
-                    report.results.append(result)
-                    report.errors += [_failure(name, crash) for crash in crashes]
-        except QlintError as error:
-            report.errors.append(_failure(name, error))
-        except Exception as error:  # a defect of qlint: the other models are checked all the same
-            report.errors.append(_failure(name, _defect(error)))
+    config = config or Config()
+    chosen = Path(baseline) if baseline is not None else config.baseline
+    settings = Settings(
+        tuple(backends), Selection.of(select, ignore, extend_select), config.options.fallback if fallback is None else fallback, input_shapes,
+        config, suppressions, chosen, encodings, example_inputs,
+    )  # fmt: skip
+    problems = settings.validate(models)
+    checked = check_all(models, settings, jobs, progress)
+    report = Report(
+        results=[result for one in checked for result in one.results],
+        errors=[*(failure("", problem) for problem in problems), *(error for one in checked for error in one.errors)],
+    )
+    report._gone = [entry for one in checked for entry in one.gone]
     return report
 
 
@@ -140,23 +141,10 @@ def compare(
         raise ProfileError("no backend to compare", hint="name two or more; `qlint backend` lists them")
     with building():
         loaded = model if isinstance(model, Model) else load(model, input_shapes, encodings, example_inputs)
-        return hold(_name(model), loaded, list({one.name: one for one in profiles}.values()), registry.load().rules, fallback=fallback)
+        return hold(name_of(model), loaded, list({one.name: one for one in profiles}.values()), registry.load().rules, fallback=fallback)
 
 
-def _judge(
-    name: str, model: Model, profile: Profile | None, rules: list[Rule], known: list[Rule], fallback: bool
-) -> tuple[Result, list[RuleError]]:
-    if profile is None:
-        findings, crashes = lint(model, rules, known=known)
-        return summarize(name, model, None, findings), crashes
-    from qlint.judge import judge
-
-    verdict = judge(model, profile, fallback=fallback)
-    findings, crashes = lint(verdict, rules, known=known)
-    return summarize(name, model, verdict, findings), crashes
-
-
-def _each(model: object) -> list[object]:
+def _each(model: object) -> list[Subject]:
     """The models that `check` was given; several only as a list or the like, as modules can be iterated over, too."""
     from qlint.readers.live import ACCEPTED, is_live
 
@@ -165,26 +153,3 @@ def _each(model: object) -> list[object]:
         if not isinstance(one, (str, Path, Model)) and not is_live(one):
             raise ReadError(f"is a {type(one).__name__}, which is no model", subject="model", hint=ACCEPTED)
     return models
-
-
-def _name(model: object) -> str:
-    """What reports call a model: its path, its own name, or the class of a live object."""
-    return model.name if isinstance(model, Model) else _shown(model) if isinstance(model, (str, Path)) else type(model).__name__
-
-
-def _shown(path: str | Path) -> str:
-    """A path as text that can be written anywhere, whatever bytes its name has."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def _failure(name: str, error: QlintError) -> Failure:
-    subject = _shown(error.subject) if error.subject else ""
-    message = f"{subject}: {error.message}" if name and subject not in ("", name) else error.message
-    return Failure(model=name or subject, message=message, hint=error.hint)
-
-
-def _defect(error: Exception) -> QlintError:
-    """An exception that is nobody's message, with the place that raised it."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    where = f"{Path(frame.filename).name}, line {frame.lineno}"
-    return QlintError(f"internal error: {type(error).__name__}: {error} ({where})", hint="please report it, with the model if you can")

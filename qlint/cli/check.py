@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from qlint.report.result import Report
-
+OUTPUT = "text, concise, json, markdown, github, gitlab, junit or sarif; several times: several reports of one run, all but one of them into files"
 BACKEND = "NAME[@TARGET|@REVISION], several with commas; a path to a profile works too"
-
-
-class Format(StrEnum):
-    """Output formats."""
-
-    text = "text"
-    concise = "concise"
-    json = "json"
 
 
 class FailOn(StrEnum):
@@ -41,8 +29,8 @@ def check(
     fail_on_unknown: Annotated[bool, typer.Option("--fail-on-unknown", help="an op of unknown placement makes the exit code 1, too")] = False,
     no_fallback: Annotated[bool, typer.Option("--no-fallback", help="judge as if the backend had nothing to fall back to")] = False,
     exit_zero: Annotated[bool, typer.Option("--exit-zero", help="findings do not change the exit code")] = False,
-    output_format: Annotated[Format, typer.Option("--output-format", "-f", help="for people, for grep, for programs")] = Format.text,
-    output_file: Annotated[Path | None, typer.Option("--output-file", "-o", metavar="FILE", help="write there instead of to stdout")] = None,
+    output_format: Annotated[list[str] | None, typer.Option("--output-format", "-f", metavar="FORMAT[=FILE]", help=OUTPUT)] = None,
+    output_file: Annotated[list[str] | None, typer.Option("--output-file", "-o", metavar="FILE", help="write there instead of to stdout")] = None,
     input_shape: Annotated[list[str] | None, typer.Option(metavar="NAME:1,3,224,224", help="in place of the shape in the file")] = None,
     statistics: Annotated[bool, typer.Option("--statistics", help="count the findings of each rule, too (text only)")] = False,
     debug: Annotated[bool, typer.Option("--debug", hidden=True)] = False,
@@ -52,11 +40,13 @@ def check(
     Exit code: 0 clean, 1 findings at or above --fail-on, 2 something could not be checked.
     """
     from qlint.api import check as run
+    from qlint.cli.outputs import outputs, put
     from qlint.cli.paths import expand
     from qlint.cli.terminal import complain, progress
     from qlint.errors import QlintError
     from qlint.report.result import Failure, Report
 
+    wanted = outputs(output_format or (), output_file or ())
     try:
         report = run(
             expand(models), [name for one in backend or () for name in one.split(",") if name], select=select or (), ignore=ignore or (),
@@ -66,45 +56,10 @@ def check(
         report = Report(errors=[Failure(model=error.subject, message=error.message, hint=error.hint)])
     progress("")
     complain(report.errors)
-    text = _render(report, output_format, terminal=output_file is None, statistics=statistics)
-    if output_file is None:
-        sys.stdout.write(text)
-    else:
-        write(output_file, text)
+    for output in wanted:
+        put(report, output, statistics=statistics)
     code = report.exit_code(fail_on.value, fail_on_unknown=fail_on_unknown)
     return 0 if exit_zero and code == 1 else code
-
-
-def _render(report: Report, wanted: Format, *, terminal: bool, statistics: bool) -> str:
-    if wanted is Format.json:
-        return report.to_json() + "\n"
-    if wanted is Format.concise:
-        from qlint.report import concise
-
-        return concise.render(report)
-    from qlint.cli.terminal import color, width
-    from qlint.report import text
-
-    if not report.results:
-        return ""
-    if not terminal:
-        return text.render(report, statistics=statistics)
-    return text.render(report, width=width(sys.stdout, text.WIDTH), color=color(sys.stdout), statistics=statistics)
-
-
-def write(path: Path, text: str) -> None:
-    """Put text into a file.
-
-    Raises:
-        QlintError: the file cannot be written.
-    """
-    from qlint.errors import QlintError
-
-    try:
-        with path.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-    except OSError as error:
-        raise QlintError(f"cannot be written ({error.strerror})", subject=str(path), hint="--output-file wants a file in a folder that exists") from error
 
 
 def shapes(given: list[str] | tuple[str, ...]) -> dict[str, tuple[int, ...]]:

@@ -96,7 +96,7 @@ class Result(Contract):
     ops: list[OpReport]
     findings: list[Finding]
     notes: list[str] = []  # what the reader assumed, left out or could not understand
-    _canonical: Model = PrivateAttr()
+    _canonical: Model | None = PrivateAttr(None)
     _verdict: Verdict | None = PrivateAttr(None)
 
     @property
@@ -105,8 +105,8 @@ class Result(Contract):
         return f"{self.backend}@{self.revision}" if self.revision else self.backend
 
     @property
-    def canonical(self) -> Model:
-        """The graph that was judged."""
+    def canonical(self) -> Model | None:
+        """The graph that was judged; None of a result that was read back from JSON."""
         return self._canonical
 
     @property

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-OUTPUT = "text, concise, json, markdown, github, gitlab, junit or sarif; several times: several reports of one run, all but one of them into files"
+OUTPUT = "text, concise, json, html, markdown, github, gitlab, junit or sarif; several times: several reports of one run, all but one of them into files"
 BACKEND = "NAME[@TARGET|@REVISION], several with commas; a path to a profile works too"
 
 

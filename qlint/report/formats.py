@@ -16,6 +16,7 @@ FORMATS = {
     "text": "for people",
     "concise": "a line a finding, for grep",
     "json": "for programs; `qlint schema` describes it",
+    "html": "a page with the graph, to look around in",
     "markdown": "for job summaries and comments",
     "github": "annotations of GitHub Actions",
     "gitlab": "GitLab's code quality report",

@@ -39,7 +39,7 @@ def render(report: Report) -> str:
     Raises:
         QlintError: igraph is not installed, or the report was read back from JSON and its graphs are gone.
     """
-    models = [_model(list(results)) for _, results in groupby(report.results, key=lambda result: (result.model, id(result.canonical)))]
+    models = [_model(list(results)) for _, results in groupby(report.results, key=lambda result: result.model)]
     failures = [{"model": error.model, "message": error.message, "hint": error.hint} for error in report.errors]
     data = json.dumps({"qlint": __version__, "models": models, "failures": failures}, ensure_ascii=False, separators=(",", ":"))
     style, script = _part("page.css"), _part("page.js")
@@ -72,8 +72,13 @@ def _model(results: list[Result]) -> Json:
         "nodes": [_node(node, grids) for node in drawn],
         "quantizers": grids.told,
         "tree": _group(tree),
-        "results": [_result(result, drawn) for result in results],
+        "results": [_result(result, drawn if result.canonical is first.canonical else _again(result)) for result in results],
     }
+
+
+def _again(result: Result) -> list[Node]:
+    """The same nodes, of the graph that this result was judged on."""
+    return nodes(result.canonical) if result.canonical is not None else []
 
 
 def _node(node: Node, grids: _Grids) -> Json:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from itertools import count
 from typing import Any
 
 from qlint.graph import Op
@@ -86,12 +85,12 @@ def _rule(finding: Finding, rule: Rule | None) -> Json:
 
 
 def _result(result: Result, finding: Finding, rule: int, artifact: int) -> Json:
-    fixed = [f"{line}." for line in notes(finding)]
+    told = [f"{finding.subject}: {finding.message}.", *(f"{note[:1].upper()}{note[1:]}." for note in notes(finding))]
     made: Json = {
         "ruleId": finding.code,
         "ruleIndex": rule,
         "level": LEVELS[finding.severity],
-        "message": {"text": _escaped(f"{finding.subject}: {finding.message}. {' '.join(fixed)}".strip())},
+        "message": {"text": _escaped(" ".join(told))},
         "locations": [_location(result, artifact, site) for site in finding.sites[:LOCATIONS]] or [_location(result, artifact, None)],
         # GitHub knows one fingerprint by name; the others are for tools that compare two logs.
         "partialFingerprints": {
@@ -157,32 +156,32 @@ def _graphs(result: Result, finding: Finding) -> Iterator[Json]:
 
 def _neighbourhood(result: Result, op: Op) -> Json:
     """An operator, who makes its inputs, who reads its outputs, and the tensors between them."""
-    nodes: dict[str, Json] = {}
+    nodes: dict[object, Json] = {}
     edges: list[Json] = []
-    number = count()
 
-    def node(key: str, label: str, about: Op | None) -> str:
-        nodes.setdefault(key, _drawn(result, key, label, about))
-        return key
+    def node(key: object, label: str, about: Op | None) -> str:
+        made = nodes.setdefault(key, {"id": f"n{len(nodes)}", **_drawn(result, label, about)})
+        return str(made["id"])
 
-    def edge(source: str, target: str, text: str) -> None:
-        edges.append({"id": f"e{next(number)}", "sourceNodeId": source, "targetNodeId": target, "label": {"text": _escaped(text)}})
+    def edge(source: str, target: str, *texts: object) -> None:
+        label = {"text": _escaped(", ".join(map(str, texts)))}
+        edges.append({"id": f"e{len(edges)}", "sourceNodeId": source, "targetNodeId": target, "label": label})
 
-    center = node(f"op{op.index}", op.label, op)
+    center = node(id(op), op.label, op)
     for role, use in op.uses.items():
         made = use.tensor.producer
-        source = node(f"op{made.index}", made.label, made) if made is not None else node(f"t:{use.tensor.name}", use.tensor.name, None)
-        edge(source, center, ", ".join([role, *map(str, use.quantizers)]))
+        source = node(id(made), made.label, made) if made is not None else node(id(use.tensor), use.tensor.name, None)
+        edge(source, center, role, *use.quantizers)
     for tensor in op.outputs:
         for use in tensor.uses:
             if use.kind != "dead":
-                target = node(f"op{use.op.index}", use.op.label, use.op) if use.op is not None else node(f"o:{use.name}", use.name, None)
-                edge(center, target, ", ".join([use.role or "output", *map(str, use.quantizers)]))
+                target = node(id(use.op), use.op.label, use.op) if use.op is not None else node(id(use), use.name, None)
+                edge(center, target, use.role or "output", *use.quantizers)
     return {"description": {"text": _escaped(f"the neighbours of {op.label}")}, "nodes": list(nodes.values()), "edges": edges}
 
 
-def _drawn(result: Result, key: str, label: str, op: Op | None) -> Json:
-    made: Json = {"id": key, "label": {"text": _escaped(label)}}
+def _drawn(result: Result, label: str, op: Op | None) -> Json:
+    made: Json = {"label": {"text": _escaped(label)}}
     if op is not None:
         made["location"] = {"logicalLocations": [_node(result, label, "node")]}
         verdict = result.verdict

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from qlint.cli import settings
 from qlint.cli.settings import CONFIG, ISOLATED, JOBS
 
-if TYPE_CHECKING:
-    from qlint.report.result import Report
-
 ENCODINGS = "quantizers by tensor name: AIMET, QNN overrides, MQBench clip ranges, TensorRT calibration cache"
+OUTPUT = "text, concise, json, html, markdown, github, gitlab, junit or sarif; several times: several reports of one run, all but one of them into files"
 BACKEND = "NAME[@TARGET|@REVISION], several with commas; a path to a profile works too"
-
-
-class Format(StrEnum):
-    """Output formats."""
-
-    text = "text"
-    concise = "concise"
-    json = "json"
 
 
 class FailOn(StrEnum):
@@ -45,8 +33,8 @@ def check(
     fail_on_unknown: Annotated[bool, typer.Option("--fail-on-unknown", help="an op of unknown placement makes the exit code 1, too")] = False,
     no_fallback: Annotated[bool, typer.Option("--no-fallback", help="judge as if the backend had nothing to fall back to")] = False,
     exit_zero: Annotated[bool, typer.Option("--exit-zero", help="findings do not change the exit code")] = False,
-    output_format: Annotated[Format, typer.Option("--output-format", "-f", help="for people, for grep, for programs")] = Format.text,
-    output_file: Annotated[Path | None, typer.Option("--output-file", "-o", metavar="FILE", help="write there instead of to stdout")] = None,
+    output_format: Annotated[list[str] | None, typer.Option("--output-format", "-f", metavar="FORMAT[=FILE]", help=OUTPUT)] = None,
+    output_file: Annotated[list[str] | None, typer.Option("--output-file", "-o", metavar="FILE", help="write there instead of to stdout")] = None,
     input_shape: Annotated[list[str] | None, typer.Option(metavar="NAME:1,3,224,224", help="in place of the shape in the file")] = None,
     encodings: Annotated[Path | None, typer.Option(metavar="FILE", help=ENCODINGS)] = None,
     statistics: Annotated[bool, typer.Option("--statistics", help="count the findings of each rule, too (text only)")] = False,
@@ -63,11 +51,13 @@ def check(
     Exit code: 0 clean, 1 findings at or above --fail-on, 2 something could not be checked.
     """
     from qlint.api import check as each
+    from qlint.cli.outputs import outputs, put
     from qlint.cli.terminal import complain
     from qlint.config import Config
     from qlint.errors import QlintError
     from qlint.report.result import Failure, Report
 
+    wanted = outputs(output_format or (), output_file or ())
     try:
         groups = settings.governed(models, config or (), isolated=isolated)
         reports = settings.run(
@@ -84,45 +74,10 @@ def check(
         from qlint.cli.ignore import accept
 
         return accept(report, add_ignore)
-    text = _render(report, output_format, terminal=output_file is None, statistics=statistics)
-    if output_file is None:
-        sys.stdout.write(text)
-    else:
-        write(output_file, text)
+    for output in wanted:
+        put(report, output, statistics=statistics)
     code = settings.exit_code(groups, reports, fail_on.value if fail_on is not None else None, fail_on_unknown=fail_on_unknown)
     return 0 if exit_zero and code == 1 else code
-
-
-def _render(report: Report, wanted: Format, *, terminal: bool, statistics: bool) -> str:
-    if wanted is Format.json:
-        return report.to_json() + "\n"
-    if wanted is Format.concise:
-        from qlint.report import concise
-
-        return concise.render(report)
-    from qlint.cli.terminal import color, width
-    from qlint.report import text
-
-    if not report.results:
-        return ""
-    if not terminal:
-        return text.render(report, statistics=statistics)
-    return text.render(report, width=width(sys.stdout, text.WIDTH), color=color(sys.stdout), statistics=statistics)
-
-
-def write(path: Path, text: str) -> None:
-    """Put text into a file.
-
-    Raises:
-        QlintError: the file cannot be written.
-    """
-    from qlint.errors import QlintError
-
-    try:
-        with path.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-    except OSError as error:
-        raise QlintError(f"cannot be written ({error.strerror})", subject=str(path), hint="--output-file wants a file in a folder that exists") from error
 
 
 def shapes(given: list[str] | tuple[str, ...]) -> dict[str, tuple[int, ...]]:

@@ -203,7 +203,17 @@ class Report(Contract):
 
         return render(self)
 
+    def to_html(self) -> str:
+        """The report as a page that opens offline: the graph, the findings, the quantizers.
+
+        Raises:
+            QlintError: igraph is not installed (`pip install "qlint-nn[html]"`), or the report was read back from JSON.
+        """
+        from qlint.report.html import render
+
+        return render(self)
+
     def _repr_html_(self) -> str:
-        from qlint.report.html import table
+        from qlint.report.notebook import table
 
         return table(self)

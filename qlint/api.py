@@ -22,6 +22,7 @@ from qlint.report.summary import summarize
 
 if TYPE_CHECKING:
     from qlint.report.comparison import Comparison
+    from qlint.report.fixed import Fixed
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -119,6 +120,49 @@ def compare(
         loaded = model if isinstance(model, Model) else load(model, input_shapes)
         name = loaded.name if isinstance(model, Model) else _shown(model)
         return hold(name, loaded, list({one.name: one for one in profiles}.values()), registry.load().rules, fallback=fallback)
+
+
+def fix(
+    model: str | Path,
+    backend: str | Profile | Iterable[str | Profile] = (),
+    *,
+    unsafe: bool = False,
+    in_place: bool = False,
+    output: str | Path | None = None,
+    dry: bool = False,
+    calibration: str | Path = "",
+    verify: bool = True,
+    select: Iterable[str] = (),
+    ignore: Iterable[str] = (),
+    extend_select: Iterable[str] = (),
+    fallback: bool = True,
+    input_shapes: Shapes | None = None,
+) -> Fixed:
+    """Cure what can be cured of a model's findings, in a new file that was read, judged and linted again.
+
+    Args:
+        model: a path.
+        backend, select, ignore, extend_select, fallback, input_shapes: as for `check`.
+        unsafe: make changes of the numbers too; what each one does to them is in the report.
+        in_place: the result takes the model's place; otherwise it is `output`, or `NAME.fixed.EXT` beside the model.
+        dry: say what would change, and write nothing.
+        calibration: a .npy or .npz file of inputs, for the ranges of new quantizers and for the comparison of outputs.
+        verify: compare the outputs before and after, where ONNX Runtime is installed.
+
+    Raises:
+        ReadError: the model cannot be read.
+        ProfileError, RuleError: as for `check`.
+        QlintError: the result cannot be written, or the calibration data do not fit.
+    """
+    from qlint.fixing.run import Options
+    from qlint.fixing.run import fix as run
+    from qlint.fixing.state import Question
+
+    profiles = tuple(one if isinstance(one, Profile) else load_profile(one) for one in ([backend] if isinstance(backend, (str, Profile)) else backend))
+    known = registry.load().rules
+    question = Question(profiles, choose(known, select, ignore, extend_select), known, fallback, input_shapes or {})
+    options = Options(unsafe, in_place, dry, verify, str(calibration), Path(output) if output is not None else None)
+    return run(Path(model), question, options, _shown(model))
 
 
 def _judge(

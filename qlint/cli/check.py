@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -45,6 +45,12 @@ def check(
     output_file: Annotated[Path | None, typer.Option("--output-file", "-o", metavar="FILE", help="write there instead of to stdout")] = None,
     input_shape: Annotated[list[str] | None, typer.Option(metavar="NAME:1,3,224,224", help="in place of the shape in the file")] = None,
     statistics: Annotated[bool, typer.Option("--statistics", help="count the findings of each rule, too (text only)")] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="write NAME.fixed.EXT, cured of what can be cured without changing the numbers")] = False,
+    unsafe_fixes: Annotated[bool, typer.Option("--unsafe-fixes", help="with --fix or --diff: also what changes the numbers")] = False,
+    diff: Annotated[bool, typer.Option("--diff", help="show what --fix would change, and write nothing; exit code 1 if it would")] = False,
+    in_place: Annotated[bool, typer.Option("--in-place", help="with --fix: the result takes the model's place")] = False,
+    calibration: Annotated[str, typer.Option(metavar="FILE", help="with --fix: inputs (.npy, .npz) that give new quantizers their ranges")] = "",
+    verify: Annotated[bool, typer.Option("--verify/--no-verify", help="with --fix: compare the outputs (onnxruntime)")] = True,
     debug: Annotated[bool, typer.Option("--debug", hidden=True)] = False,
 ) -> int:
     """Say which operators will not run in integer on a backend, why, and what to do.
@@ -52,26 +58,42 @@ def check(
     Exit code: 0 clean, 1 findings at or above --fail-on, 2 something could not be checked.
     """
     from qlint.api import check as run
+    from qlint.cli.fixes import Mended, mend
     from qlint.cli.paths import expand
     from qlint.cli.terminal import complain, progress
     from qlint.errors import QlintError
     from qlint.report.result import Failure, Report
 
     try:
-        report = run(
-            expand(models), [name for one in backend or () for name in one.split(",") if name], select=select or (), ignore=ignore or (),
-            extend_select=extend_select or (), fallback=not no_fallback, input_shapes=shapes(input_shape or ()), progress=progress,
-        )  # fmt: skip
+        backends = [name for one in backend or () for name in one.split(",") if name]
+        how: dict[str, Any] = {
+            "select": select or (), "ignore": ignore or (), "extend_select": extend_select or (), "fallback": not no_fallback,
+            "input_shapes": shapes(input_shape or ()),
+        }  # fmt: skip
+        if not (fix or diff) and (unsafe_fixes or in_place or calibration):
+            raise QlintError("--unsafe-fixes, --in-place and --calibration belong to --fix", hint="add --fix, or --diff to see what it would change")
+        mended = Mended(expand(models))
+        if fix or diff:
+            mended = mend(
+                mended.models, backends, progress, unsafe=unsafe_fixes, in_place=in_place, dry=diff, calibration=calibration, verify=verify, **how
+            )  # fmt: skip
+        report = run(mended.models, backends, progress=progress, **how)
+        report.fixes = mended.fixes
+        report.errors += mended.failures
     except QlintError as error:
         report = Report(errors=[Failure(model=error.subject, message=error.message, hint=error.hint)])
     progress("")
     complain(report.errors)
+    if diff and output_format is not Format.json:
+        report.results = []  # what --fix would change is what was asked
     text = _render(report, output_format, terminal=output_file is None, statistics=statistics)
     if output_file is None:
         sys.stdout.write(text)
     else:
         write(output_file, text)
     code = report.exit_code(fail_on.value, fail_on_unknown=fail_on_unknown)
+    if diff and code != 2:
+        code = int(any(one.diff for one in report.fixes))
     return 0 if exit_zero and code == 1 else code
 
 
@@ -85,7 +107,7 @@ def _render(report: Report, wanted: Format, *, terminal: bool, statistics: bool)
     from qlint.cli.terminal import color, width
     from qlint.report import text
 
-    if not report.results:
+    if not report.results and not report.fixes:
         return ""
     if not terminal:
         return text.render(report, statistics=statistics)

@@ -15,7 +15,7 @@ from qlint.errors import RuleError
 from qlint.graph import Model, Op
 from qlint.judge.verdict import SEVERITY, Consequence, Mismatch, RefusalReason, Verdict
 from qlint.lint import where
-from qlint.lint.finding import SEVERITIES, Finding, Fix, Severity, Site
+from qlint.lint.finding import SEVERITIES, WRITABLE, Finding, Fix, Severity, Site
 from qlint.lint.fingerprint import Surroundings, combined
 from qlint.lint.message import Cause, Facts, plain, render, sentence
 from qlint.lint.rule import Claims, Explains, Issue, Rule, crashed
@@ -35,6 +35,15 @@ def lint(
         known: every rule there is, for deciding who explains what; by default all that are installed.
     """
     selected = list(rules)
+    explained, crashes = explain(subject, selected, known=known)
+    return [finding for finding, _ in explained], crashes
+
+
+def explain(
+    subject: Verdict | Model, rules: Iterable[Rule], *, known: Iterable[Rule] | None = None
+) -> tuple[list[tuple[Finding, list[Cause]]], list[RuleError]]:
+    """As `lint`, each finding with its causes in the model."""
+    selected = list(rules)
     if known is None:
         from qlint.lint import registry
 
@@ -53,7 +62,7 @@ class _Run:
         self.crashes = self.claims.crashes
         self.causes: dict[Key, list[Cause]] = {}
 
-    def findings(self) -> list[Finding]:
+    def findings(self) -> list[tuple[Finding, list[Cause]]]:
         if self.verdict is not None:
             self._explain(self.verdict)
         for rule in self.selected:
@@ -71,8 +80,8 @@ class _Run:
         groups: dict[Key, list[Cause]] = {}
         for cause in sorted(mine, key=place):
             groups.setdefault(_alike(cause), []).append(cause)
-        found = [self._finding(group, surroundings) for group in groups.values()]
-        return sorted(found, key=lambda finding: (SEVERITIES.index(finding.severity), finding.code))
+        found = [(self._finding(group, surroundings), group) for group in groups.values()]
+        return sorted(found, key=lambda each: (SEVERITIES.index(each[0].severity), each[0].code))
 
     @cached_property
     def composites(self) -> dict[str, list[Op]]:
@@ -181,7 +190,7 @@ class _Run:
             sites,
             tuple(op.label for op in sorted(drags.values(), key=lambda op: op.index)),
             _unique(tuple(e for cause in causes for e in cause.evidence)),
-            Fix("display", advice) if advice else None,
+            Fix(rule.applicability if self.model.format in WRITABLE else "display", advice) if advice else None,
             combined(site.fingerprint for site in sites) if sites else surroundings.fingerprint(rule.name, None, ""),
         )
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr
 from qlint.graph import Model
 from qlint.judge import Verdict
 from qlint.lint.finding import Finding, Severity
+from qlint.report.fixed import Fixed
 from qlint.version import __version__
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -130,6 +131,7 @@ class Report(Contract):
     qlint: str = __version__
     results: list[Result] = []
     errors: list[Failure] = []
+    fixes: list[Fixed] = []  # with --fix or --diff: one for each model; the results are those of the fixed ones
 
     @property
     def findings(self) -> list[Finding]:

@@ -1,0 +1,312 @@
+"""Edits on ONNX files: nodes and initializers of the main graph, through a document that copies all the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from qlint.fixing.edits import Edit, Fold, RaiseOpset, Remove, Rename, Requantize, Sort
+from qlint.fixing.onnx_file import Document, Node, WriteError, integer_attribute, packed
+from qlint.graph import Data, Model, Op, Quantizer, Tensor, Use
+from qlint.graph.quantizer import BLOCKS_SINCE, CHANNELS_SINCE, TYPE_SINCE
+from qlint.readers.data import TYPE_CODES
+
+if TYPE_CHECKING:
+    pass
+
+Array = "numpy.ndarray[Any, Any]"
+_PAIR = ("QuantizeLinear", "DequantizeLinear")
+
+
+def edited(document: Document, model: Model, edits: Iterable[Edit]) -> None:
+    """Make edits on a document; `model` is the canonical model that was read from the same file.
+
+    Raises:
+        WriteError: an edit has no form in this file. The document is of no use then.
+    """
+    writer = _Writer(document, model)
+    for edit in edits:
+        writer.make(edit)
+
+
+class _Writer:
+    def __init__(self, document: Document, model: Model) -> None:
+        self.document, self.model = document, model
+        if document.functions or len(document.before) != len(model.nodes):
+            raise WriteError("has functions of its own, which qlint does not edit", hint="inline them (onnx.inliner) and fix that file")
+        self.node_of: dict[int, Node] = {id(op): node for op, node in zip(model.nodes, document.before, strict=True)}
+        for op in model.ops:  # the canonical operators are copies
+            self.node_of[id(op)] = document.before[op.index]
+
+    def make(self, edit: Edit) -> None:
+        if isinstance(edit, Requantize):
+            _Requantizer(self, edit).run()
+        elif isinstance(edit, Remove):
+            self.document.prune([self.node(op) for op in edit.nodes])
+        elif isinstance(edit, Rename):
+            node = self.node(edit.node)
+            node.name, node.changed = self.document.fresh(node.name), True
+        elif isinstance(edit, Sort):
+            self.sort()
+        elif isinstance(edit, RaiseOpset):
+            self.document.opset = edit.version
+        elif isinstance(edit, Fold):
+            _fold(self, edit)
+
+    def node(self, op: Op) -> Node:
+        """The node of an operator of the main graph."""
+        found = self.node_of.get(id(op))
+        if found is None:
+            raise WriteError(f"{op.label} is in the body of a control-flow operator, which qlint does not edit")
+        return found
+
+    def sort(self) -> None:
+        """Nodes after those that they read from; equals keep their order."""
+        maker = {out: node for node in self.document.nodes for out in node.outputs if out}
+        done: set[int] = set()
+        order: list[Node] = []
+        for start in self.document.nodes:
+            stack = [(start, iter(start.inputs))]
+            while stack:
+                node, inputs = stack[-1]
+                if id(node) in done:
+                    stack.pop()
+                    continue
+                waits = next((m for name in inputs if (m := maker.get(name)) is not None and id(m) not in done and m is not node), None)
+                if waits is None or any(waits is each for each, _ in stack):
+                    done.add(id(node))
+                    order.append(node)
+                    stack.pop()
+                else:
+                    stack.append((waits, iter(waits.inputs)))
+        self.document.nodes = order
+
+    def rewire(self, use: Use, name: str) -> None:
+        """Let an operator read another tensor in one of its slots."""
+        if use.op is None:
+            raise WriteError(f"the model's output {use.name} cannot be given another source")
+        node = self.node(use.op)
+        node.inputs[use.slot], node.changed = name, True
+
+    def scale_type(self, op: Op | None) -> str:
+        """The float type in which an operator's scale is stored; float32 if it has none."""
+        use = op.uses.get("scale") if op is not None else None
+        return use.tensor.dtype if use is not None and use.tensor.dtype in ("float16", "float64") else "float32"
+
+
+class _Requantizer:
+    """One set of changes: parameters are set where a use keeps as many quantizers as it had, else they are made anew."""
+
+    def __init__(self, writer: _Writer, edit: Requantize) -> None:
+        self.writer, self.document = writer, writer.document
+        self.changes = edit.changes
+        self.set: dict[int, Quantizer] = {}  # by node
+        self.orphans: list[Node] = []
+
+    def run(self) -> None:
+        anew: dict[tuple[int, tuple[Quantizer, ...]], list[Use]] = {}
+        for use, sequence in self.changes.values():
+            if use.quantizers == sequence:
+                continue
+            if use.quantizers and len(use.quantizers) == len(sequence):
+                for old, new in zip(use.quantizers, sequence, strict=True):
+                    if old != new or old.read_as is not None:
+                        self.parameters(use, old, new)
+            else:
+                anew.setdefault((id(use.tensor), sequence), []).append(use)
+        for (_, sequence), uses in anew.items():
+            self.rebuild(uses, sequence)
+        self.document.prune(self.orphans)
+
+    # -- other parameters ---------------------------------------------------------------------
+
+    def parameters(self, use: Use, old: Quantizer, new: Quantizer) -> None:
+        nodes = [op for op in (old.quantize, old.dequantize) if op is not None]
+        if not nodes or any(op.native.rpartition("::")[2] not in _PAIR for op in nodes):
+            kind = nodes[0].native if nodes else use.op.native if use.op is not None else "the file"
+            raise WriteError(f"{kind} has its quantizers in a form that qlint cannot write")
+        if new.dynamic or new.grid != "affine" or new.scale is None or new.zero_point is None or new.granularity == "block":
+            raise WriteError(f"qlint cannot write a quantizer that is {new}")
+        for op in nodes:
+            node = self.writer.node(op)
+            before = self.set.get(id(node))
+            if before is not None:
+                if before != new:
+                    raise WriteError(f"{node.name or node.op_type} serves readers that would need different parameters")
+                continue
+            self.set[id(node)] = new
+            if op is old.dequantize and old.quantize is None:
+                self.recode(use, op, node, old, new)
+            self.configure(node, new, self.writer.scale_type(op), op)
+
+    def configure(self, node: Node, q: Quantizer, scale_type: str, op: Op | None = None) -> None:
+        """Scale, zero point and axis of a node."""
+        since = max(TYPE_SINCE.get(q.storage, 10), {"channel": CHANNELS_SINCE, "block": BLOCKS_SINCE}.get(q.granularity, 0))
+        opset = self.document.opset or self.writer.model.opsets.get("", 0)
+        if not node.domain and opset < since:
+            raise WriteError(f"{q.storage} {'per channel ' if q.granularity == 'channel' else ''}needs opset {since}, the file has {opset}")
+        base = node.outputs[0] if node.outputs else node.name
+        assert q.scale is not None and q.zero_point is not None
+        node.inputs = [node.inputs[0], self.document.constant(f"{base}_scale", scale_type, q.scale_shape, q.scale)]
+        if q.zero_point_shape is not None or q.storage != "uint8" or any(q.zero_point):
+            shape = q.scale_shape if q.zero_point_shape is None else q.zero_point_shape
+            values = tuple(q.zero_point) if len(q.zero_point) == _size(shape) else tuple(q.zero_point[:1]) * _size(shape)
+            node.inputs.append(self.document.constant(f"{base}_zero_point", q.storage, shape, values))
+        if q.granularity == "channel" and q.axis is not None:
+            node.attributes["axis"] = integer_attribute("axis", q.axis)
+        if op is not None and node.op_type == "QuantizeLinear" and op.attrs.get("output_dtype"):
+            node.attributes["output_dtype"] = integer_attribute("output_dtype", TYPE_CODES[q.storage])
+        node.changed = True
+        for name in (node.outputs if node.op_type == "QuantizeLinear" else node.inputs[:1]):
+            self.document.infos.pop(name, None)  # the type that it says may be another now
+
+    def recode(self, use: Use, op: Op, node: Node, old: Quantizer, new: Quantizer) -> None:
+        """The integers of a constant, written again for another grid; those of other readers stay."""
+        stored = op.uses["x"].tensor
+        if stored.data is None or not use.tensor.constant:
+            raise WriteError(f"what {node.name or node.op_type} reads is no constant")
+        if _same_codes(old, new):
+            return
+        read = old.read_as or old
+        integers = requantized(stored.data.array(), read, new)
+        name = self.document.array(f"{stored.name}_{new.storage}", new.storage, stored.data.shape, packed(new.storage, integers))
+        node.inputs[0] = name
+
+    # -- more or fewer ----------------------------------------------------------------------------
+
+    def rebuild(self, uses: list[Use], sequence: tuple[Quantizer, ...]) -> None:
+        """Some readers of one tensor get a new series of quantizers in place of theirs."""
+        tensor = uses[0].tensor
+        for use in uses:
+            for q in use.quantizers:
+                self.orphans += [self.writer.node(op) for op in (q.quantize, q.dequantize) if op is not None]
+        if tensor.constant:
+            name = self.weight(tensor, uses[0], sequence)
+        elif any(use.kind == "output" for use in uses):
+            name = self.behind_output(tensor, uses, sequence)
+        else:
+            at = min(self.document.nodes.index(self.writer.node(use.op)) for use in uses if use.op is not None)
+            name = self.pairs(tensor.name, sequence, at)
+        for use in uses:
+            if use.kind != "output":
+                self.writer.rewire(use, name)
+
+    def pairs(self, source: str, sequence: Sequence[Quantizer], at: int, last: str = "") -> str:
+        """QuantizeLinear and DequantizeLinear for each quantizer, from position `at` on; the name of what comes out."""
+        name = source
+        for number, q in enumerate(sequence, 1):
+            if q.dynamic or q.grid != "affine" or q.scale is None:
+                raise WriteError(f"qlint cannot write a quantizer that is {q}")
+            domain = next((op.domain for op in (q.quantize, q.dequantize) if op is not None and op.domain == "com.microsoft"), "")
+            for op_type in _PAIR:
+                out = last if last and op_type == _PAIR[1] and number == len(sequence) else self.document.fresh(f"{source}_{op_type}_Output")
+                node = Node.new(op_type, self.document.fresh(f"{source}_{op_type}"), [name], [out], domain)
+                self.configure(node, q, "float32")
+                self.document.nodes.insert(at, node)
+                at, name = at + 1, out
+        return name
+
+    def behind_output(self, tensor: Tensor, uses: list[Use], sequence: Sequence[Quantizer]) -> str:
+        """Quantizers between what makes a graph output and the output, which keeps its name."""
+        if any(use.quantizers for use in uses) or tensor.producer is None:
+            raise WriteError(f"the output {tensor.name} is quantized already, or handed through from an input")
+        maker = self.writer.node(tensor.producer)
+        inner = self.document.fresh(f"{tensor.name}_float")
+        maker.outputs[maker.outputs.index(tensor.name)], maker.changed = inner, True
+        ours = {(id(self.writer.node(use.op)), use.slot) for use in uses if use.op is not None}
+        for node in self.document.nodes:
+            for slot, name in enumerate(node.inputs):
+                if name == tensor.name and (id(node), slot) not in ours:
+                    node.inputs[slot], node.changed = inner, True
+        return self.pairs(inner, sequence, self.document.nodes.index(maker) + 1, last=tensor.name)
+
+    def weight(self, tensor: Tensor, use: Use, sequence: Sequence[Quantizer]) -> str:
+        """A constant on another grid: its integers and one DequantizeLinear, or its real values if there is no quantizer."""
+        assert tensor.data is not None
+        values = real(tensor.data, use.quantizers)
+        if not sequence:
+            return self.document.array(f"{tensor.name}_float", "float32", tensor.data.shape, packed("float32", values))
+        if len(sequence) > 1:
+            raise WriteError(f"{tensor.name} would get several quantizers")
+        q = sequence[0]
+        integers = self.document.array(f"{tensor.name}_quantized", q.storage, tensor.data.shape, packed(q.storage, quantized(values, q)))
+        out = self.document.fresh(f"{tensor.name}_DequantizeLinear_Output")
+        node = Node.new("DequantizeLinear", self.document.fresh(f"{tensor.name}_DequantizeLinear"), [integers], [out])
+        self.configure(node, q, "float32")
+        self.document.nodes.insert(0, node)
+        return out
+
+
+# -- arithmetic --------------------------------------------------------------------------------------
+
+
+def _size(shape: Sequence[int]) -> int:
+    size = 1
+    for d in shape:
+        size *= d
+    return size
+
+
+def _same_codes(old: Quantizer, new: Quantizer) -> bool:
+    """Whether the stored integers mean the same numbers under either."""
+    same = (old.storage, old.granularity, old.axis) == (new.storage, new.granularity, new.axis)
+    return same and old.read_as is None and list(old.pairs()) == list(new.pairs())
+
+
+def _spread(values: Sequence[float], q: Quantizer, rank: int) -> Any:
+    """Parameters in a form that numpy spreads over the tensor; float64."""
+    import numpy as np
+
+    array = np.asarray(values, np.float64)
+    if array.size == 1 or q.axis is None:
+        return array.reshape(())
+    shape = [1] * rank
+    shape[q.axis % rank] = array.size
+    return array.reshape(shape)
+
+
+def quantized(values: Any, q: Quantizer) -> Any:
+    """Real values as integers of a grid: rounded half to even and clamped, in float32 as QuantizeLinear does it."""
+    import numpy as np
+
+    assert q.scale is not None and q.zero_point is not None
+    scale, zero_point = (_spread(part, q, values.ndim) for part in (q.scale, q.zero_point))
+    steps = np.asarray(values, np.float32) / scale.astype(np.float32) if q.storage != "int32" else np.asarray(values, np.float64) / scale
+    return np.clip(np.rint(steps).astype(np.float64) + zero_point, q.qmin, q.qmax).astype(np.int64)
+
+
+def dequantized(integers: Any, q: Quantizer) -> Any:
+    """The real values of integers: in float32, as DequantizeLinear computes them."""
+    import numpy as np
+
+    assert q.scale is not None and q.zero_point is not None
+    scale, zero_point = (_spread(part, q, integers.ndim) for part in (q.scale, q.zero_point))
+    return (np.asarray(integers, np.int64) - zero_point.astype(np.int64)).astype(np.float32) * scale.astype(np.float32)
+
+
+def requantized(integers: Any, old: Quantizer, new: Quantizer) -> Any:
+    """Integers of one grid as those of another: shifted if only the container differs, else rounded again."""
+    import numpy as np
+
+    from qlint.fixing.edits import same_grid
+
+    if same_grid(old, new):
+        return np.asarray(integers, np.int64) + int(new.qmin - old.qmin)
+    return quantized(dequantized(integers, old), new)
+
+
+def real(data: Data, sequence: Sequence[Quantizer]) -> Any:
+    """The numbers that a reader of a constant sees through its quantizers."""
+    values = data.array()
+    for q in sequence:
+        if q.block_size or q.grid != "affine" or q.dynamic:
+            raise WriteError(f"qlint cannot compute a constant that is {q}")
+        values = dequantized(values if q.quantize is None else quantized(values, q), q.read_as or q)
+    return values
+
+
+# -- batch-norm --------------------------------------------------------------------------------------
+
+
+def _fold(writer: _Writer, edit: Fold) -> None:
+    raise WriteError("not yet")

@@ -131,6 +131,7 @@ def fix(
     output: str | Path | None = None,
     dry: bool = False,
     calibration: str | Path = "",
+    method: str = "minmax",
     verify: bool = True,
     select: Iterable[str] = (),
     ignore: Iterable[str] = (),
@@ -147,6 +148,7 @@ def fix(
         in_place: the result takes the model's place; otherwise it is `output`, or `NAME.fixed.EXT` beside the model.
         dry: say what would change, and write nothing.
         calibration: a .npy or .npz file of inputs, for the ranges of new quantizers and for the comparison of outputs.
+        method: how a range follows from them: `minmax`, `percentile`, `mse` or `entropy`.
         verify: compare the outputs before and after, where ONNX Runtime is installed.
 
     Raises:
@@ -161,7 +163,7 @@ def fix(
     profiles = tuple(one if isinstance(one, Profile) else load_profile(one) for one in ([backend] if isinstance(backend, (str, Profile)) else backend))
     known = registry.load().rules
     question = Question(profiles, choose(known, select, ignore, extend_select), known, fallback, input_shapes or {})
-    options = Options(unsafe, in_place, dry, verify, str(calibration), Path(output) if output is not None else None)
+    options = Options(unsafe, in_place, dry, verify, str(calibration), method, Path(output) if output is not None else None)
     return run(Path(model), question, options, _shown(model))
 
 

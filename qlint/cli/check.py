@@ -31,6 +31,15 @@ class FailOn(StrEnum):
     info = "info"
 
 
+class Method(StrEnum):
+    """Ways from data to a range."""
+
+    minmax = "minmax"
+    percentile = "percentile"
+    mse = "mse"
+    entropy = "entropy"
+
+
 def check(
     models: Annotated[list[str], typer.Argument(help="model files, or folders of them", metavar="MODEL", show_default=False)],
     backend: Annotated[list[str] | None, typer.Option("--backend", "-b", metavar="NAME", help=BACKEND)] = None,
@@ -50,6 +59,7 @@ def check(
     diff: Annotated[bool, typer.Option("--diff", help="show what --fix would change, and write nothing; exit code 1 if it would")] = False,
     in_place: Annotated[bool, typer.Option("--in-place", help="with --fix: the result takes the model's place")] = False,
     calibration: Annotated[str, typer.Option(metavar="FILE", help="with --fix: inputs (.npy, .npz) that give new quantizers their ranges")] = "",
+    calibration_method: Annotated[Method, typer.Option(help="with --calibration: how a range follows from the data")] = Method.minmax,
     verify: Annotated[bool, typer.Option("--verify/--no-verify", help="with --fix: compare the outputs (onnxruntime)")] = True,
     debug: Annotated[bool, typer.Option("--debug", hidden=True)] = False,
 ) -> int:
@@ -75,7 +85,8 @@ def check(
         mended = Mended(expand(models))
         if fix or diff:
             mended = mend(
-                mended.models, backends, progress, unsafe=unsafe_fixes, in_place=in_place, dry=diff, calibration=calibration, verify=verify, **how
+                mended.models, backends, progress, unsafe=unsafe_fixes, in_place=in_place, dry=diff, calibration=calibration,
+                method=calibration_method.value, verify=verify, **how
             )  # fmt: skip
         report = run(mended.models, backends, progress=progress, **how)
         report.fixes = mended.fixes

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
+from qlint.fixing.batch_norm import folded
 from qlint.fixing.edits import Edit, Remove, Rename, Requantize, Sequence, Sort
 from qlint.graph import Model, Op, Use
 from qlint.lint.message import Cause
@@ -49,6 +50,18 @@ def read_as_written(model: Model, causes: list[Cause]) -> Iterator[Edit]:
     yield from _changed(causes, lambda use: tuple(replace(q, read_as=None) for q in use.quantizers))
 
 
+def fold(model: Model, causes: list[Cause]) -> Iterator[Edit]:
+    """Batch-norms into what is in front of them. Causes name them, or the operator that they stand behind."""
+    norms: dict[int, Op] = {}
+    for cause in causes:
+        readers = [use.op for tensor in cause.op.outputs for use in tensor.uses] if cause.op is not None else []
+        behind = [op for reader in readers if reader is not None for op in (reader, *(use.op for out in reader.outputs for use in out.uses))]
+        norms.update({id(op): op for op in (cause.op, *behind) if op is not None and op.kind == "batch_norm"})
+    for op in norms.values():
+        if (edit := folded(op)) is not None:
+            yield edit
+
+
 def _changed(causes: Iterable[Cause], change: Callable[[Use], Sequence]) -> Iterator[Edit]:
     changes = {id(use): (use, new) for use in _uses(causes) if (new := change(use)) != use.quantizers or any(q.read_as for q in use.quantizers)}
     if changes:
@@ -65,4 +78,4 @@ def _uses(causes: Iterable[Cause]) -> Iterator[Use]:
 
 
 QUANTIZERS = "quantizers"
-CURES: dict[str, Cure] = {"remove": remove, "rename": rename, "sort": sort, "single": single, "read-as-written": read_as_written}
+CURES: dict[str, Cure] = {"remove": remove, "rename": rename, "sort": sort, "single": single, "read-as-written": read_as_written, "fold": fold}

@@ -48,10 +48,10 @@ class RaiseOpset:
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """A batch-norm vanishes into the operator in front of it, and with it a division that undid its scale (`residue`).
+    """A batch-norm vanishes into the operator in front of it, and with it a constant scaling in between (`residue`).
 
-    The rows of the weight are scaled by `factor`, a number for each output channel, and `bias` takes the place of the
-    operator's own.
+    The weights of each output channel are multiplied by `factor` (1.0 leaves a channel as it is), and `bias` takes the
+    place of the operator's own.
     """
 
     batch_norm: Op
@@ -61,7 +61,17 @@ class Fold:
     residue: Op | None = None
 
 
-Edit = Requantize | Remove | Rename | Sort | RaiseOpset | Fold
+@dataclass(frozen=True, slots=True)
+class Depthwise:
+    """A batch-norm that stands alone becomes a depthwise 1x1 convolution with these weights and biases."""
+
+    batch_norm: Op
+    factor: tuple[float, ...]
+    bias: tuple[float, ...]
+
+
+Edit = Requantize | Remove | Rename | Sort | RaiseOpset | Fold | Depthwise
+REAL = (Fold, Depthwise)  # exact in real arithmetic; float32 rounds otherwise
 
 
 @dataclass(slots=True)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
-from qlint.fixing.edits import Edit, Fold, RaiseOpset, Remove, Rename, Requantize, Sort
-from qlint.fixing.onnx_file import Document, Node, WriteError, integer_attribute, packed
-from qlint.graph import Data, Model, Op, Quantizer, Tensor, Use
+from qlint.fixing.arithmetic import WriteError, dequantized, quantized, real, requantized, same_codes
+from qlint.fixing.edits import Depthwise, Edit, Fold, RaiseOpset, Remove, Rename, Requantize, Sort, storable
+from qlint.fixing.onnx_file import Document, Node, integer_attribute, packed
+from qlint.graph import Model, Op, Quantizer, Tensor, Use
+from qlint.graph.axes import channel_axes
 from qlint.graph.quantizer import BLOCKS_SINCE, CHANNELS_SINCE, TYPE_SINCE
 from qlint.readers.data import TYPE_CODES
-
-if TYPE_CHECKING:
-    pass
 
 Array = "numpy.ndarray[Any, Any]"
 _PAIR = ("QuantizeLinear", "DequantizeLinear")
@@ -52,6 +52,8 @@ class _Writer:
             self.document.opset = edit.version
         elif isinstance(edit, Fold):
             _fold(self, edit)
+        elif isinstance(edit, Depthwise):
+            _depthwise(self, edit)
 
     def node(self, op: Op) -> Node:
         """The node of an operator of the main graph."""
@@ -165,7 +167,7 @@ class _Requantizer:
         stored = op.uses["x"].tensor
         if stored.data is None or not use.tensor.constant:
             raise WriteError(f"what {node.name or node.op_type} reads is no constant")
-        if _same_codes(old, new):
+        if same_codes(old, new):
             return
         read = old.read_as or old
         integers = requantized(stored.data.array(), read, new)
@@ -237,9 +239,6 @@ class _Requantizer:
         return out
 
 
-# -- arithmetic --------------------------------------------------------------------------------------
-
-
 def _size(shape: Sequence[int]) -> int:
     size = 1
     for d in shape:
@@ -247,66 +246,117 @@ def _size(shape: Sequence[int]) -> int:
     return size
 
 
-def _same_codes(old: Quantizer, new: Quantizer) -> bool:
-    """Whether the stored integers mean the same numbers under either."""
-    same = (old.storage, old.granularity, old.axis) == (new.storage, new.granularity, new.axis)
-    return same and old.read_as is None and list(old.pairs()) == list(new.pairs())
-
-
-def _spread(values: Sequence[float], q: Quantizer, rank: int) -> Any:
-    """Parameters in a form that numpy spreads over the tensor; float64."""
-    import numpy as np
-
-    array = np.asarray(values, np.float64)
-    if array.size == 1 or q.axis is None:
-        return array.reshape(())
-    shape = [1] * rank
-    shape[q.axis % rank] = array.size
-    return array.reshape(shape)
-
-
-def quantized(values: Any, q: Quantizer) -> Any:
-    """Real values as integers of a grid: rounded half to even and clamped, in float32 as QuantizeLinear does it."""
-    import numpy as np
-
-    assert q.scale is not None and q.zero_point is not None
-    scale, zero_point = (_spread(part, q, values.ndim) for part in (q.scale, q.zero_point))
-    steps = np.asarray(values, np.float32) / scale.astype(np.float32) if q.storage != "int32" else np.asarray(values, np.float64) / scale
-    return np.clip(np.rint(steps).astype(np.float64) + zero_point, q.qmin, q.qmax).astype(np.int64)
-
-
-def dequantized(integers: Any, q: Quantizer) -> Any:
-    """The real values of integers: in float32, as DequantizeLinear computes them."""
-    import numpy as np
-
-    assert q.scale is not None and q.zero_point is not None
-    scale, zero_point = (_spread(part, q, integers.ndim) for part in (q.scale, q.zero_point))
-    return (np.asarray(integers, np.int64) - zero_point.astype(np.int64)).astype(np.float32) * scale.astype(np.float32)
-
-
-def requantized(integers: Any, old: Quantizer, new: Quantizer) -> Any:
-    """Integers of one grid as those of another: shifted if only the container differs, else rounded again."""
-    import numpy as np
-
-    from qlint.fixing.edits import same_grid
-
-    if same_grid(old, new):
-        return np.asarray(integers, np.int64) + int(new.qmin - old.qmin)
-    return quantized(dequantized(integers, old), new)
-
-
-def real(data: Data, sequence: Sequence[Quantizer]) -> Any:
-    """The numbers that a reader of a constant sees through its quantizers."""
-    values = data.array()
-    for q in sequence:
-        if q.block_size or q.grid != "affine" or q.dynamic:
-            raise WriteError(f"qlint cannot compute a constant that is {q}")
-        values = dequantized(values if q.quantize is None else quantized(values, q), q.read_as or q)
-    return values
-
-
 # -- batch-norm --------------------------------------------------------------------------------------
 
 
 def _fold(writer: _Writer, edit: Fold) -> None:
-    raise WriteError("not yet")
+    """The operator gets new weights (unless no channel is scaled) and a bias, and writes what the batch-norm wrote."""
+    import numpy as np
+
+    document, into = writer.document, edit.into
+    node, norm = writer.node(into), writer.node(edit.batch_norm)
+    gone = [norm] if edit.residue is None else [norm, writer.node(edit.residue)]
+    factor = np.asarray(edit.factor)
+    orphans: list[Node] = []
+    scales: Sequence[float] = ()
+    if np.any(factor != 1):
+        scales = _scaled_weight(writer, into.uses["w"], factor, orphans)
+    bias = into.uses.get("b")
+    slot = bias.slot if bias is not None else 2
+    node.inputs[len(node.inputs) :] = [""] * (slot + 1 - len(node.inputs))
+    node.inputs[slot] = _new_bias(writer, into, np.asarray(edit.bias), scales, orphans)
+    node.outputs[0] = norm.outputs[0]
+    node.changed = True
+    document.nodes = [each for each in document.nodes if each not in gone]
+    document.prune(orphans)
+
+
+def _scaled_weight(writer: _Writer, use: Use, factor: Any, orphans: list[Node]) -> Sequence[float]:
+    """Weights times a factor for each output channel. Quantized ones keep their integers, and get a scale for each channel, which is returned."""
+    import numpy as np
+
+    document, op = writer.document, use.op
+    assert op is not None and use.tensor.data is not None
+    out, _ = channel_axes(op, "w")
+    assert out is not None
+    array = use.tensor.data.array()
+    groups = op.attrs.get("group", 1) if op.kind == "conv_transpose" else 1
+    if not use.quantizers:
+        shape = [1] * (array.ndim + 1)
+        shape[0], shape[out + 1] = groups, array.shape[out]
+        parts = array.reshape(groups, -1, *array.shape[1:]) if groups > 1 else array[None]
+        values = (parts.astype(np.float64) * factor.reshape(shape)).reshape(array.shape)
+        dtype = use.tensor.data.dtype
+        writer.rewire(use, document.array(f"{use.tensor.name}_folded", dtype, array.shape, packed(dtype, values)))
+        return ()
+    q = use.quantizers[0]
+    if len(use.quantizers) > 1 or q.read_as is not None or q.grid != "affine" or q.block_size or (q.granularity == "channel" and q.axis != out):
+        raise WriteError(f"a batch-norm cannot be folded under a weight that is {', then '.join(map(str, use.quantizers))}")
+    each = factor.reshape(groups, -1)
+    if groups > 1 and np.any(each != each[0]):
+        raise WriteError("the groups of a transposed convolution share the scales of its weight, and the batch-norm's factors differ between them")
+    each = each[0]
+    pairs = list(q.pairs())
+    scale, zero = (np.asarray([pair[i] for pair in pairs] * (each.size if len(pairs) == 1 else 1)) for i in (0, 1))
+    codes = np.asarray(array, np.int64) if q.quantize is None else quantized(array, q)
+    spread = [1] * array.ndim
+    spread[out] = each.size
+    sign, middle = np.sign(each).reshape(spread), zero.reshape(spread)
+    codes = np.rint((codes - middle) * sign + middle).astype(np.int64)
+    if codes.size and (codes.min() < q.qmin or codes.max() > q.qmax):
+        raise WriteError("a negative factor turns the sign of a weight of -128, and +128 is no number of its type")
+    scales = np.where(each == 0, scale, scale * np.abs(each))
+    new = storable(replace(
+        q, scale=tuple(map(float, scales)), zero_point=tuple(map(int, zero)), granularity="channel", axis=out,
+        scale_shape=(each.size,), zero_point_shape=None if q.zero_point_shape is None else (each.size,),
+    ))  # fmt: skip
+    orphans += [writer.node(each_op) for each_op in (q.quantize, q.dequantize) if each_op is not None]
+    base, at = f"{use.tensor.name}_folded", document.nodes.index(writer.node(op))
+    if q.quantize is None:
+        source = document.array(base, q.storage, array.shape, packed(q.storage, codes))
+        kinds = _PAIR[1:]
+    else:
+        source = document.array(base, "float32", array.shape, packed("float32", dequantized(codes, new)))
+        kinds = _PAIR
+    for op_type in kinds:
+        name = document.fresh(f"{base}_{op_type}_Output")
+        made = Node.new(op_type, document.fresh(f"{base}_{op_type}"), [source], [name])
+        _Requantizer(writer, Requantize({})).configure(made, new, "float32")
+        document.nodes.insert(at, made)
+        at, source = at + 1, name
+    writer.rewire(use, source)
+    return tuple(new.scale or ())
+
+
+def _new_bias(writer: _Writer, op: Op, values: Any, scales: Sequence[float], orphans: list[Node]) -> str:
+    """A bias, on the grid of the accumulator if the old one was quantized, in float otherwise."""
+    import numpy as np
+
+    document, use = writer.document, op.uses.get("b")
+    base = use.tensor.name if use is not None else f"{op.label}_bias"
+    x, w = (op.uses[role].quantizers for role in ("x", "w"))
+    q = use.quantizers[0] if use is not None and len(use.quantizers) == 1 and use.quantizers[0].quantize is None else None
+    if use is None or q is None or not x or not w or not x[-1].scale:
+        return document.array(document.fresh(f"{base}_folded"), "float32", values.shape, packed("float32", values))
+    each = np.asarray(scales or w[-1].scale or (1.0,)) * x[-1].scale[0]
+    per_channel: dict[str, Any] = {"granularity": "channel", "axis": 0, "scale_shape": (each.size,), "zero_point_shape": (each.size,)} if each.size > 1 else {}
+    new = storable(replace(q, scale=tuple(map(float, each)), zero_point=(0,) * each.size, **per_channel))
+    integers = document.array(f"{base}_folded", q.storage, values.shape, packed(q.storage, quantized(values, new)))
+    out = document.fresh(f"{base}_DequantizeLinear_Output")
+    made = Node.new("DequantizeLinear", document.fresh(f"{base}_folded_DequantizeLinear"), [integers], [out])
+    _Requantizer(writer, Requantize({})).configure(made, new, "float32")
+    document.nodes.insert(document.nodes.index(writer.node(op)), made)
+    orphans += [writer.node(each_op) for each_op in (q.quantize, q.dequantize) if each_op is not None]
+    return out
+
+
+def _depthwise(writer: _Writer, edit: Depthwise) -> None:
+    """A convolution with one weight for each channel in the batch-norm's place."""
+    document, norm = writer.document, writer.node(edit.batch_norm)
+    rank, channels = edit.batch_norm.uses["x"].tensor.rank or 4, len(edit.factor)
+    base = norm.name or norm.outputs[0]
+    weight = document.array(f"{base}_weight", "float32", (channels, *(1,) * (rank - 1)), packed("float32", edit.factor))
+    bias = document.array(f"{base}_bias", "float32", (channels,), packed("float32", edit.bias))
+    made = Node.new("Conv", norm.name, [norm.inputs[0], weight, bias], norm.outputs[:1], group=channels)
+    document.nodes[document.nodes.index(norm)] = made
+    document.prune([])

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from qlint.errors import QlintError
+from qlint.fixing.arithmetic import WriteError
 from qlint.graph import Data
 from qlint.readers import onnx_proto as proto
 from qlint.readers.data import TYPE_CODES, File, bits
@@ -27,10 +27,6 @@ _NODE, _INITIALIZER, _INPUT, _OUTPUT, _VALUE_INFO = key(1), key(5), key(11), key
 _N_INPUT, _N_OUTPUT, _N_NAME, _N_ATTRIBUTE = key(1), key(2), key(3), key(5)
 _CODES = {"float32": "f", "float16": "e", "float64": "d", "int64": "q", "int32": "i"}
 Piece = bytes | Span  # new bytes, or bytes of the file
-
-
-class WriteError(QlintError):
-    """An edit that this format, or this writer, has no form for."""
 
 
 def varint(value: int) -> bytes:
@@ -91,6 +87,7 @@ class Document:
         self.names: set[str] = set()
         self.functions = any(found == _FUNCTION for found, _, _ in self.head)
         self.opset: int | None = None  # of the default domain, where it changes
+        self.extra_outputs: list[str] = []  # tensors that the file is to hand out too
         self._made: dict[tuple[Any, ...], str] = {}
         for found, a, b in self.head:
             if found == _GRAPH:
@@ -218,6 +215,8 @@ class Document:
         for name, piece in self.initializers.items():
             if name not in known:
                 yield from self._message(_INITIALIZER, piece)
+        for name in self.extra_outputs:
+            yield from self._message(_OUTPUT, encoded(key(1), name.encode()))
 
     def _nodes(self) -> Iterable[Piece]:
         for node in self.nodes:

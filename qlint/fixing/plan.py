@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from qlint.fixing.cures import CURES, QUANTIZERS
-from qlint.fixing.edits import Changes, Edit, Fold, Proposal, Requantize, Sequence, keeps, storable
+from qlint.fixing.edits import Changes, Edit, Proposal, Requantize, Sequence, keeps, storable
 from qlint.fixing.state import State
 from qlint.graph import Model, Use
 from qlint.judge.repair import Backend, Budget, Outcome, good, repair, said
@@ -64,7 +64,7 @@ def plan(state: State, rules: list[Rule], known: list[Rule], *, unsafe: bool, fi
 
 def _exact(edit: Edit) -> bool:
     """Whether the numbers stay as they are."""
-    return all(keeps(use, new) for use, new in edit.changes.values()) if isinstance(edit, Requantize) else not isinstance(edit, Fold)
+    return all(keeps(use, new) for use, new in edit.changes.values()) if isinstance(edit, Requantize) else True
 
 
 UNSAFE = "the numbers would change: --unsafe-fixes allows that"

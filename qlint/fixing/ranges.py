@@ -27,8 +27,9 @@ MOVES = CLASSES["move"] | {"max_pool", "global_max_pool"}  # hand on some of the
 _MEANS = frozenset({"avg_pool", "global_avg_pool", "reduce_mean"})  # stay within the range that comes in
 _OWN: dict[str, Interval] = {"sigmoid": (0, 1), "hard_sigmoid": (0, 1), "softmax": (0, 1), "tanh": (-1, 1), "softsign": (-1, 1), "erf": (-1, 1)}
 _LOWEST = {"hard_swish": -0.375, "swish": -0.2785, "gelu": -0.17, "mish": -0.3089}  # and not above their input where that is positive
-ITSELF, READER, MOVED, OWN, BOUNDS, STATISTICS = (
-    "the constant itself", "another reader's quantizer", "the quantizer in front", "the operator's own range", "interval bounds", "batch-norm statistics",
+PERMUTES = CLASSES["view"] | {"transpose", "depth_to_space", "space_to_depth"}  # hand on all of the numbers that come in
+ITSELF, READER, MOVED, BEHIND, OWN, BOUNDS, STATISTICS = (
+    "the constant itself", "another reader's quantizer", "the quantizer in front", "the quantizer behind", "the operator's own range", "interval bounds", "batch-norm statistics",
 )  # fmt: skip
 
 
@@ -55,8 +56,9 @@ class Ranges:
         q = replace(sequence[0], uncalibrated=False)
         if use.tensor.constant:
             return ((self._bias(use, q) if use.role == "b" and q.storage == "int32" else self._weight(use, q)),), ITSELF
-        if (found := self._determined(use.tensor)) is not None and found.storage == q.storage:
-            return (replace(found, quantize=q.quantize, dequantize=q.dequantize),), MOVED
+        for found, source in ((self._in_front(use.tensor), MOVED), (self._behind(use.tensor), BEHIND)):
+            if found is not None and found.storage == q.storage:
+                return (replace(found, quantize=q.quantize, dequantize=q.dequantize),), source
         interval, source = self.of(use.tensor)
         return (on_range(q, interval, symmetric=self._centred(q)),), source
 
@@ -81,7 +83,18 @@ class Ranges:
         name = f"{tensor.name} of {made.label}" if made is not None else tensor.name
         raise NoRange(f"nothing bounds {name}: --calibration gives its range")
 
-    def _determined(self, tensor: Tensor) -> Quantizer | None:
+    def _behind(self, tensor: Tensor) -> Quantizer | None:
+        """The one quantizer behind operators that hand on every number as it is."""
+        found: set[Quantizer] = set()
+        for use in tensor.uses:
+            if use.quantizers:
+                found.add(use.quantizers[0])
+            elif use.op is not None and use.op.kind in PERMUTES and use.role == "x":
+                further = self._behind(use.op.outputs[0])
+                found |= {further} if further is not None else set()
+        return _fixed(found.pop()) if len(found) == 1 else None
+
+    def _in_front(self, tensor: Tensor) -> Quantizer | None:
         """The one quantizer in front of an operator that only moves data."""
         for _ in range(DEPTH):
             made = tensor.producer
@@ -89,8 +102,7 @@ class Ranges:
                 return None
             use = made.uses["x"]
             if use.quantizers:
-                last = use.quantizers[-1]
-                return last if last.granularity == "tensor" and not last.dynamic and last.constant else None
+                return _fixed(use.quantizers[-1])
             tensor = use.tensor
         return None
 
@@ -155,6 +167,11 @@ class Ranges:
         return None if found is None or any(math.isnan(v) for v in found) else found
 
 
+def _fixed(q: Quantizer) -> Quantizer | None:
+    """A quantizer whose numbers can be taken over."""
+    return q if q.granularity == "tensor" and q.grid == "affine" and not q.dynamic and q.constant and q.read_as is None else None
+
+
 def on_range(q: Quantizer, interval: Interval, *, symmetric: bool) -> Quantizer:
     """A per-tensor grid that covers a range, zero included."""
     low, high = min(interval[0], 0.0), max(interval[1], 0.0)
@@ -186,7 +203,7 @@ def statistics(tensor: Tensor) -> Interval | None:
 
 
 def _real(use: Use) -> numpy.ndarray[Any, Any]:
-    from qlint.fixing.onnx import real
+    from qlint.fixing.arithmetic import real
 
     assert use.tensor.data is not None
     array: numpy.ndarray[Any, Any] = real(use.tensor.data, use.quantizers)

@@ -27,6 +27,7 @@ def edited(document: Document, model: Model, edits: Iterable[Edit]) -> None:
     writer = _Writer(document, model)
     for edit in edits:
         writer.make(edit)
+    writer.sort()
 
 
 class _Writer:
@@ -182,7 +183,10 @@ class _Requantizer:
         for use in uses:
             for q in use.quantizers:
                 self.orphans += [self.writer.node(op) for op in (q.quantize, q.dequantize) if op is not None]
-        if tensor.constant:
+        beside = self.beside(uses, sequence)
+        if beside:
+            name = beside
+        elif tensor.constant:
             name = self.weight(tensor, uses[0], sequence)
         elif any(use.kind == "output" for use in uses):
             name = self.behind_output(tensor, uses, sequence)
@@ -192,6 +196,16 @@ class _Requantizer:
         for use in uses:
             if use.kind != "output":
                 self.writer.rewire(use, name)
+
+    def beside(self, uses: list[Use], sequence: tuple[Quantizer, ...]) -> str:
+        """What another reader of the tensor sees that has, or gets, the same quantizers; '' if there is none."""
+        ours = set(map(id, uses))
+        for other in uses[0].tensor.uses:
+            if id(other) in ours or other.kind != "op" or len(other.quantizers) != len(sequence) or any(use.kind == "output" for use in uses):
+                continue
+            if sequence and self.changes.get(id(other), (other, other.quantizers))[1] == sequence and all(q.dequantize is not None for q in other.quantizers):
+                return other.name
+        return ""
 
     def pairs(self, source: str, sequence: Sequence[Quantizer], at: int, last: str = "") -> str:
         """QuantizeLinear and DequantizeLinear for each quantizer, from position `at` on; the name of what comes out."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from qlint.fixing.cures import CURES, QUANTIZERS
-from qlint.fixing.edits import Changes, Edit, Proposal, Requantize, Sequence, keeps, storable
+from qlint.fixing.edits import Changes, Edit, Proposal, Requantize, Sequence, exact, keeps, storable
 from qlint.fixing.state import State
 from qlint.graph import Model, Use
 from qlint.judge.repair import Backend, Budget, Outcome, good, repair, said
@@ -88,6 +88,9 @@ class _Search:
     def __post_init__(self) -> None:
         self.backend.consent = self._consent
         self.outcome = repair(self.state.model, self.backend)
+        unified = _unified(self.outcome.changes)
+        if len(unified) > len(self.outcome.changes) and self.outcome.reached <= good(self.backend.judge(self.state.model, unified)):
+            self.outcome.changes = unified
 
     def _consent(self, mismatch: Mismatch, use: Use, sequence: Sequence) -> Sequence | None:
         """The change, if a selected rule asks for it, its numbers are known, and it is as safe as it has to be."""
@@ -166,6 +169,16 @@ def _groups(one: _Search) -> dict[tuple[str, str, str, str], Changes]:
         name, code = (rule.name, rule.code) if rule is not None else ("", "")
         groups.setdefault((name, code, said(use.quantizers), said(sequence)), {})[key] = (use, sequence)
     return dict(groups)
+
+
+def _unified(changes: Changes) -> dict[int, tuple[Use, Sequence]]:
+    """Changes, and the same container for other readers of a tensor that are on the same grid, so that one node serves them all."""
+    found = dict(changes)
+    for use, sequence in changes.values():
+        for other in use.tensor.uses if sequence and not use.tensor.constant else ():
+            if id(other) not in changes and other.kind != "dead" and other.quantizers != sequence and exact(other.quantizers, sequence):
+                found[id(other)] = (other, sequence)
+    return found
 
 
 def _shared_rule(one: _Search, use: Use) -> Rule | None:

@@ -144,7 +144,10 @@ class _Run:
     def _attempt(self, state: State, proposals: list[Proposal], folder: Path, temporary: list[Path]) -> tuple[State | None, str]:
         """The state after some proposals, or why it is none to have."""
         edits = _merged([edit for one in proposals for edit in one.edits])
-        handle, name = tempfile.mkstemp(prefix=f".{self.path.stem}.", suffix=".qlint.tmp", dir=folder)
+        try:
+            handle, name = tempfile.mkstemp(prefix=f".{self.path.stem}.", suffix=".qlint.tmp", dir=folder)
+        except OSError as error:
+            raise QlintError(f"no file can be written beside it ({error.strerror})", subject=str(self.path), hint="copy it to a folder of yours") from error
         temporary.append(Path(name))
         try:
             document = Document(state.path)

@@ -90,23 +90,21 @@ def worse(before: State, after: State) -> str:
 
 
 def new_findings(before: State, after: State) -> list[Finding]:
-    """Errors and warnings that were not there."""
-    seen = {(view.name, finding.rule, site.op, site.port) for view in before.views for finding, _ in view.found for site in finding.sites}
-    seen |= {(view.name, finding.rule, "", "") for view in before.views for finding, _ in view.found if not finding.sites}
-    return [
-        finding for view in after.views for finding, _ in view.found
-        if SEVERITIES.index(finding.severity) < 2
-        and not {(view.name, finding.rule, site.op, site.port) for site in finding.sites or (_NOWHERE,)} <= seen
-    ]  # fmt: skip
+    """Errors and warnings that were not there; the same trouble under another name is not new.
 
-
-@dataclass(frozen=True, slots=True)
-class _Nowhere:
-    op: str = ""
-    port: str = ""
-
-
-_NOWHERE = _Nowhere()
+    An operator that did not run in integer and still does not, nor any worse, may have another explanation now.
+    """
+    found = []
+    for old, new in zip(before.views, after.views, strict=True):
+        seen = {(finding.rule, site.op, site.port) for finding, _ in old.found for site in finding.sites}
+        whole = {finding.rule for finding, _ in old.found if not finding.sites}
+        lost = set() if old.verdict is None else {name for (name, _), place in _placed(old.verdict).items() if place not in ("integer", "absorbed")}
+        for finding, _ in new.found:
+            fresh = {site.op for site in finding.sites if (finding.rule, site.op, site.port) not in seen}
+            known = finding.consequence in ("float", "cpu", "unknown") and fresh <= lost
+            if SEVERITIES.index(finding.severity) < 2 and not known and (fresh or (not finding.sites and finding.rule not in whole)):
+                found.append(finding)
+    return found
 
 
 def _placed(verdict: Verdict) -> dict[tuple[str, int], Where]:

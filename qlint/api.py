@@ -160,6 +160,8 @@ def fix(
     from qlint.fixing.run import fix as run
     from qlint.fixing.state import Question
 
+    if input_shapes:
+        load(model, input_shapes)  # complains of names that the model does not have
     profiles = tuple(one if isinstance(one, Profile) else load_profile(one) for one in ([backend] if isinstance(backend, (str, Profile)) else backend))
     known = registry.load().rules
     question = Question(profiles, choose(known, select, ignore, extend_select), known, fallback, input_shapes or {})

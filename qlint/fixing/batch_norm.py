@@ -46,8 +46,10 @@ def folded(op: Op) -> Edit | None:
     else:
         residue = None
     into = source.producer
-    if into is None or into.kind not in WEIGHTED or not _alone(source) or not _plain(into, factor.size):
+    if into is None or into.kind not in WEIGHTED:
         return _depthwise(op, *found)
+    if not _alone(source) or not _plain(into, factor.size):
+        return None
     bias = _bias(into, factor.size)
     if bias is None:
         return None

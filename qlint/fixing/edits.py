@@ -70,8 +70,16 @@ class Depthwise:
     bias: tuple[float, ...]
 
 
-Edit = Requantize | Remove | Rename | Sort | RaiseOpset | Fold | Depthwise
+@dataclass(frozen=True, slots=True)
+class Clamp:
+    """A relu in front of quantizers whose grid begins at zero, which did its work until now. Nothing changes by it."""
+
+    quantizers: tuple[Op, ...]  # QuantizeLinear nodes
+
+
+Edit = Clamp | Requantize | Remove | Rename | Sort | RaiseOpset | Fold | Depthwise
 REAL = (Fold, Depthwise)  # exact in real arithmetic; float32 rounds otherwise
+STRUCTURAL = (*REAL, Clamp)  # change the operators, and not only the quantizers between them
 
 
 @dataclass(slots=True)

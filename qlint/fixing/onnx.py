@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from qlint.fixing.arithmetic import WriteError, dequantized, quantized, real, requantized, same_codes
-from qlint.fixing.edits import Depthwise, Edit, Fold, RaiseOpset, Remove, Rename, Requantize, Sort, storable
+from qlint.fixing.edits import Clamp, Depthwise, Edit, Fold, RaiseOpset, Remove, Rename, Requantize, Sort, storable
 from qlint.fixing.onnx_file import Document, Node, integer_attribute, packed
 from qlint.graph import Model, Op, Quantizer, Tensor, Use
 from qlint.graph.axes import channel_axes
@@ -51,6 +51,8 @@ class _Writer:
             self.sort()
         elif isinstance(edit, RaiseOpset):
             self.document.opset = edit.version
+        elif isinstance(edit, Clamp):
+            self.clamp(edit)
         elif isinstance(edit, Fold):
             _fold(self, edit)
         elif isinstance(edit, Depthwise):
@@ -83,6 +85,18 @@ class _Writer:
                 else:
                     stack.append((waits, iter(waits.inputs)))
         self.document.nodes = order
+
+    def clamp(self, edit: Clamp) -> None:
+        """One relu for all of the quantizers that read the same tensor."""
+        made: dict[str, str] = {}
+        for op in edit.quantizers:
+            node = self.node(op)
+            source = node.inputs[0]
+            if source not in made:
+                made[source] = self.document.fresh(f"{source}_Relu_Output")
+                relu = Node.new("Relu", self.document.fresh(f"{source}_Relu"), [source], [made[source]])
+                self.document.nodes.insert(self.document.nodes.index(node), relu)
+            node.inputs[0], node.changed = made[source], True
 
     def rewire(self, use: Use, name: str) -> None:
         """Let an operator read another tensor in one of its slots."""
@@ -117,6 +131,8 @@ class _Requantizer:
                         self.parameters(use, old, new)
             else:
                 anew.setdefault((id(use.tensor), sequence), []).append(use)
+        if any(sequence for _, sequence in anew):
+            self.only_pairs()
         for (_, sequence), uses in anew.items():
             self.rebuild(uses, sequence)
         self.document.prune(self.orphans)
@@ -206,6 +222,13 @@ class _Requantizer:
             if sequence and self.changes.get(id(other), (other, other.quantizers))[1] == sequence and all(q.dequantize is not None for q in other.quantizers):
                 return other.name
         return ""
+
+    def only_pairs(self) -> None:
+        """Quantizers of two kinds in one file are more than its readers expect."""
+        for _, q in self.writer.model.quantizers():
+            for op in (q.quantize, q.dequantize):
+                if op is not None and op.native.rpartition("::")[2] not in _PAIR:
+                    raise WriteError(f"the file writes its quantizers as {op.native}: convert it to QuantizeLinear and DequantizeLinear first")
 
     def pairs(self, source: str, sequence: Sequence[Quantizer], at: int, last: str = "") -> str:
         """QuantizeLinear and DequantizeLinear for each quantizer, from position `at` on; the name of what comes out."""
@@ -304,6 +327,8 @@ def _scaled_weight(writer: _Writer, use: Use, factor: Any, orphans: list[Node]) 
         writer.rewire(use, document.array(f"{use.tensor.name}_folded", dtype, array.shape, packed(dtype, values)))
         return ()
     q = use.quantizers[0]
+    if any(each.native.rpartition("::")[2] not in _PAIR for each in (q.quantize, q.dequantize) if each is not None) or q.dequantize is None:
+        raise WriteError(f"the weight of {op.label} is quantized in a form that qlint cannot write")
     if len(use.quantizers) > 1 or q.read_as is not None or q.grid != "affine" or q.block_size or (q.granularity == "channel" and q.axis != out):
         raise WriteError(f"a batch-norm cannot be folded under a weight that is {', then '.join(map(str, use.quantizers))}")
     each = factor.reshape(groups, -1)
@@ -328,7 +353,7 @@ def _scaled_weight(writer: _Writer, use: Use, factor: Any, orphans: list[Node]) 
     base, at = f"{use.tensor.name}_folded", document.nodes.index(writer.node(op))
     if q.quantize is None:
         source = document.array(base, q.storage, array.shape, packed(q.storage, codes))
-        kinds = _PAIR[1:]
+        kinds: tuple[str, ...] = _PAIR[1:]
     else:
         source = document.array(base, "float32", array.shape, packed("float32", dequantized(codes, new)))
         kinds = _PAIR
@@ -355,6 +380,8 @@ def _new_bias(writer: _Writer, op: Op, values: Any, scales: Sequence[float], orp
     each = np.asarray(scales or w[-1].scale or (1.0,)) * x[-1].scale[0]
     per_channel: dict[str, Any] = {"granularity": "channel", "axis": 0, "scale_shape": (each.size,), "zero_point_shape": (each.size,)} if each.size > 1 else {}
     new = storable(replace(q, scale=tuple(map(float, each)), zero_point=(0,) * each.size, **per_channel))
+    if np.abs(values / each).max(initial=0.0) > q.qmax:
+        raise WriteError(f"the new bias of {op.label} is no {q.storage}")
     integers = document.array(f"{base}_folded", q.storage, values.shape, packed(q.storage, quantized(values, new)))
     out = document.fresh(f"{base}_DequantizeLinear_Output")
     made = Node.new("DequantizeLinear", document.fresh(f"{base}_folded_DequantizeLinear"), [integers], [out])

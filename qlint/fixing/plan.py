@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from qlint.fixing.cures import CURES, QUANTIZERS
-from qlint.fixing.edits import Changes, Edit, Proposal, Requantize, Sequence, exact, keeps, storable
+from qlint.fixing.edits import Changes, Clamp, Edit, Proposal, Requantize, Sequence, exact, keeps, storable
+from qlint.fixing.ranges import RELU, NoRange, Ranges
 from qlint.fixing.state import State
-from qlint.graph import Model, Use
+from qlint.graph import Model, Op, Use
 from qlint.judge.repair import Backend, Budget, Outcome, good, repair, said
 from qlint.judge.verdict import Mismatch, Verdict
 from qlint.lint.rule import Claims, Rule
-
-Fill = Callable[[Use, Sequence], tuple[Sequence, str]]  # numbers in place of placeholders, and where they come from; raises NoRange
-
-
-class NoRange(Exception):
-    """Nobody knows the range that a new quantizer should have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +32,7 @@ class Plan:
     refusals: list[Refusal] = field(default_factory=list)
 
 
-def plan(state: State, rules: list[Rule], known: list[Rule], *, unsafe: bool, fill: Fill, fallback: bool = True) -> Plan:
+def plan(state: State, rules: list[Rule], known: list[Rule], *, unsafe: bool, ranges: Ranges, fallback: bool = True) -> Plan:
     """The fixes that rules declare for the findings of a model: first those about the file, then those about quantizers."""
     made = Plan()
     for finding, causes in state.findings():
@@ -55,10 +49,15 @@ def plan(state: State, rules: list[Rule], known: list[Rule], *, unsafe: bool, fi
     if made.proposals:
         return made
     searches = [
-        _Search(state, view_backend, Claims(known), set(map(id, rules)), unsafe, fill)
+        _Search(state, view_backend, Claims(known), set(map(id, rules)), unsafe, ranges)
         for view_backend in (Backend(view.profile, Budget.of(state.model), fallback) for view in state.views if view.profile is not None)
     ]
-    _combine(state.model, searches, made)
+    for search in searches:
+        for (rule, code), nodes in search.clamps.items():
+            text = "a relu in front of quantizers whose grid begins at zero, so that they need not stand for it"
+            made.proposals.append(Proposal(rule, code, tuple(op.label for op in nodes.values()), text, True, [Clamp(tuple(nodes.values()))]))
+    if not made.proposals:
+        _combine(state.model, searches, made)
     return made
 
 
@@ -79,10 +78,11 @@ class _Search:
     claims: Claims
     rules: set[int]
     unsafe: bool
-    fill: Fill
+    ranges: Ranges
     outcome: Outcome = field(init=False)
     rule_of: dict[int, Rule] = field(default_factory=dict)  # by use
     source_of: dict[int, str] = field(default_factory=dict)
+    clamps: dict[tuple[str, str], dict[int, Op]] = field(default_factory=dict)  # quantizers that stand for a relu, by rule
     refused: dict[tuple[str, str, str], list[str]] = field(default_factory=dict)  # sites by rule, code and reason
 
     def __post_init__(self) -> None:
@@ -99,16 +99,21 @@ class _Search:
             return None
         rule = selector.rule
         try:
-            filled, source = self.fill(use, sequence)
+            filled, source = self.ranges.fill(use, sequence)
         except NoRange as problem:
             self._refuse(rule, str(problem), use)
             return None
         new = tuple(map(storable, filled))
         if new == use.quantizers:
             return None
-        if not self.unsafe and not keeps(use, new):
-            self._refuse(rule, UNSAFE, use)
-            return None
+        if not keeps(use, new):
+            why = UNSAFE if not self.unsafe else self.ranges.loses(use, new)
+            if why:
+                quantize = use.quantizers[0].quantize if use.quantizers else None
+                if why == RELU and quantize is not None and quantize.kind == "quantize":
+                    self.clamps.setdefault((rule.name, rule.code), {})[id(quantize)] = quantize
+                self._refuse(rule, why, use)
+                return None
         self.rule_of[id(use)] = rule
         if source:
             self.source_of[id(use)] = source

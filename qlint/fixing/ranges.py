@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from qlint.fixing.plan import NoRange
 from qlint.graph import Model, Op, Quantizer, Tensor, Use
 from qlint.graph.axes import channel_axes
 from qlint.graph.kinds import CLASSES
@@ -31,6 +30,10 @@ PERMUTES = CLASSES["view"] | {"transpose", "depth_to_space", "space_to_depth"}  
 ITSELF, READER, MOVED, BEHIND, OWN, BOUNDS, STATISTICS = (
     "the constant itself", "another reader's quantizer", "the quantizer in front", "the quantizer behind", "the operator's own range", "interval bounds", "batch-norm statistics",
 )  # fmt: skip
+
+
+class NoRange(Exception):
+    """Nobody knows the range that a new quantizer should have."""
 
 
 @dataclass(slots=True)
@@ -57,10 +60,14 @@ class Ranges:
         if use.tensor.constant:
             return ((self._bias(use, q) if use.role == "b" and q.storage == "int32" else self._weight(use, q)),), ITSELF
         for found, source in ((self._in_front(use.tensor), MOVED), (self._behind(use.tensor), BEHIND)):
-            if found is not None and found.storage == q.storage:
-                return (replace(found, quantize=q.quantize, dequantize=q.dequantize),), source
+            if found is not None and (found.storage, found.qmin, found.qmax, found.rounding) == (q.storage, q.qmin, q.qmax, q.rounding):
+                return (replace(q, scale=found.scale, zero_point=found.zero_point),), source
         interval, source = self.of(use.tensor)
         return (on_range(q, interval, symmetric=self._centred(q)),), source
+
+    def loses(self, use: Use, new: tuple[Quantizer, ...]) -> str:
+        """What other quantizers in front of a reader would not do any more; '' if there is nothing."""
+        return loses_a_clamp(use, new)
 
     def of(self, tensor: Tensor) -> tuple[Interval, str]:
         """(smallest and largest value of a tensor, where that comes from).
@@ -80,8 +87,7 @@ class Ranges:
             return bounds, BOUNDS
         if (guess := statistics(tensor)) is not None:
             return guess, STATISTICS
-        name = f"{tensor.name} of {made.label}" if made is not None else tensor.name
-        raise NoRange(f"nothing bounds {name}: --calibration gives its range")
+        raise NoRange("nothing bounds it: --calibration FILE gives it a range")
 
     def _behind(self, tensor: Tensor) -> Quantizer | None:
         """The one quantizer behind operators that hand on every number as it is."""
@@ -183,6 +189,47 @@ def on_range(q: Quantizer, interval: Interval, *, symmetric: bool) -> Quantizer:
         return replace(q, scale=(scale,), zero_point=(middle,))
     scale = (high - low) / (q.qmax - q.qmin)
     return replace(q, scale=(scale,), zero_point=(min(max(round(q.qmin - low / scale), q.qmin), q.qmax),))
+
+
+def loses_a_clamp(use: Use, new: tuple[Quantizer, ...]) -> str:
+    """What a quantizer does beside rounding that another one in its place would not; '' if there is nothing.
+
+    A grid that begins at zero is a relu, one that ends at six as well a relu6: converters leave the operator out then.
+    """
+    old = use.quantizers
+    if not old or use.tensor.constant or (was := old[0].range) is None or was[0] != 0:
+        return ""
+    now = new[0].range if new else (-math.inf, math.inf)
+    if now is None or (not _clamped(use.tensor, 0.0, math.inf, DEPTH) and now[0] < 0):
+        return RELU
+    step = max(old[0].scale or (0.0,))
+    if abs(was[1] - 6) <= step and now[1] > 6 + 2 * step and not _clamped(use.tensor, -math.inf, 6.0, DEPTH):
+        return "its grid ends at six, which may stand for a relu6 that is not in the file; the other grid would let larger numbers through"
+    return ""
+
+
+RELU = "its grid begins at zero, which may stand for a relu that is not in the file; the other grid would let negative numbers through"
+_POSITIVE = frozenset({"relu", "sigmoid", "hard_sigmoid", "softmax", "abs", "exp", "softplus"})
+_KEEP = MOVES | _MEANS | {"add", "mul", "max"}  # of numbers that are not negative they make none
+
+
+def _clamped(tensor: Tensor, low: float, high: float, depth: int) -> bool:
+    """Whether every value of a tensor is known to lie between two bounds, one of which is infinite."""
+    if tensor.data is not None:
+        array = tensor.data.array()
+        return bool(array.size == 0 or (array.min() >= low and array.max() <= high))
+    op = tensor.producer
+    if op is None or depth == 0 or tensor is not op.outputs[0]:
+        return False
+    if op.kind == "clip":
+        return _clip(op)[0] >= low and _clip(op)[1] <= high
+    if low == 0 and op.kind in _POSITIVE:
+        return True
+    if op.kind not in (_KEEP if low == 0 else MOVES | _MEANS | {"relu"}):
+        return False
+    inputs = [use for role, use in op.uses.items() if role.startswith("x") or role in ("lhs", "rhs")]
+    seen = [(use, use.quantizers[-1].range if use.quantizers else None) for use in inputs]
+    return bool(seen) and all((ends is not None and ends[0] >= low and ends[1] <= high) or _clamped(use.tensor, low, high, depth - 1) for use, ends in seen)
 
 
 def statistics(tensor: Tensor) -> Interval | None:

@@ -18,7 +18,7 @@ from typing import Any
 from qlint.errors import QlintError, ReadError
 from qlint.fixing.arithmetic import WriteError
 from qlint.fixing.calibration import Calibration
-from qlint.fixing.edits import REAL, Edit, Proposal, Requantize, realized
+from qlint.fixing.edits import REAL, STRUCTURAL, Clamp, Depthwise, Edit, Proposal, Requantize, realized
 from qlint.fixing.onnx import edited
 from qlint.fixing.onnx_file import Document
 from qlint.fixing.plan import Plan, Refusal, plan
@@ -29,7 +29,6 @@ from qlint.judge.edits import applied
 from qlint.lint.finding import WRITABLE
 from qlint.report.fixed import Change, Fixed, Numbers, Progress, Refused
 from qlint.report.result import Result
-from qlint.report.summary import summarize
 
 ROUNDS = 10
 ROUNDING = 40.0  # dB: SQNR of outputs that differ by float32 rounding, and by what a quantizer makes of that now and then
@@ -91,10 +90,14 @@ class _Run:
         temporary: list[Path] = []
         try:
             states, accepted = self._rounds(start, source.parent, temporary)
-            while len(states) > 1 and (fresh := new_findings(start, states[-1])):
+            while len(states) > 1:
+                fresh = new_findings(start, states[-1])
+                if not fresh and _helps(states[-2], states[-1], accepted[-1]):
+                    break
                 states.pop()
+                why = f"it would bring {fresh[0].rule} {fresh[0].code} at {fresh[0].subject}" if fresh else "it would bring no operator into integer, and cure nothing"
                 for one in accepted.pop():
-                    self._refuse(one, f"it would bring {fresh[0].rule} {fresh[0].code} at {fresh[0].subject}")
+                    self._refuse(one, why)
             return self._finish(start, states[-1], [one for step in accepted for one in step], target)
         finally:
             for each in temporary:
@@ -108,7 +111,7 @@ class _Run:
             if self.samples:
                 ranges.measured = Calibration(state.path, state.model, self.samples, self.options.method)
                 ranges.calibration = f"{self.options.method} over {self.described}"
-            made: Plan = plan(state, list(self.question.rules), list(self.question.known), unsafe=self.options.unsafe, fill=ranges.fill, fallback=self.question.fallback)
+            made: Plan = plan(state, list(self.question.rules), list(self.question.known), unsafe=self.options.unsafe, ranges=ranges, fallback=self.question.fallback)
             for each in made.refusals:
                 self.refusals[each.rule, each.why, each.sites[0] if each.sites else ""] = each
             proposals = [one for one in made.proposals if _key(one) not in self.tried]
@@ -161,7 +164,7 @@ class _Run:
             return None, problem.message
         except ReadError as problem:
             return None, f"the file with this change could not be read back ({problem.message}): please report it"
-        if not any(isinstance(edit, REAL) for edit in edits):
+        if not any(isinstance(edit, STRUCTURAL) for edit in edits):
             with applied({key: value for edit in edits if isinstance(edit, Requantize) for key, value in edit.changes.items()}):
                 other = realized(state.model, after.model)
             if other:
@@ -224,8 +227,26 @@ def _merged(edits: Sequence[Edit]) -> list[Edit]:
     return [*([Requantize(changes)] if changes else []), *others]
 
 
+def _helps(before: State, after: State, proposals: Sequence[Proposal]) -> bool:
+    """Whether there is anything to show for a step: an operator more in integer, or a finding less.
+
+    What only prepares another step does not help by itself.
+    """
+    gains = any(
+        _integer(new.result) > _integer(old.result) or (old.result.outcome == "refused") > (new.result.outcome == "refused")
+        for old, new in zip(before.views, after.views, strict=True)
+    )
+    prepares = all(isinstance(edit, (Clamp, Depthwise)) for one in proposals for edit in one.edits)
+    return gains or (not prepares and _serious(after) < _serious(before))
+
+
+def _serious(state: State) -> int:
+    """Places that errors and warnings are about."""
+    return sum(max(1, len(finding.sites)) for finding, _ in state.findings() if finding.severity != "info")
+
+
 def _progress(before: View, after: View) -> Progress:
-    one, other = (summarize("", view.verdict.model, view.verdict, []) for view in (before, after) if view.verdict is not None)
+    one, other = before.result, after.result
     return Progress(before.name, _integer(one), _integer(other), other.summary.ops - other.summary.absorbed, one.outcome or "", other.outcome or "")
 
 

@@ -13,6 +13,8 @@ from qlint.lint.finding import SEVERITIES, Finding
 from qlint.lint.message import Cause
 from qlint.lint.rule import Rule
 from qlint.profile import Profile
+from qlint.report.result import Result
+from qlint.report.summary import summarize
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,7 @@ class View:
 
     profile: Profile | None
     verdict: Verdict | None
+    result: Result
     found: list[tuple[Finding, list[Cause]]]
 
     @property
@@ -54,15 +57,17 @@ class State:
         Raises:
             ReadError: it cannot be read.
         """
-        from qlint.api import load
         from qlint.judge import judge
         from qlint.lint.run import explain
+        from qlint.passes import canonical
+        from qlint.readers import read
 
-        model = load(path, question.input_shapes)
+        model = canonical(read(path), question.input_shapes)
         views = []
         for profile in question.profiles or (None,):
             verdict = None if profile is None else judge(model, profile, fallback=question.fallback)
-            views.append(View(profile, verdict, explain(verdict or model, question.rules, known=question.known)[0]))
+            found = explain(verdict or model, question.rules, known=question.known)[0]
+            views.append(View(profile, verdict, summarize("", model, verdict, [finding for finding, _ in found]), found))
         return cls(path, model, tuple(views))
 
     def findings(self) -> Iterator[tuple[Finding, list[Cause]]]:
@@ -92,7 +97,8 @@ def worse(before: State, after: State) -> str:
 def new_findings(before: State, after: State) -> list[Finding]:
     """Errors and warnings that were not there; the same trouble under another name is not new.
 
-    An operator that did not run in integer and still does not, nor any worse, may have another explanation now.
+    An operator that did not run in integer and still does not, nor any worse, may have another explanation now; so may
+    any of a model that was refused and runs now.
     """
     found = []
     for old, new in zip(before.views, after.views, strict=True):
@@ -101,7 +107,7 @@ def new_findings(before: State, after: State) -> list[Finding]:
         lost = set() if old.verdict is None else {name for (name, _), place in _placed(old.verdict).items() if place not in ("integer", "absorbed")}
         for finding, _ in new.found:
             fresh = {site.op for site in finding.sites if (finding.rule, site.op, site.port) not in seen}
-            known = finding.consequence in ("float", "cpu", "unknown") and fresh <= lost
+            known = finding.consequence in ("float", "cpu", "unknown") and (fresh <= lost or (old.result.outcome, new.result.outcome) == ("refused", "runs"))
             if SEVERITIES.index(finding.severity) < 2 and not known and (fresh or (not finding.sites and finding.rule not in whole)):
                 found.append(finding)
     return found

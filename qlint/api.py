@@ -21,6 +21,7 @@ from qlint.report.result import Failure, Report, Result
 from qlint.report.summary import summarize
 
 if TYPE_CHECKING:
+    from qlint.passes.folding import Difference
     from qlint.report.comparison import Comparison
 
 Shapes = dict[str, tuple[int, ...]]
@@ -119,6 +120,17 @@ def compare(
         loaded = model if isinstance(model, Model) else load(model, input_shapes)
         name = loaded.name if isinstance(model, Model) else _shown(model)
         return hold(name, loaded, list({one.name: one for one in profiles}.values()), registry.load().rules, fallback=fallback)
+
+
+def differing_statistics(models: Iterable[str | Path | Model]) -> list[Difference]:
+    """Batch-norms whose running statistics differ between checkpoints of one network, one for each rank that trained it.
+
+    Raises:
+        ReadError: a model cannot be read.
+    """
+    from qlint.passes.folding import differing_statistics as differing
+
+    return differing([one if isinstance(one, Model) else load(one) for one in models])
 
 
 def _judge(

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "profile"))
-from paper import Setting, model  # noqa: E402
+from paper import Setting, model
 
-from qlint.api import check, load  # noqa: E402
-from qlint.lint.testing import Graph, s8, u8  # noqa: E402
-from qlint.passes.insertion import scheme, schemes  # noqa: E402
+from qlint.api import check, load
+from qlint.lint.testing import Graph, s8, u8
+from qlint.passes.insertion import scheme, schemes
 
 
 @pytest.mark.parametrize("batch_norm", ["folded", "unfolded"])

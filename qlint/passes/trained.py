@@ -25,8 +25,11 @@ ARITHMETIC = frozenset(
     "abs add sub mul div pow neg sign round floor ceil clip min max exp exp2 log log2 tanh sigmoid sqrt square reciprocal reduce_max reduce_min reduce_mean "
     "reduce_sum arg_min arg_max gather index unsqueeze squeeze reshape expand where less greater equal cast fill_like random_uniform_like identity".split()
 )
-# Without one of these kinds nothing but names and operators can tell.
-_TELLING = frozenset({"round", "floor", "ceil", "sign", "tanh", "arg_min", "reduce_min", "where"})
+# Kinds that no form of an algorithm does without: a model must have all of one row, or only names and operators can tell.
+_TELLING = (
+    *({kind} for kind in ("round", "floor", "ceil", "sign", "arg_min", "reduce_min")), {"tanh", "abs", "reduce_max"}, {"where", "random_uniform_like"},
+    {"where", "fill_like"},
+)  # fmt: skip
 
 
 class Trained(NamedTuple):
@@ -76,7 +79,7 @@ def _found(model: Model) -> Iterator[Trained]:
     modules = model.modules or dict(_named(model))
     called = {path: algorithm for path, module in modules.items() if (algorithm := _called(module)) is not None}
     forms: dict[int, list[str]] = defaultdict(list)  # names of rows of the table, by the op that they end with
-    if model.by_kind.keys() & _TELLING:
+    if any(kinds <= model.by_kind.keys() for kinds in _TELLING):
         for match in matches(model, TABLE):
             if _fits(match.name, match.root):
                 forms[id(match.root)].append(match.name)

@@ -18,6 +18,7 @@ from qlint.report.result import Report
 from qlint.runner import Settings, Shapes, Subject, check_all, failure, name_of
 
 if TYPE_CHECKING:
+    from qlint.passes.folding import Difference
     from qlint.report.comparison import Comparison
     from qlint.report.fixed import Fixed
 
@@ -143,6 +144,17 @@ def compare(
     with building():
         loaded = model if isinstance(model, Model) else load(model, input_shapes, encodings, example_inputs)
         return hold(name_of(model), loaded, list({one.name: one for one in profiles}.values()), registry.load().rules, fallback=fallback)
+
+
+def differing_statistics(models: Iterable[str | Path | Model]) -> list[Difference]:
+    """Batch-norms whose running statistics differ between checkpoints of one network, one for each rank that trained it.
+
+    Raises:
+        ReadError: a model cannot be read.
+    """
+    from qlint.passes.folding import differing_statistics as differing
+
+    return differing([one if isinstance(one, Model) else load(one) for one in models])
 
 
 def fix(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -78,8 +78,8 @@ def _copied(module: Any, path: str, done: dict[int, Any], found: Frozen) -> Any:
     if stand_in is not None:
         done[id(module)] = stand_in
         return stand_in
-    twin = done[id(module)] = object.__new__(type(module))
-    fields = {name: copy.copy(value) if type(value) in (list, dict, set, OrderedDict) else value for name, value in module.__dict__.items()}
+    twin = done[id(module)] = _twin(module)
+    fields = twin.__dict__
     fields["_modules"] = {
         name: None if child is None else _copied(child, f"{path}.{name}" if path else name, done, found) for name, child in module._modules.items()
     }
@@ -90,8 +90,16 @@ def _copied(module: Any, path: str, done: dict[int, Any], found: Frozen) -> Any:
             found.hooks.append(path or type(module).__name__)
     for name in ("_backward_hooks", "_backward_pre_hooks"):
         fields[name] = OrderedDict()
-    fields["training"] = False
-    twin.__dict__.update(fields)
+    if "return_quant_tensor" in fields:  # of Brevitas' layers: their stand-ins hand on plain tensors
+        fields["return_quant_tensor"] = False
+    return twin
+
+
+def _twin(module: Any) -> Any:
+    """Another module with the same children, parameters and buffers, in eval mode; what is put into one is not in the other."""
+    twin = object.__new__(type(module))
+    twin.__dict__.update({name: copy.copy(value) if type(value) in (list, dict, set, OrderedDict) else value for name, value in module.__dict__.items()})
+    twin.__dict__["training"] = False
     return twin
 
 
@@ -108,16 +116,50 @@ def _stand_in(module: Any, path: str, found: Frozen) -> Any:
         return _class(type(module), "identity")()
     if "FakeQuantizeBase" in kinds:
         grid, known = _grid(module), True
-    elif kinds & {"WeightQuantProxyFromInjectorBase", "ActQuantProxyFromInjectorBase", "BiasQuantProxyFromInjectorBase"}:
-        return _of_brevitas(module, path, found)
+    elif "QuantProxyFromInjector" in kinds:
+        return _of_brevitas(module, kinds, path, found)
     else:
         grid, known = (_grid(module) if not module._modules and "weight" not in module._parameters else None), False
-    if grid is None or (not known and not _same(module, grid)):
+    if grid is None or (not known and not _alike(module, grid)):
         return None
-    if known and grid.enabled and not _same(module, grid):
+    if known and grid.enabled and not _alike(module, grid):
         found.transforming.append(path)
     found.quantizers.append(path)
     return _class(type(module), "quantizer" if grid.enabled else "disabled")(grid)
+
+
+def _of_brevitas(proxy: Any, kinds: set[str], path: str, found: Frozen) -> Any:
+    """In place of a proxy of Brevitas, which hands on tensors of a class of its own: its activation and its quantizer.
+
+    A bias stays in float: its grid is that of the accumulator. What is not on a plain grid (binary, ternary, float) stays as it is.
+    """
+    activation = getattr(getattr(proxy, "fused_activation_quant_proxy", None), "activation_impl", None)
+    if "BiasQuantProxyFromInjectorBase" in kinds or not getattr(proxy, "is_quant_enabled", False):
+        return _class(type(proxy), "identity")(activation)
+    twin = _eval(proxy)
+    try:
+        scale, zero, bits, signed, narrow = twin.scale(), twin.zero_point(), round(float(twin.bit_width())), bool(twin.is_signed), bool(twin.is_narrow_range)
+    except (AttributeError, TypeError, ValueError, RuntimeError):
+        return None
+    low, high = (-(1 << bits - 1) + narrow, (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1 - narrow)
+    axis = next((number for number, size in enumerate(scale.shape) if size > 1), None)
+    scales = scale.detach().float().reshape(-1)
+    grid = Grid(scales, zero.detach().float().reshape(-1).expand_as(scales).clone(), low, high, axis)
+    weights = getattr(twin, "tracked_parameter_list", None)  # from which the proxy computes the scale anew
+    if not _same(lambda x: getattr(made := twin(x), "value", made), grid, activation, weights[0].detach() if weights else None):
+        return None
+    found.quantizers.append(path)
+    return _class(type(proxy), "quantizer")(grid, activation)
+
+
+def _eval(module: Any) -> Any:
+    """A twin all the way down."""
+    import torch
+
+    twin = module if isinstance(module, torch.jit.ScriptModule) else _twin(module)
+    if twin is not module:
+        twin.__dict__["_modules"] = {name: None if child is None else _eval(child) for name, child in module._modules.items()}
+    return twin
 
 
 # -- what the attributes say ----------------------------------------------------------------------------
@@ -165,28 +207,39 @@ def _first(module: Any, names: tuple[str, ...]) -> Any:
     return next((value for name in names if (value := getattr(module, name, None)) is not None and not callable(value)), None)
 
 
-def _same(module: Any, grid: Grid) -> bool:
-    """Whether a copy of the module, switched on and with its observer off, rounds as the plain quantizer does."""
+def _alike(module: Any, grid: Grid) -> bool:
+    """Whether a copy of a module, switched on and with its observer off, rounds as the plain quantizer does."""
     import torch
 
     try:
         twin = copy.deepcopy(module).eval().cpu()
-        for name, value in (("observer_enabled", 0), ("fake_quant_enabled", 1)):
-            if isinstance(getattr(twin, name, None), torch.Tensor):
-                getattr(twin, name).fill_(value)
-        step = grid.scale.cpu().max()
-        x = torch.linspace(float(1.3 * step * (grid.low - grid.zero_point.max())), float(1.3 * step * (grid.high - grid.zero_point.min())), SAMPLES)
+    except Exception:  # what cannot be copied cannot be tried
+        return False
+    for name, value in (("observer_enabled", 0), ("fake_quant_enabled", 1)):
+        if isinstance(getattr(twin, name, None), torch.Tensor):
+            getattr(twin, name).fill_(value)
+    return _same(twin, grid)
+
+
+def _same(function: Callable[[Any], Any], grid: Grid, activation: Callable[[Any], Any] | None = None, x: Any = None) -> bool:
+    """Whether a function rounds `x`, or numbers over the whole range and beyond, as the plain quantizer does behind an activation."""
+    import torch
+
+    plain = replace(grid, scale=grid.scale.cpu(), zero_point=grid.zero_point.cpu())
+    step = float(plain.scale.max())
+    if x is None:
+        x = torch.linspace(1.3 * step * (grid.low - float(plain.zero_point.max())), 1.3 * step * (grid.high - float(plain.zero_point.min())), SAMPLES)
         if grid.axis is not None:
             shape = [2, 2, 2, 2]
-            shape[grid.axis] = grid.scale.numel()
-            x = x.repeat(-(-grid.scale.numel() * 8 // SAMPLES))[: grid.scale.numel() * 8].reshape(shape)
-        plain = replace(grid, scale=grid.scale.cpu(), zero_point=grid.zero_point.cpu())
-        theirs, ours = twin(x), _quantize(x, *_numbers(plain), plain)
-    except Exception:  # whatever the module does with numbers that it was not made for
+            shape[grid.axis] = plain.scale.numel()
+            x = x.repeat(-(-plain.scale.numel() * 8 // SAMPLES))[: plain.scale.numel() * 8].reshape(shape)
+    try:
+        theirs, ours = function(x), _quantize(x.cpu() if activation is None else activation(x).cpu(), *_numbers(plain), plain)
+    except Exception:  # whatever it does with numbers that it was not made for
         return False
     if not isinstance(theirs, torch.Tensor) or theirs.shape != ours.shape:
         return False
-    apart = (theirs - ours).abs()
+    apart = (theirs.detach().cpu() - ours).abs()
     return bool(apart.max() <= 1.01 * step) and float((apart > 1e-3 * step).float().mean()) <= 0.02  # ties may be rounded otherwise
 
 
@@ -218,13 +271,21 @@ def _class(original: type, role: str) -> Any:
     import torch
 
     class Identity(torch.nn.Module):
+        is_quant_enabled = requires_quant_input = False
+
+        def __init__(self, activation: Any = None) -> None:
+            super().__init__()
+            self.training, self.activation = False, activation
+
         def forward(self, x: Any, *_: Any) -> Any:
-            return x
+            return x if self.activation is None else self.activation(x)
 
     class Quantizer(torch.nn.Module):
-        def __init__(self, grid: Grid) -> None:
+        is_quant_enabled, requires_quant_input = True, False  # what Brevitas' layers ask of their proxies
+
+        def __init__(self, grid: Grid, activation: Any = None) -> None:
             super().__init__()
-            self.training, self.grid = False, grid
+            self.training, self.grid, self.activation = False, grid, activation
             for name, value in zip(("scale", "zero_point"), _numbers(grid), strict=True):
                 if isinstance(value, torch.Tensor):
                     self.register_buffer(name, value)
@@ -232,7 +293,7 @@ def _class(original: type, role: str) -> Any:
                     setattr(self, name, value)
 
         def forward(self, x: Any, *_: Any) -> Any:
-            return _quantize(x, self.scale, self.zero_point, self.grid)
+            return _quantize(x if self.activation is None else self.activation(x), self.scale, self.zero_point, self.grid)
 
     class Disabled(torch.nn.Module):
         """The operator of PyTorch that is switched off by an argument, as an export of the original has it."""
@@ -256,10 +317,6 @@ def _class(original: type, role: str) -> Any:
 
     made = {"identity": Identity, "quantizer": Quantizer, "disabled": Disabled}[role]
     return type(original.__name__, (made,), {"__module__": original.__module__, "__qualname__": original.__qualname__})
-
-
-def _of_brevitas(module: Any, path: str, found: Frozen) -> Any:
-    return None
 
 
 def _few(names: list[str]) -> str:

@@ -124,7 +124,8 @@ def _module(module: Any, example_inputs: object, folder: Path) -> Model:
             model = _exported(torch.export.export(frozen.module, args, kwargs, strict=False), None, folder)
         except Exception as export:
             try:
-                traced = torch.jit.trace(frozen.module, args if not kwargs else None, example_kwarg_inputs=kwargs or None, check_trace=False, strict=False)
+                trace_of: Any = torch.jit.trace
+                traced = trace_of(frozen.module, args if not kwargs else None, example_kwarg_inputs=kwargs or None, check_trace=False, strict=False)
                 model = _scripted(traced, None, folder)
             except Exception as trace:
                 raise ReadError(

@@ -113,7 +113,7 @@ def _stand_in(module: Any, path: str, found: Frozen) -> Any:
     kinds = {kind.__name__ for kind in type(module).__mro__ if kind.__module__.startswith(("torch.ao.", "torchao.", "brevitas."))}
     if "ObserverBase" in kinds and "FakeQuantizeBase" not in kinds:
         found.observers.append(path)
-        return _class(type(module), "identity")()
+        return _in_place_of(module, "identity")
     if "FakeQuantizeBase" in kinds:
         grid, known = _grid(module), True
     elif "QuantProxyFromInjector" in kinds:
@@ -125,7 +125,7 @@ def _stand_in(module: Any, path: str, found: Frozen) -> Any:
     if known and grid.enabled and not _alike(module, grid):
         found.transforming.append(path)
     found.quantizers.append(path)
-    return _class(type(module), "quantizer" if grid.enabled else "disabled")(grid)
+    return _in_place_of(module, "quantizer" if grid.enabled else "disabled", grid)
 
 
 def _of_brevitas(proxy: Any, kinds: set[str], path: str, found: Frozen) -> Any:
@@ -135,7 +135,7 @@ def _of_brevitas(proxy: Any, kinds: set[str], path: str, found: Frozen) -> Any:
     """
     activation = getattr(getattr(proxy, "fused_activation_quant_proxy", None), "activation_impl", None)
     if "BiasQuantProxyFromInjectorBase" in kinds or not getattr(proxy, "is_quant_enabled", False):
-        return _class(type(proxy), "identity")(activation)
+        return _in_place_of(proxy, "identity", activation)
     twin = _eval(proxy)
     try:
         scale, zero, bits, signed, narrow = twin.scale(), twin.zero_point(), round(float(twin.bit_width())), bool(twin.is_signed), bool(twin.is_narrow_range)
@@ -149,7 +149,7 @@ def _of_brevitas(proxy: Any, kinds: set[str], path: str, found: Frozen) -> Any:
     if not _same(lambda x: getattr(made := twin(x), "value", made), grid, activation, weights[0].detach() if weights else None):
         return None
     found.quantizers.append(path)
-    return _class(type(proxy), "quantizer")(grid, activation)
+    return _in_place_of(proxy, "quantizer", grid, activation)
 
 
 def _eval(module: Any) -> Any:
@@ -265,8 +265,13 @@ def _numbers(grid: Grid) -> tuple[Any, Any]:
     return (grid.scale, zeros) if grid.learned or grid.axis is not None else (float(grid.scale[0]), int(zeros[0]))
 
 
+def _in_place_of(original: Any, role: str, *given: Any) -> Any:
+    kind: Any = type(original)
+    return _class(kind, role)(*given)
+
+
 @cache
-def _class(original: type, role: str) -> Any:
+def _class(original: Any, role: str) -> Any:
     """A module class with the name of the original, so that an export says what stood there."""
     import torch
 
@@ -297,6 +302,13 @@ def _class(original: type, role: str) -> Any:
 
     class Disabled(torch.nn.Module):
         """The operator of PyTorch that is switched off by an argument, as an export of the original has it."""
+
+        observer_on: torch.Tensor
+        fake_quant_on: torch.Tensor
+        running_min: torch.Tensor
+        running_max: torch.Tensor
+        scale: torch.Tensor
+        zero_point: torch.Tensor
 
         def __init__(self, grid: Grid) -> None:
             super().__init__()

@@ -45,7 +45,8 @@ class Learned(FakeQuantizeBase):
 
     @torch.jit.export
     def calculate_qparams(self):
-        return self.activation_post_process.calculate_qparams(**{})  # nothing that TorchScript takes, like MQBench's own observers
+        nothing = {}
+        return self.activation_post_process.calculate_qparams(**nothing)  # no TorchScript, as in MQBench's own observers
 
     def forward(self, x):
         if self.observer_enabled[0] == 1:

@@ -130,7 +130,8 @@ def _module(module: Any, example_inputs: object, folder: Path) -> Model:
             except Exception as trace:
                 raise ReadError(
                     f"can be neither exported nor traced: torch.export says {_first(export)!r}, torch.jit.trace {_first(trace)!r}",
-                    hint="check that the module runs with example_inputs, and take control flow over values out of forward",
+                    hint=f"{', '.join(frozen.unknown[:3])}: on no grid that can be frozen" if frozen.unknown
+                    else "check that the module runs with example_inputs, and take control flow over values out of forward",
                 ) from trace
     model.notes += frozen.notes(module.training)
     model.observers += frozen.observers

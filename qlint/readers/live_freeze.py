@@ -34,7 +34,7 @@ class Grid:
     low: int
     high: int
     axis: int | None = None
-    learned: bool = False  # the scale is trained
+    learned: bool = False  # scale and zero point are trained, as LSQ+ does
     enabled: bool = True
 
 
@@ -45,7 +45,8 @@ class Frozen:
     module: Any = None
     quantizers: list[str] = field(default_factory=list)  # paths of modules
     observers: list[str] = field(default_factory=list)
-    transforming: list[str] = field(default_factory=list)  # that do more to their input than a plain quantizer
+    transforming: list[str] = field(default_factory=list)  # that compute something else than a plain quantizer on their grid
+    unknown: list[str] = field(default_factory=list)  # whose attributes hold no grid; they stay as they are
     hooks: list[str] = field(default_factory=list)
 
     def notes(self, training: bool) -> Iterator[str]:
@@ -55,7 +56,7 @@ class Frozen:
         if self.quantizers:
             yield f"{len(self.quantizers)} fake quantizers were frozen to plain ones for the export, in a copy"
         if self.transforming:
-            yield f"{_few(self.transforming)}: transforms what it quantizes; the quantizer was checked, the transformation was not"
+            yield f"{_few(self.transforming)}: computes something else than a plain quantizer on its grid; the grid was checked, the rest was not"
         if self.hooks:
             yield f"{_few(self.hooks)}: has hooks of its own, which were left out"
 
@@ -120,10 +121,15 @@ def _stand_in(module: Any, path: str, found: Frozen) -> Any:
         return _of_brevitas(module, kinds, path, found)
     else:
         grid, known = (_grid(module) if not module._modules and "weight" not in module._parameters else None), False
-    if grid is None or (not known and not _alike(module, grid)):
+    if grid is None:
+        found.unknown += [f"{path} ({type(module).__name__})"] if known else []
         return None
-    if known and grid.enabled and not _alike(module, grid):
+    computed = next((one for one in _readings(grid) if _alike(module, one)), None)
+    if computed is None and not known:
+        return None
+    if computed is None and grid.enabled:
         found.transforming.append(path)
+    grid = computed or grid
     found.quantizers.append(path)
     return _in_place_of(module, "quantizer" if grid.enabled else "disabled", grid)
 
@@ -181,8 +187,15 @@ def _grid(module: Any) -> Grid | None:
     flag = getattr(module, "fake_quant_enabled", None)
     return Grid(
         scales, zeros.expand_as(scales).clone(), *bounds, axis=(axis if isinstance(axis, int) and axis >= 0 else 0) if scales.numel() > 1 else None,
-        learned=isinstance(scale, torch.nn.Parameter), enabled=not isinstance(flag, torch.Tensor) or bool(flag.reshape(-1)[0]),
+        learned=isinstance(scale, torch.nn.Parameter) and (isinstance(zero, torch.nn.Parameter) or "Learnable" in type(module).__name__), enabled=not isinstance(flag, torch.Tensor) or bool(flag.reshape(-1)[0]),
     )  # fmt: skip
+
+
+def _readings(grid: Grid) -> Iterator[Grid]:
+    """The grid as the attributes have it, then with the power of two that a module may take in place of the scale (TQT the next one)."""
+    yield grid
+    for how in ("ceil", "round", "floor"):
+        yield replace(grid, scale=2.0 ** getattr(grid.scale.log2(), how)())
 
 
 def _bounds(module: Any) -> tuple[int, int] | None:

@@ -194,7 +194,41 @@ def test_quantizers_that_are_switched_off():
 
 
 def test_what_does_more_than_a_quantizer_is_named():
-    assert "a.weight_fake_quant: transforms what it quantizes" in notes(qlint.load(Net(weight=Tanh(4, 8)), example_inputs=X))
+    assert "a.weight_fake_quant: computes something else than a plain quantizer" in notes(qlint.load(Net(weight=Tanh(4, 8)), example_inputs=X))
+
+
+def test_scales_that_are_rounded_to_powers_of_two_on_the_way():
+    """TQT's: the attribute holds 0.3, and what is computed with is the next power of two."""
+
+    class Tqt(Learned):
+        def forward(self, x):
+            scale = 2.0 ** self.scale.detach().abs().log2().ceil()
+            return (x / scale).round().clamp(self.quant_min, self.quant_max) * scale
+
+    net = Net(weight=Tqt(4))
+    net.a.weight_fake_quant.scale.data.fill_(0.3)
+    q = qlint.load(net, example_inputs=X).by_kind["conv"][0].uses["w"].quantizers[0]
+    assert q.scale == (0.5,) and "computes something else" not in notes(qlint.load(net, example_inputs=X))
+
+
+def test_what_has_no_grid_is_named():
+    class Logarithmic(FakeQuantizeBase):
+        def forward(self, x):
+            return x if self.fake_quant_enabled[0] == 1 and float(x.sum()) > 1e9 else x * 0
+
+        def calculate_qparams(self):
+            raise NotImplementedError
+
+    class Wrapped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.log = Logarithmic()
+
+        def forward(self, x):
+            return self.log(x) if self.log(x).sum() > 0 else [self.log][1](x)
+
+    (error,) = qlint.check(Wrapped(), example_inputs=X).errors
+    assert "log (Logarithmic): on no grid that can be frozen" in error.hint
 
 
 def test_what_only_looks_like_a_quantizer_is_left_alone():

@@ -283,6 +283,7 @@ class Overlay(_Data):
     title: str = ""
     like: str = ""  # another overlay of the profile, applied before this one
     toolchain: str = ""
+    encodings: tuple[str, ...] = ()
     fallback: Literal["cpu", "float", "none"] | None = None
     misplaced: Literal["moved", "refused"] | None = None
     segments: Literal["any", "one"] | None = None

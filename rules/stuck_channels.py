@@ -49,8 +49,9 @@ def _what(facts: Facts) -> str:
     if facts.dimension == "step":
         return f"the result of the {facts.kind} is at most {facts.found}, and half a step of the output is {facts.wanted}"
     many = sum(cause.extra["count"] for cause in facts.causes)
-    where = f"{many} channels of {len(facts.causes)} ops" if facts.several else facts["channels"]
-    return f"the result of the {facts.kind} is {facts.found} for every input in {where}"
+    if facts.several:
+        return f"{many} channels have {facts.found} result for every input"
+    return f"the result of the {facts.kind} is {facts.found} for every input in {facts['channels']}"
 
 
 rule = Rule(

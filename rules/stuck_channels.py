@@ -50,7 +50,7 @@ def _what(facts: Facts) -> str:
         return f"the result of the {facts.kind} is at most {facts.found}, and half a step of the output is {facts.wanted}"
     many = sum(cause.extra["count"] for cause in facts.causes)
     if facts.several:
-        return f"{many} channels have {facts.found} result for every input"
+        return f"{many} channels have one result each, whatever comes in"
     return f"the result of the {facts.kind} is {facts.found} for every input in {facts['channels']}"
 
 
@@ -61,6 +61,7 @@ rule = Rule(
     what=_what,
     why="what is computed there carries nothing",
     fix="compare the scales and the bias with the checkpoint, or prune the channels",
+    per_kind=False,
 )
 
 
@@ -75,13 +76,13 @@ def channels(model: Model) -> Iterator[Issue]:
         half, bias = (y.scale or (0.0,))[0] / 2, layer.bias_codes
         if layer.bias is not None and bias is None:
             continue
-        most = layer.bound * max(layer.scales)
-        if most < half and all(abs(b) * max(layer.scales) < half for b in bias or ()):
+        most = (layer.bound + max(map(abs, bias or (0,)))) * max(layer.scales)
+        if most < half:
             yield Issue(layer.op, "", layer.op.outputs[0], most, half, "step", severity="warning")
         elif bias is not None and layer.weight.data.nbytes <= left and (low_high := _ends(layer)) is not None and _possible(layer, bias, *low_high):
             left -= layer.weight.data.nbytes
             if stuck := _stuck(layer, bias, *low_high):
-                yield Issue(layer.op, "", layer.op.outputs[0], "the same", None, "stuck", facts={"channels": numbered("channel", stuck), "count": len(stuck)})
+                yield Issue(layer.op, "", layer.op.outputs[0], "the same", None, "stuck", facts={"channels": numbered("channel", stuck), "count": len(stuck), "numbers": stuck})
 
 
 def _ends(layer: Layer) -> tuple[float, float] | None:

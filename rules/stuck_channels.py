@@ -80,7 +80,7 @@ def channels(model: Model) -> Iterator[Issue]:
         most = (layer.bound + max(map(abs, bias or (0,)))) * max(layer.scales)
         if most < half:
             yield Issue(layer.op, "", layer.op.outputs[0], most, half, "step", severity="warning")
-        elif bias is not None and any(bias) and layer.weight.data.nbytes <= left and (low_high := _ends(layer)) is not None and _possible(layer, bias, *low_high):
+        elif bias is not None and layer.weight.data.nbytes <= left and (low_high := _ends(layer)) is not None and _possible(layer, bias, *low_high):
             left -= layer.weight.data.nbytes
             if stuck := _stuck(layer, bias, *low_high):
                 yield Issue(layer.op, "", layer.op.outputs[0], "the same", None, "stuck", facts={"channels": numbered("channel", stuck), "count": len(stuck), "numbers": stuck})

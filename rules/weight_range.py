@@ -108,7 +108,7 @@ def _suspicious(weight: Weight, q: Quantizer) -> tuple[bool, bool]:
             beyond += sum(v in (low, high) for v in values)
         else:
             beyond += sum(not low - 0.5 <= v / min(scales) <= high + 0.5 for v in values)
-    return count > 0 and reach < UNUSED * max(abs(q.qmin - zero), abs(q.qmax - zero)), beyond >= CLIPPED * count > 0 and len(distinct) > FEW
+    return len(distinct) > 1 and reach < UNUSED * max(abs(q.qmin - zero), abs(q.qmax - zero)), beyond >= CLIPPED * count > 0 and len(distinct) > FEW
 
 
 def _reach(weight: Weight) -> float:

@@ -151,6 +151,7 @@ class Guard(_Data):
     rank: dict[str, Bounds] = {}
     dims: dict[str, dict[str, Bounds]] = {}  # port -> dimension index (as a string) -> bounds
     last_and_other_axes: bool | None = None  # a reduction is over the last axis together with others
+    values: dict[str, Bounds] = {}  # all numbers of a constant that the file stores as integers
     inputs: Bounds | None = None  # number of inputs of the anchor
     opset: Bounds | None = None
     present: tuple[str, ...] = ()  # roles that the op must have

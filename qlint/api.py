@@ -64,7 +64,7 @@ def check(
         input_shapes: by input name, in place of the file's own.
         config: settings that the arguments go over; `qlint.config.find(path)` has those of the nearest file. None: no file is looked for.
         suppressions: False counts what a configuration, or the file MODEL.qlint.toml, accepts.
-        baseline: a file of `qlint baseline write`; what is in it does not count. None is the configuration's choice.
+        baseline: a file of `qlint baseline write`; what is in it does not count. None is the configuration's choice, "" is none.
         jobs: processes that share the work; the results are the same for any number.
         progress: called with the name of each model before it is read, or waited for.
 
@@ -78,7 +78,7 @@ def check(
     """
     backends = [backend] if isinstance(backend, (str, Profile)) else list(backend)
     config = config or Config()
-    chosen = Path(baseline) if baseline is not None else config.baseline
+    chosen = config.baseline if baseline is None else Path(baseline) if baseline else None
     settings = Settings(
         tuple(backends), Selection.of(select, ignore, extend_select), config.options.fallback if fallback is None else fallback, input_shapes,
         config, suppressions, chosen,

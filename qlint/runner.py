@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +46,7 @@ class Settings:
     config: Config = field(default_factory=Config)
     suppressions: bool = True
     baseline: Path | None = None
+    loaded: dict[str, Profile] = field(default_factory=dict, repr=False)  # by name
 
     def validate(self, models: Sequence[Subject]) -> list[RuleError]:
         """See that everything that is named exists, before any model is read; what is wrong with rules that are not needed is told.
@@ -56,11 +57,8 @@ class Settings:
         known = self.rules()
         select.known((*self.selection.select, *self.selection.extend_select, *self.selection.ignore), known.rules)
         for name in self.backends or {name for model in models if not isinstance(model, Model) for name in self.config.backends(model)}:
-            if isinstance(name, str):
-                _profile(name)
-        self.config.policy(None, known.rules)
-        if self.baseline is not None:
-            _baseline(self.baseline)
+            self._profile(name)
+        self.config.policy(None, known.rules, baseline=self._baseline)
         return known.problems
 
     def profiles(self, model: Subject) -> list[Profile]:
@@ -70,7 +68,14 @@ class Settings:
             ProfileError: one is unknown or its profile not valid.
         """
         names = self.backends or (() if isinstance(model, Model) else self.config.backends(model))
-        return [_profile(name) if isinstance(name, str) else name for name in names]
+        return [self._profile(name) for name in names]
+
+    def _profile(self, name: str | Profile) -> Profile:
+        if isinstance(name, Profile):
+            return name
+        if name not in self.loaded:
+            self.loaded[name] = load_profile(name)
+        return self.loaded[name]
 
     def rules(self) -> registry.Registry:
         """Every rule there is, those of the configuration included."""
@@ -79,12 +84,11 @@ class Settings:
     def policy(self, model: Subject) -> Policy:
         """What the settings say about a model."""
         path = None if isinstance(model, Model) else model
-        baseline = _baseline(self.baseline) if self.baseline is not None else None
-        return self.config.policy(path, self.rules().rules, self.selection, suppressions=self.suppressions, baseline=baseline)
+        return self.config.policy(path, self.rules().rules, self.selection, suppressions=self.suppressions, baseline=self._baseline)
 
-
-_profile = lru_cache(load_profile)
-_baseline = lru_cache(Baseline.read)
+    @cached_property
+    def _baseline(self) -> Baseline | None:
+        return Baseline.read(self.baseline) if self.baseline is not None else None
 
 
 @lru_cache
@@ -146,10 +150,11 @@ def _each(models: Sequence[Subject], settings: Settings, jobs: int, progress: Ca
 
 
 def _in_processes(models: Sequence[Subject], settings: Settings, jobs: int, progress: Callable[[str], None]) -> Iterator[Checked]:
-    with _pool(jobs) as pool:
-        futures = [pool.submit(_apart, model, settings) for model in models]
+    with _pool(jobs, settings) as pool:
+        futures = [pool.submit(_apart, model) for model in models]
         for model, future in zip(models, futures, strict=True):
-            progress(shown(model))  # type: ignore[arg-type]
+            assert not isinstance(model, Model)
+            progress(shown(model))
             try:
                 checked = future.result()
             except BrokenProcessPool:  # somebody's process died and took the pool along
@@ -159,28 +164,37 @@ def _in_processes(models: Sequence[Subject], settings: Settings, jobs: int, prog
             yield checked
 
 
-def _alone(model: Subject, settings: Settings) -> Checked:
+def _alone(model: str | Path, settings: Settings) -> Checked:
     """A model in a process of its own."""
     try:
-        with _pool(1) as pool:
-            return pool.submit(_apart, model, settings).result()
+        with _pool(1, settings) as pool:
+            return pool.submit(_apart, model).result()
     except BrokenProcessPool:
         error = QlintError("the process that checked it has died", hint="there may be too little memory; -j 1 checks one model after the other")
-        return Checked(errors=[failure(shown(model), error)])  # type: ignore[arg-type]
+        return Checked(errors=[failure(shown(model), error)])
 
 
-def _apart(model: Subject, settings: Settings) -> Checked:
+_theirs = Settings()  # of the run that a process works for
+
+
+def _pool(jobs: int, settings: Settings) -> ProcessPoolExecutor:
+    import multiprocessing
+
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    return ProcessPoolExecutor(jobs, context, initializer=_work_for, initargs=(settings,))
+
+
+def _work_for(settings: Settings) -> None:
+    global _theirs
+    _theirs = settings
+
+
+def _apart(model: Subject) -> Checked:
     """In another process: graphs stay there."""
-    checked = check_one(model, settings)
+    checked = check_one(model, _theirs)
     for result in checked.results:
         result._canonical = result._verdict = None
     return checked
-
-
-def _pool(jobs: int) -> ProcessPoolExecutor:
-    import multiprocessing
-
-    return ProcessPoolExecutor(jobs, multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn"))
 
 
 def _judge(name: str, model: Model, profile: Profile | None, policy: Policy, settings: Settings) -> tuple[Result, list[RuleError]]:
@@ -197,11 +211,10 @@ def _verdict(model: Model, profile: Profile | None, settings: Settings) -> Verdi
     return judge(model, profile, fallback=settings.fallback)
 
 
-def _judge_again(path: Subject, settings: Settings, target: str) -> tuple[Model, Verdict | None]:
+def _judge_again(path: str | Path, settings: Settings, target: str) -> tuple[Model, Verdict | None]:
     """The graph and the verdict of a result that was made elsewhere."""
     from qlint.api import load
 
-    assert not isinstance(path, Model)
     model = load(path, settings.input_shapes)
     profile = next((one for one in settings.profiles(path) if one.name == target), None)
     return model, _verdict(model, profile, settings)

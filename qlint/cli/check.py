@@ -52,7 +52,7 @@ def check(
     isolated: ISOLATED = False,
     no_suppressions: Annotated[bool, typer.Option("--no-suppressions", help="count what configurations and MODEL.qlint.toml accept")] = False,
     add_ignore: Annotated[str | None, typer.Option(metavar="REASON", help="accept every finding there is, in MODEL.qlint.toml", show_default=False)] = None,
-    baseline: Annotated[Path | None, typer.Option(metavar="FILE", help="what is in it does not count (qlint baseline)", show_default=False)] = None,
+    baseline: Annotated[str | None, typer.Option(metavar="FILE", help="what is in it does not count (qlint baseline)", show_default=False)] = None,
     jobs: JOBS = 0,
     debug: Annotated[bool, typer.Option("--debug", hidden=True)] = False,
 ) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +16,12 @@ from qlint.lint.select import Selection
 from qlint.profile import Profile
 from qlint.profile import load as load_profile
 from qlint.report.result import Report
-from qlint.runner import Settings, Shapes, check_all, failure, shown
+from qlint.runner import Settings, check_all, failure, shown
 
 if TYPE_CHECKING:
     from qlint.report.comparison import Comparison
+
+Shapes = dict[str, tuple[int, ...]]
 
 
 def load(path: str | Path, input_shapes: Shapes | None = None) -> Model:
@@ -51,6 +54,7 @@ def check(
     suppressions: bool = True,
     baseline: str | Path | None = None,
     jobs: int = 1,
+    cache: str | Path | None = None,
     progress: Callable[[str], None] = lambda name: None,
 ) -> Report:
     """Hold models against backends and lint them.
@@ -66,6 +70,7 @@ def check(
         suppressions: False counts what a configuration, or the file MODEL.qlint.toml, accepts.
         baseline: a file of `qlint baseline write`; what is in it does not count. None is the configuration's choice, "" is none.
         jobs: processes that share the work; the results are the same for any number.
+        cache: a folder in which results are kept, and used while nothing that they rest on has changed.
         progress: called with the name of each model before it is read, or waited for.
 
     A model that cannot be read is in `Report.errors` and hides no other. What is suppressed or in the baseline is
@@ -80,8 +85,8 @@ def check(
     config = config or Config()
     chosen = config.baseline if baseline is None else Path(baseline) if baseline else None
     settings = Settings(
-        tuple(backends), Selection.of(select, ignore, extend_select), config.options.fallback if fallback is None else fallback, input_shapes,
-        config, suppressions, chosen,
+        partial(load, input_shapes=input_shapes), tuple(backends), Selection.of(select, ignore, extend_select),
+        config.options.fallback if fallback is None else fallback, config, suppressions, chosen, Path(cache) if cache is not None else None,
     )  # fmt: skip
     models = [model] if isinstance(model, (str, Path, Model)) else list(model)
     problems = settings.validate(models)

@@ -12,8 +12,9 @@ from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
+from qlint import cache
 from qlint.config import Config
 from qlint.errors import QlintError, RuleError
 from qlint.graph import Model
@@ -31,21 +32,21 @@ from qlint.report.summary import summarize
 if TYPE_CHECKING:
     from qlint.judge import Verdict
 
-Shapes = dict[str, tuple[int, ...]]
-Subject = str | Path | Model
+Subject = object  # a path, a model that was read, or what `Settings.load` makes one of
 
 
 @dataclass(frozen=True)
 class Settings:
     """What one run holds its models against, and under which settings."""
 
+    load: Callable[..., Model]  # what makes a model of a subject that is none
     backends: tuple[str | Profile, ...] = ()  # none: what the configuration says of each model
     selection: Selection = UNCHANGED
     fallback: bool = True
-    input_shapes: Shapes | None = None
     config: Config = field(default_factory=Config)
     suppressions: bool = True
     baseline: Path | None = None
+    cache: Path | None = None  # None: nothing is kept
     loaded: dict[str, Profile] = field(default_factory=dict, repr=False)  # by name
 
     def validate(self, models: Sequence[Subject]) -> list[RuleError]:
@@ -56,7 +57,7 @@ class Settings:
         """
         known = self.rules()
         select.known((*self.selection.select, *self.selection.extend_select, *self.selection.ignore), known.rules)
-        for name in self.backends or {name for model in models if not isinstance(model, Model) for name in self.config.backends(model)}:
+        for name in self.backends or {name for model in models if (path := path_of(model)) is not None for name in self.config.backends(path)}:
             self._profile(name)
         self.config.policy(None, known.rules, baseline=self._baseline)
         return known.problems
@@ -67,7 +68,8 @@ class Settings:
         Raises:
             ProfileError: one is unknown or its profile not valid.
         """
-        names = self.backends or (() if isinstance(model, Model) else self.config.backends(model))
+        path = path_of(model)
+        names = self.backends or (() if path is None else self.config.backends(path))
         return [self._profile(name) for name in names]
 
     def _profile(self, name: str | Profile) -> Profile:
@@ -83,8 +85,7 @@ class Settings:
 
     def policy(self, model: Subject) -> Policy:
         """What the settings say about a model."""
-        path = None if isinstance(model, Model) else model
-        return self.config.policy(path, self.rules().rules, self.selection, suppressions=self.suppressions, baseline=self._baseline)
+        return self.config.policy(path_of(model), self.rules().rules, self.selection, suppressions=self.suppressions, baseline=self._baseline)
 
     @cached_property
     def _baseline(self) -> Baseline | None:
@@ -107,14 +108,15 @@ class Checked(BaseModel):
 
 def check_one(model: Subject, settings: Settings) -> Checked:
     """Hold one model against its backends, and lint it. Whatever goes wrong is in the errors."""
-    from qlint.api import load
-
-    name = model.name if isinstance(model, Model) else shown(model)
+    name = name_of(model)
     checked = Checked()
     try:
         profiles, policy = settings.profiles(model), settings.policy(model)
+        key = _key(model, profiles, policy, settings)
+        if key is not None and (kept := _kept(key, settings)) is not None:
+            return _readable(kept, model, settings)
         with building():
-            loaded = model if isinstance(model, Model) else load(model, settings.input_shapes)
+            loaded = model if isinstance(model, Model) else settings.load(model)
             for profile in (*profiles,) or (None,):
                 result, crashes = _judge(name, loaded, profile, policy, settings)
                 checked.results.append(result)
@@ -125,10 +127,39 @@ def check_one(model: Subject, settings: Settings) -> Checked:
         checked.results[0].with_findings(found)
         checked.errors += [failure(name, crash) for crash in crashes]
         checked.fates = [policy.fate(one) for one in policy.suppressions if not one.private]
+        if key is not None and settings.cache is not None and not checked.errors and cache.self_contained(loaded, Path(name)):
+            cache.put(settings.cache, key, checked.model_dump_json(fallback=str))
     except QlintError as error:
         checked.errors.append(failure(name, error))
     except Exception as error:  # a defect of qlint: the other models are checked all the same
         checked.errors.append(failure(name, _defect(error)))
+    return checked
+
+
+def _key(model: Subject, profiles: Sequence[Profile], policy: Policy, settings: Settings) -> str | None:
+    """Of what is kept about a model under these settings; None if nothing is."""
+    arguments = settings.load.keywords if isinstance(settings.load, partial) else {}
+    path = path_of(model)
+    if settings.cache is None or path is None or arguments.get("encodings") is not None:
+        return None
+    said = (policy.base, sorted(policy.severity.items()), policy.overrides, policy.last, policy.suppressions, policy.accepted)
+    return cache.key(
+        Path(path), policy.known, name_of(model), repr(said), repr(arguments), repr(settings.fallback), *(profile.model_dump_json() for profile in profiles)
+    )
+
+
+def _kept(key: str, settings: Settings) -> Checked | None:
+    text = cache.get(settings.cache, key) if settings.cache is not None else None
+    try:
+        return Checked.model_validate_json(text) if text is not None else None
+    except ValidationError:  # somebody else's, or half a file
+        return None
+
+
+def _readable(checked: Checked, model: Subject, settings: Settings) -> Checked:
+    """Results that were made elsewhere, with a way to their graphs."""
+    for result in checked.results:
+        result._again = partial(_judge_again, model, settings, result.target)
     return checked
 
 
@@ -140,12 +171,11 @@ def check_all(models: Sequence[Subject], settings: Settings, jobs: int = 1, prog
 
 
 def _each(models: Sequence[Subject], settings: Settings, jobs: int, progress: Callable[[str], None]) -> Iterator[Checked]:
-    paths = not any(isinstance(model, Model) for model in models)
-    if jobs > 1 and len(models) > 1 and paths:
-        yield from _in_processes([str(model) if isinstance(model, Path) else model for model in models], settings, min(jobs, len(models)), progress)
+    if jobs > 1 and len(models) > 1 and None not in map(path_of, models):
+        yield from _in_processes(models, settings, min(jobs, len(models)), progress)
         return
     for model in models:
-        progress(model.name if isinstance(model, Model) else shown(model))
+        progress(name_of(model))
         yield check_one(model, settings)
 
 
@@ -153,28 +183,25 @@ def _in_processes(models: Sequence[Subject], settings: Settings, jobs: int, prog
     with _pool(jobs, settings) as pool:
         futures = [pool.submit(_apart, model) for model in models]
         for model, future in zip(models, futures, strict=True):
-            assert not isinstance(model, Model)
-            progress(shown(model))
+            progress(name_of(model))
             try:
                 checked = future.result()
             except BrokenProcessPool:  # somebody's process died and took the pool along
                 checked = _alone(model, settings)
-            for result in checked.results:
-                result._again = partial(_judge_again, model, settings, result.target)
-            yield checked
+            yield _readable(checked, model, settings)
 
 
-def _alone(model: str | Path, settings: Settings) -> Checked:
+def _alone(model: Subject, settings: Settings) -> Checked:
     """A model in a process of its own."""
     try:
         with _pool(1, settings) as pool:
             return pool.submit(_apart, model).result()
     except BrokenProcessPool:
         error = QlintError("the process that checked it has died", hint="there may be too little memory; -j 1 checks one model after the other")
-        return Checked(errors=[failure(shown(model), error)])
+        return Checked(errors=[failure(name_of(model), error)])
 
 
-_theirs = Settings()  # of the run that a process works for
+_theirs: list[Settings] = []  # of the run that a process works for
 
 
 def _pool(jobs: int, settings: Settings) -> ProcessPoolExecutor:
@@ -185,13 +212,12 @@ def _pool(jobs: int, settings: Settings) -> ProcessPoolExecutor:
 
 
 def _work_for(settings: Settings) -> None:
-    global _theirs
-    _theirs = settings
+    _theirs[:] = [settings]
 
 
 def _apart(model: Subject) -> Checked:
     """In another process: graphs stay there."""
-    checked = check_one(model, _theirs)
+    checked = check_one(model, _theirs[0])
     for result in checked.results:
         result._canonical = result._verdict = None
     return checked
@@ -211,12 +237,10 @@ def _verdict(model: Model, profile: Profile | None, settings: Settings) -> Verdi
     return judge(model, profile, fallback=settings.fallback)
 
 
-def _judge_again(path: str | Path, settings: Settings, target: str) -> tuple[Model, Verdict | None]:
+def _judge_again(subject: Subject, settings: Settings, target: str) -> tuple[Model, Verdict | None]:
     """The graph and the verdict of a result that was made elsewhere."""
-    from qlint.api import load
-
-    model = load(path, settings.input_shapes)
-    profile = next((one for one in settings.profiles(path) if one.name == target), None)
+    model = settings.load(subject)
+    profile = next((one for one in settings.profiles(subject) if one.name == target), None)
     return model, _verdict(model, profile, settings)
 
 
@@ -248,7 +272,7 @@ def _all_seen(one: Suppression, models: Sequence[Subject], settings: Settings) -
 
     config = settings.config
     globs = config.options.suppress[one.number - 1].models
-    seen = {os.path.realpath(model) for model in models if not isinstance(model, Model)}
+    seen = {os.path.realpath(path) for model in models if (path := path_of(model)) is not None}
     if globs and not any(sign in glob for glob in globs for sign in "*?["):
         there: Iterable[str] = (str(config.root / glob) for glob in globs if (config.root / glob).is_file())
     else:
@@ -257,6 +281,16 @@ def _all_seen(one: Suppression, models: Sequence[Subject], settings: Settings) -
 
 
 # -- failures -----------------------------------------------------------------------------------------
+
+
+def path_of(model: Subject) -> str | Path | None:
+    """The file of a model; None of one in memory."""
+    return model if isinstance(model, (str, Path)) else None
+
+
+def name_of(model: Subject) -> str:
+    """What reports call a model: its path, its own name, or the class of an object."""
+    return model.name if isinstance(model, Model) else shown(model) if isinstance(model, (str, Path)) else type(model).__name__
 
 
 def shown(path: str | Path) -> str:

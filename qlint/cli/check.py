@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qlint.cli import settings
-from qlint.cli.settings import CONFIG, ISOLATED, JOBS
+from qlint.cli.settings import CONFIG, ISOLATED, JOBS, NO_CACHE
 
 if TYPE_CHECKING:
     from qlint.report.result import Report
@@ -53,6 +53,7 @@ def check(
     no_suppressions: Annotated[bool, typer.Option("--no-suppressions", help="count what configurations and MODEL.qlint.toml accept")] = False,
     add_ignore: Annotated[str | None, typer.Option(metavar="REASON", help="accept every finding there is, in MODEL.qlint.toml", show_default=False)] = None,
     baseline: Annotated[str | None, typer.Option(metavar="FILE", help="what is in it does not count (qlint baseline)", show_default=False)] = None,
+    no_cache: NO_CACHE = False,
     jobs: JOBS = 0,
     debug: Annotated[bool, typer.Option("--debug", hidden=True)] = False,
 ) -> int:
@@ -71,6 +72,7 @@ def check(
         reports = settings.run(
             groups, each, jobs, backend=settings.split(backend), select=select or (), ignore=ignore or (), extend_select=extend_select or (),
             fallback=False if no_fallback else None, input_shapes=shapes(input_shape or ()), suppressions=not no_suppressions, baseline=baseline,
+            cache=not no_cache,
         )  # fmt: skip
         report = settings.joined(reports, groups, models)
     except QlintError as error:

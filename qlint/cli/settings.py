@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MODELS_EACH = 4  # that are worth a process
 CONFIG = Annotated[list[str] | None, typer.Option("--config", metavar="FILE|KEY=VALUE", help="this configuration; this setting over it", show_default=False)]
 ISOLATED = Annotated[bool, typer.Option("--isolated", help="look for no configuration")]
+NO_CACHE = Annotated[bool, typer.Option("--no-cache", help="keep no results, and use none that were kept")]
 JOBS = Annotated[int, typer.Option("--jobs", "-j", metavar="N", min=0, help="processes that share many models; 0: as many as are worth it")]
 
 
@@ -56,13 +57,18 @@ def governed(named: Sequence[str], given: Sequence[str], *, isolated: bool) -> l
     return [group for group in groups.values() if group.models]
 
 
-def run(groups: Sequence[Group], check: Callable[..., Report], jobs: int, **arguments: Any) -> list[Report]:
+def run(groups: Sequence[Group], check: Callable[..., Report], jobs: int, *, cache: bool = True, **arguments: Any) -> list[Report]:
     """A report of each group; what `arguments` leaves open, its configuration says."""
     from qlint.cli.terminal import Progress
 
     progress = Progress(sum(len(group.models) for group in groups))
     try:
-        return [check(group.models, config=group.config, jobs=processes(jobs, len(group.models)), progress=progress, **arguments) for group in groups]
+        return [
+            check(
+                group.models, config=group.config, jobs=processes(jobs, len(group.models)), cache=group.config.cache if cache else None, progress=progress, **arguments
+            )
+            for group in groups
+        ]  # fmt: skip
     finally:
         progress("")
 

@@ -9,7 +9,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from qlint.config.file import ConfigError, nearest, setting, settings, validate
+from qlint import cache
+from qlint.config.file import ConfigError, nearest, read_toml, setting, settings, validate
 from qlint.config.schema import Options, OverrideTable, Places, Sidecar, SuppressTable
 from qlint.errors import RuleError
 from qlint.lint.baseline import Baseline
@@ -68,6 +69,13 @@ class Config:
     def baseline(self) -> Path | None:
         """Where the baseline is; None without one."""
         return Path(told(self.root / self.options.baseline)) if self.options.baseline else None
+
+    @property
+    def cache(self) -> Path | None:
+        """Where results are kept; None if they are not."""
+        if not self.options.cache:
+            return None
+        return self.root / self.options.cache_dir if self.options.cache_dir else cache.default_folder()
 
     def rule_paths(self) -> list[Path]:
         """Files and folders with rules of the project's own. They are code: only the project that one works in may name them.
@@ -209,8 +217,6 @@ def sidecar(model: str | Path) -> list[Suppression]:
     path = sidecar_of(model)
     if not path.is_file():
         return []
-    from qlint.config.file import read_toml
-
     return [_suppression(one, str(path), number, private=True) for number, one in enumerate(validate(Sidecar, read_toml(path), str(path)).suppress, 1)]
 
 

@@ -9,6 +9,7 @@ then unfold any of them without a layout of its own.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -120,12 +121,14 @@ def _children(members: list[tuple[int, tuple[str, ...]]], edges: list[tuple[int,
     if len(members) <= FOLD:
         return [number for number, _ in members]
     children: list[int | Group] = []
+    seen: Counter[str] = Counter()
     for name, run in groupby(members, key=lambda member: member[1][0] if member[1] else ""):
         inside = [(number, path[1:]) for number, path in run]
         if name and len(inside) == len(members):
             return _children(inside, edges)  # all are in one module: it says nothing
         if name and len(inside) >= WORTH:
-            children.append(_grouped(name, inside, edges))
+            seen[name] += 1
+            children.append(_grouped(name if seen[name] == 1 else f"{name} ({seen[name]})", inside, edges))
         else:
             children += [number for number, _ in inside]
     return children if len(children) <= FOLD else _runs(children, edges)

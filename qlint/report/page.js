@@ -271,7 +271,7 @@
     return el("g", { class: "group", "data-group": child.id },
       el("rect", { class: "box", x: box.x, y: box.y, width: box.w, height: box.h, rx: 9 }),
       el("rect", { class: "title", x: box.x, y: box.y, width: box.w, height: TITLE, rx: 7, onclick: () => fold(child.id) }, el("title", {}, "click to fold")),
-      el("text", { x: box.x + 11, y: box.y + 17 }, `▾ ${start(child.name, Math.floor(box.w / 8))}`));
+      el("text", { x: box.x + 11, y: box.y + 17 }, `▾ ${start(child.name, Math.floor((box.doors.get(-1) > 110 ? box.doors.get(-1) - 20 : box.w - 20) / 7.4))}`));
   }
   function kinds(group) {
     const counts = new Map();

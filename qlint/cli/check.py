@@ -7,6 +7,10 @@ from typing import Annotated
 
 import typer
 
+from qlint.cli import settings
+from qlint.cli.settings import CONFIG, ISOLATED, JOBS
+
+ENCODINGS = "quantizers by tensor name: AIMET, QNN overrides, MQBench clip ranges, TensorRT calibration cache"
 OUTPUT = "text, concise, json, html, markdown, github, gitlab, junit or sarif; several times: several reports of one run, all but one of them into files"
 BACKEND = "NAME[@TARGET|@REVISION], several with commas; a path to a profile works too"
 
@@ -25,40 +29,54 @@ def check(
     select: Annotated[list[str] | None, typer.Option(metavar="RULES", help="only these rules: names, codes, code prefixes, categories, globs")] = None,
     ignore: Annotated[list[str] | None, typer.Option(metavar="RULES", help="not these rules")] = None,
     extend_select: Annotated[list[str] | None, typer.Option(metavar="RULES", help="these rules too, e.g. ones in preview")] = None,
-    fail_on: Annotated[FailOn, typer.Option(help="lowest severity that makes the exit code 1")] = FailOn.warning,
+    fail_on: Annotated[FailOn | None, typer.Option(help="lowest severity that makes the exit code 1", show_default="warning")] = None,
     fail_on_unknown: Annotated[bool, typer.Option("--fail-on-unknown", help="an op of unknown placement makes the exit code 1, too")] = False,
     no_fallback: Annotated[bool, typer.Option("--no-fallback", help="judge as if the backend had nothing to fall back to")] = False,
     exit_zero: Annotated[bool, typer.Option("--exit-zero", help="findings do not change the exit code")] = False,
     output_format: Annotated[list[str] | None, typer.Option("--output-format", "-f", metavar="FORMAT[=FILE]", help=OUTPUT)] = None,
     output_file: Annotated[list[str] | None, typer.Option("--output-file", "-o", metavar="FILE", help="write there instead of to stdout")] = None,
     input_shape: Annotated[list[str] | None, typer.Option(metavar="NAME:1,3,224,224", help="in place of the shape in the file")] = None,
+    encodings: Annotated[Path | None, typer.Option(metavar="FILE", help=ENCODINGS)] = None,
     statistics: Annotated[bool, typer.Option("--statistics", help="count the findings of each rule, too (text only)")] = False,
+    config: CONFIG = None,
+    isolated: ISOLATED = False,
+    no_suppressions: Annotated[bool, typer.Option("--no-suppressions", help="count what configurations and MODEL.qlint.toml accept")] = False,
+    add_ignore: Annotated[str | None, typer.Option(metavar="REASON", help="accept every finding there is, in MODEL.qlint.toml", show_default=False)] = None,
+    baseline: Annotated[Path | None, typer.Option(metavar="FILE", help="what is in it does not count (qlint baseline)", show_default=False)] = None,
+    jobs: JOBS = 0,
     debug: Annotated[bool, typer.Option("--debug", hidden=True)] = False,
 ) -> int:
     """Say which operators will not run in integer on a backend, why, and what to do.
 
     Exit code: 0 clean, 1 findings at or above --fail-on, 2 something could not be checked.
     """
-    from qlint.api import check as run
+    from qlint.api import check as each
     from qlint.cli.outputs import outputs, put
-    from qlint.cli.paths import expand
-    from qlint.cli.terminal import complain, progress
+    from qlint.cli.terminal import complain
+    from qlint.config import Config
     from qlint.errors import QlintError
     from qlint.report.result import Failure, Report
 
     wanted = outputs(output_format or (), output_file or ())
     try:
-        report = run(
-            expand(models), [name for one in backend or () for name in one.split(",") if name], select=select or (), ignore=ignore or (),
-            extend_select=extend_select or (), fallback=not no_fallback, input_shapes=shapes(input_shape or ()), progress=progress,
+        groups = settings.governed(models, config or (), isolated=isolated)
+        reports = settings.run(
+            groups, each, jobs, backend=settings.split(backend), select=select or (), ignore=ignore or (), extend_select=extend_select or (),
+            fallback=False if no_fallback else None, input_shapes=shapes(input_shape or ()), suppressions=not no_suppressions, baseline=baseline,
+            encodings=encodings,
         )  # fmt: skip
+        report = settings.joined(reports, groups, models)
     except QlintError as error:
         report = Report(errors=[Failure(model=error.subject, message=error.message, hint=error.hint)])
-    progress("")
+        groups, reports = [settings.Group(Config())], [report]
     complain(report.errors)
+    if add_ignore is not None:
+        from qlint.cli.ignore import accept
+
+        return accept(report, add_ignore)
     for output in wanted:
         put(report, output, statistics=statistics)
-    code = report.exit_code(fail_on.value, fail_on_unknown=fail_on_unknown)
+    code = settings.exit_code(groups, reports, fail_on.value if fail_on is not None else None, fail_on_unknown=fail_on_unknown)
     return 0 if exit_zero and code == 1 else code
 
 

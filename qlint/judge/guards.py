@@ -314,6 +314,7 @@ _TABLE: tuple[tuple[str, Callable[[Any, Chain, Prepared], Iterator[Miss]]], ...]
     ("same_scale", relations.same_scale),
     ("bias_scale", relations.bias_scale),
     ("shift", relations.shift),
+    ("multiplier", relations.multiplier),
     ("absorbed", relations.absorbed),
     ("finer", relations.finer),
     ("innermost_axes", _innermost_axes),

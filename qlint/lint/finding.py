@@ -27,6 +27,7 @@ class Site:
     wanted: Any = None
     kind: str = ""
     fingerprint: str = ""
+    dimension: str = ""  # of what was found: storage, zero_point …
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,15 @@ class Fix:
 
     applicability: Literal["safe", "unsafe", "display"]
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Suppressed:
+    """Why a finding does not count: a suppression, with its reason and the file it stands in, or the baseline."""
+
+    by: Literal["suppression", "baseline"]
+    reason: str
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +65,7 @@ class Finding:
     evidence: tuple[Evidence, ...] = ()
     fix: Fix | None = None
     fingerprint: str = ""
+    suppressed: Suppressed | None = None  # of one that counts: None
 
     def at_least(self, severity: Severity) -> bool:
         """Whether this finding is as severe as `severity`, or more so."""

@@ -116,6 +116,7 @@ def _arithmetic(how: Arithmetic) -> str:
     """`accumulator of 32 bits, requantizes with a shift, rounds half up`."""
     facts = [
         f"accumulator of {how.accumulator_bits} bits" if how.accumulator_bits is not None else "",
+        f"of {how.accumulator_bits_16} bits with activations of more than 8 bits" if how.accumulator_bits_16 is not None else "",
         f"requantizes with {_REQUANTIZE[how.requantize]}" if how.requantize is not None else "",
         f"rounds {how.rounding.replace('_', ' ')}" if how.rounding is not None else "",
         f"shifts by {_said(how.shift.model_dump(exclude_none=True))} bits" if how.shift is not None else "",

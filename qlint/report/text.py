@@ -173,6 +173,9 @@ def _footer(report: Report) -> str:
     if report.errors:
         words.append(f"{len(report.errors)} not checked")
     parts = [", ".join(words)]
+    accepted = Counter[str](finding.suppressed.by for finding in report.suppressed if finding.suppressed is not None)
+    if accepted:
+        parts.append(", ".join(f"{accepted[by]} {said}" for by, said in (("suppression", "suppressed"), ("baseline", "in the baseline")) if accepted[by]))
     if report.findings:
         worst = min(report.findings, key=lambda finding: SEVERITIES.index(finding.severity))
         parts.append(f"qlint rule {worst.code} tells more")

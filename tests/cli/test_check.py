@@ -187,15 +187,15 @@ def test_start_up_is_not_paid_for_nothing():
 
 def test_a_defect_of_qlint_hides_no_other_model(monkeypatch):
     import qlint as library
-    from qlint import api
+    from qlint import runner
 
     def broken(name, *rest):
         if name.endswith("resnet.onnx"):
             raise KeyError("kernel_shape")
         return judge(name, *rest)
 
-    judge = api._judge
-    monkeypatch.setattr(api, "_judge", broken)
+    judge = runner._judge
+    monkeypatch.setattr(runner, "_judge", broken)
     report = library.check([ROOT / RESNET, ROOT / AUTOENCODER], backend="qnn-htp")
     assert len(report.results) == 1 and report.exit_code() == 2
     assert "KeyError" in report.errors[0].message and "test_check.py, line" in report.errors[0].message

@@ -76,9 +76,9 @@
     }
   }
   function chooseBackend(index) {
-    state.backend = index; result = model.results[index]; state.finding = null; state.off = new Set(); state.rule = "";
+    state.backend = index; result = model.results[index]; state.finding = null; state.off = new Set(["accepted"]); state.rule = "";
     result.marks = model.nodes.map(() => []);
-    result.findings.forEach((finding, at) => new Set(finding.sites.map((site) => site.node)).forEach((node) => { if (node !== null) result.marks[node].push(at); }));
+    result.findings.forEach((finding, at) => finding.accepted || new Set(finding.sites.map((site) => site.node)).forEach((node) => { if (node !== null) result.marks[node].push(at); }));
   }
   const where = (node) => result.placed[node] ? result.placed[node][0] : "none";
   const worst = (nodes) => LEVELS.find((level) => nodes.some((node) => result.marks[node].some((at) => result.findings[at].severity === level)));
@@ -393,7 +393,7 @@
 
   // -- the list: findings, quantizers, operators ---------------------------------------------------------------------
   const asked = (...texts) => { const words = state.search.toLowerCase().split(/\s+/).filter(Boolean), all = texts.join("\n").toLowerCase(); return words.every((word) => all.includes(word)); };
-  const passes = (finding) => !state.off.has(finding.consequence) && (!state.rule || finding.rule === state.rule) &&
+  const passes = (finding) => !state.off.has(finding.accepted ? "accepted" : finding.consequence) && (!state.rule || finding.rule === state.rule) &&
     asked(finding.rule, finding.code, finding.subject, finding.what, finding.meaning, finding.consequence, ...finding.sites.map((site) => `${site.op} ${site.tensor}`));
   const listed = el("div", { class: "scroll" });
   const filters = el("div", { class: "filters" });
@@ -401,15 +401,16 @@
   const input = el("input", { type: "search", placeholder: "search findings, operators, tensors  ( / )", "aria-label": "search", oninput: () => { state.search = input.value; list(); } });
   function list() {
     const found = result.findings.map((finding, at) => [finding, at]).filter(([finding]) => passes(finding));
-    fill(tabs, ...[["findings", `Findings ${result.findings.length}`], ["quantizers", "Scales and ranges"]].map(([tab, label]) =>
+    fill(tabs, ...[["findings", `Findings ${result.findings.filter((finding) => !finding.accepted).length}`], ["quantizers", "Scales and ranges"]].map(([tab, label]) =>
       el("button", { role: "tab", "aria-selected": String(state.tab === tab), onclick: () => { state.tab = tab; list(); } }, label)));
-    const consequences = [...new Set(result.findings.map((finding) => finding.consequence))], rules = [...new Set(result.findings.map((finding) => finding.rule))].sort();
-    filters.hidden = state.tab !== "findings" || result.findings.length < 2;
+    const sort = (finding) => finding.accepted ? "accepted" : finding.consequence;
+    const consequences = [...new Set(result.findings.map(sort))], rules = [...new Set(result.findings.map((finding) => finding.rule))].sort();
+    filters.hidden = state.tab !== "findings" || (result.findings.length < 2 && !result.findings.some((finding) => finding.accepted));
     fill(filters, 
       el("select", { "aria-label": "rule", onchange: (event) => { state.rule = event.target.value; list(); } }, el("option", { value: "" }, `all rules (${rules.length})`),
         rules.map((rule) => el("option", { value: rule, selected: state.rule === rule }, `${rule} (${result.findings.filter((finding) => finding.rule === rule).length})`))),
-      ...consequences.map((consequence) => el("button", { class: `chip ${result.findings.find((finding) => finding.consequence === consequence).severity}`, "aria-pressed": String(!state.off.has(consequence)), title: "show or hide findings of this consequence",
-        onclick: () => { state.off.has(consequence) ? state.off.delete(consequence) : state.off.add(consequence); list(); } }, `${consequence} ${result.findings.filter((finding) => finding.consequence === consequence).length}`)));
+      ...consequences.map((consequence) => el("button", { class: `chip ${consequence === "accepted" ? "" : result.findings.find((finding) => sort(finding) === consequence).severity}`, "aria-pressed": String(!state.off.has(consequence)), title: "show or hide findings of this consequence",
+        onclick: () => { state.off.has(consequence) ? state.off.delete(consequence) : state.off.add(consequence); list(); } }, `${consequence} ${result.findings.filter((finding) => sort(finding) === consequence).length}`)));
     const rows = state.tab === "findings" ? found.map(([finding, at]) => findingRow(finding, at)) : quantizers();
     if (state.tab === "findings" && !found.length) rows.push(el("div", { class: "empty" }, result.findings.length ? "No finding matches." : result.outcome === null ? "Nothing was found." : "No findings: everything that is known about this model on this backend is as it should be."));
     if (state.tab === "findings" && result.outcome === "refused") rows.unshift(el("div", { class: "empty refused" }, el("b", {}, "The backend refuses the model."), " The colours show what would run where if it loaded."));
@@ -421,10 +422,10 @@
   }
   function findingRow(finding, at) {
     const current = state.finding === at || (state.node !== null && result.marks[state.node].includes(at));
-    const row = el("button", { class: `finding ${finding.severity}`, "data-finding": at, "aria-current": String(current), onclick: () => open(at) },
+    const row = el("button", { class: `finding ${finding.severity} ${finding.accepted ? "accepted" : ""}`, "data-finding": at, "aria-current": String(current), onclick: () => open(at) },
       el("div", { class: "head" }, el("b", {}, finding.rule), el("span", { class: "dim" }, finding.code), el("span", { class: "consequence" }, finding.consequence)),
       el("div", { class: "subject" }, finding.subject),
-      el("div", { class: "what" }, finding.what),
+      el("div", { class: "what" }, finding.what), finding.accepted ? el("div", { class: "dim" }, finding.accepted) : null,
       el("div", { class: "more" }, finding.meaning ? el("p", {}, finding.meaning) : null, finding.notes.map((note) => el("p", { class: "dim" }, note)), finding.drags.length ? el("p", { class: "dim" }, `${count(finding.drags.length, "operator")} more affected (dashed)`) : null));
     if (!current || finding.sites.length < 2) return row;
     const sites = finding.sites.slice(0, MOST).map((site) => el("button", { class: "mono", onclick: () => site.node !== null && (show([site.node]), look([site.node])) }, site.port ? `${site.op} · ${site.port}` : site.op));

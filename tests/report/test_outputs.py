@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -152,6 +154,42 @@ def test_a_report_read_back_from_json_still_makes_sarif(real):
     plain = log(again)
     results = [result for run in plain["runs"] for result in run["results"]]
     assert len(results) == len(real.findings) and not any("graphs" in result for result in results)
+
+
+@pytest.fixture(scope="module")
+def accepted(tmp_path_factory):
+    """One finding that a suppression accepts, two that the baseline has, and an entry of the baseline that is gone."""
+    folder = tmp_path_factory.mktemp("accepted")
+    (model, sidecar, baseline) = (folder / "resnet.onnx", folder / "resnet.onnx.qlint.toml", folder / "base.json")
+    model.write_bytes(RESNET.read_bytes())
+    sidecar.write_text('[[suppress]]\nrules = ["missing-output-quantizer"]\nnodes = ["*Softmax"]\nreason = "the <head> stays in float"\n', encoding="utf-8")
+    command = [sys.executable, "-m", "qlint", "baseline", "write", str(model), "-b", "ort-cpu", "--baseline", str(baseline)]
+    subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
+    data = json.loads(baseline.read_text(encoding="utf-8"))
+    data["entries"].append({**data["entries"][0], "node": "gone", "fingerprint": "0123456789ab"})
+    baseline.write_text(json.dumps(data), encoding="utf-8")
+    report = qlint.check(model, backend="ort-cpu", baseline=baseline)
+    assert [finding.rule for finding in report.findings] == ["stale-baseline-entry"] and len(report.suppressed) == 3
+    return report
+
+
+def test_sarif_has_suppressions_and_the_state_beside_the_baseline(accepted):
+    jsonschema = pytest.importorskip("jsonschema")
+    jsonschema.Draft4Validator(json.loads((SCHEMAS / "sarif-schema-2.1.0.json").read_text(encoding="utf-8"))).validate(log(accepted))
+    (run,) = log(accepted)["runs"]
+    assert [result["baselineState"] for result in run["results"]] == ["new", "unchanged", "new", "unchanged", "absent"]
+    ((suppression,),) = [result["suppressions"] for result in run["results"] if "suppressions" in result]
+    assert suppression["kind"] == "external" and suppression["justification"] == "the <head> stays in float"
+    assert "gone" in run["results"][-1]["message"]["text"]
+
+
+def test_what_is_accepted_fails_nobody(accepted):
+    assert github.render(accepted).startswith("::notice ") and len(github.render(accepted).splitlines()) == len(json.loads(gitlab.render(accepted))) == 1
+    root = ElementTree.fromstring(junit.render(accepted).encode())
+    assert root.get("failures") == "0" and len(root.findall(".//skipped")) == 3
+    assert any("the <head> stays in float" in one.get("message") for one in root.iter("skipped"))
+    pytest.importorskip("xmlschema").XMLSchema(SCHEMAS / "junit-10.xsd").validate(junit.render(accepted))
+    assert "3 accepted" in markdown.render(accepted)
 
 
 # -- GitHub -----------------------------------------------------------------------------------------------------

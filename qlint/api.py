@@ -19,6 +19,7 @@ from qlint.runner import Settings, Shapes, Subject, check_all, failure, name_of
 
 if TYPE_CHECKING:
     from qlint.report.comparison import Comparison
+    from qlint.report.fixed import Fixed
 
 
 def load(path: object, input_shapes: Shapes | None = None, encodings: str | Path | None = None, example_inputs: object = None) -> Model:
@@ -142,6 +143,58 @@ def compare(
     with building():
         loaded = model if isinstance(model, Model) else load(model, input_shapes, encodings, example_inputs)
         return hold(name_of(model), loaded, list({one.name: one for one in profiles}.values()), registry.load().rules, fallback=fallback)
+
+
+def fix(
+    model: str | Path,
+    backend: str | Profile | Iterable[str | Profile] = (),
+    *,
+    unsafe: bool = False,
+    in_place: bool = False,
+    output: str | Path | None = None,
+    dry: bool = False,
+    calibration: str | Path = "",
+    method: str = "minmax",
+    verify: bool = True,
+    select: Iterable[str] = (),
+    ignore: Iterable[str] = (),
+    extend_select: Iterable[str] = (),
+    fallback: bool | None = None,
+    input_shapes: Shapes | None = None,
+    config: Config | None = None,
+) -> Fixed:
+    """Cure what can be cured of a model's findings, in a new file that was read, judged and linted again.
+
+    Args:
+        model: a path.
+        backend, select, ignore, extend_select, fallback, input_shapes, config: as for `check`; what is suppressed is left as it is.
+        unsafe: make changes of the numbers too; what each one does to them is in the report.
+        in_place: the result takes the model's place; otherwise it is `output`, or `NAME.fixed.EXT` beside the model.
+        dry: say what would change, and write nothing.
+        calibration: a .npy or .npz file of inputs, for the ranges of new quantizers and for the comparison of outputs.
+        method: how a range follows from them: `minmax`, `percentile`, `mse` or `entropy`.
+        verify: compare the outputs before and after, where ONNX Runtime is installed.
+
+    Raises:
+        ReadError: the model cannot be read.
+        ProfileError, RuleError: as for `check`.
+        QlintError: the result cannot be written, or the calibration data do not fit.
+    """
+    from qlint.fixing.run import Options
+    from qlint.fixing.run import fix as run
+    from qlint.fixing.state import Question
+
+    if input_shapes:
+        load(model, input_shapes)  # complains of names that the model does not have
+    config = config or Config()
+    fallback = config.options.fallback if fallback is None else fallback
+    backends = [backend] if isinstance(backend, (str, Profile)) else list(backend)
+    settings = Settings(tuple(backends), Selection.of(select, ignore, extend_select), fallback, input_shapes, config)
+    settings.validate([model])
+    policy = settings.policy(model)
+    question = Question(tuple(settings.profiles(model)), policy.rules, policy.known, fallback, input_shapes or {}, policy)
+    options = Options(unsafe, in_place, dry, verify, str(calibration), method, Path(output) if output is not None else None)
+    return run(Path(model), question, options, name_of(model))
 
 
 def _each(model: object) -> list[Subject]:

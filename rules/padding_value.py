@@ -93,7 +93,7 @@ def _value(op: Op) -> tuple[bool, float | None]:
 def _pad(value: Wire | None, reader: str = "conv", dtype: str = "uint8", g: Graph | None = None) -> Model:
     g = g or Graph()
     x = g.input() | u8(zp=7)
-    y = g.op("pad", x, shape=(1, 8, 18, 18), **({} if value is None else {"value": value}))
+    y = g.op("pad", x, shape=(1, 8, 18, 18)) if value is None else g.op("pad", x, shape=(1, 8, 18, 18), value=value)
     y.tensor.dtype = dtype
     return g.model(g.op(reader, y | u8(zp=7)) | u8())
 

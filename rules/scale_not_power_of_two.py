@@ -41,6 +41,8 @@ rule = Rule(
     what="the scale of {port}{origin} is {found}",
     why="{backend} requantizes by shifting and wants a power of two",
     fix="train or calibrate with power-of-two scales",
+    cure="quantizers",
+    applicability="unsafe",
     per_kind=False,
 )
 rule.explains("scale", where=wanted_is("power-of-two"))

@@ -41,6 +41,8 @@ rule = Rule(
     what="{port}{origin} has {found} readers of its quantizer",
     why="{backend} can use it here only with {wanted}",
     fix="give each reader a quantizer of its own, and remove readers that lead nowhere",
+    cure="quantizers",
+    applicability="safe",
     per_kind=False,
 )
 rule.explains("readers")

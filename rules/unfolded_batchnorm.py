@@ -45,6 +45,8 @@ rule = Rule(
     what="stands behind {producer} and is not folded into it",
     why="{backend} runs it in integer only as part of the operator in front",
     fix="fold the batch-norm into the operator in front of it before quantizing",
+    cure="fold",
+    applicability="unsafe",
 )
 
 

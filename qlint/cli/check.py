@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,6 +22,15 @@ class FailOn(StrEnum):
     error = "error"
     warning = "warning"
     info = "info"
+
+
+class Method(StrEnum):
+    """Ways from data to a range."""
+
+    minmax = "minmax"
+    percentile = "percentile"
+    mse = "mse"
+    entropy = "entropy"
 
 
 def check(
@@ -45,6 +54,13 @@ def check(
     add_ignore: Annotated[str | None, typer.Option(metavar="REASON", help="accept every finding there is, in MODEL.qlint.toml", show_default=False)] = None,
     baseline: Annotated[Path | None, typer.Option(metavar="FILE", help="what is in it does not count (qlint baseline)", show_default=False)] = None,
     jobs: JOBS = 0,
+    fix: Annotated[bool, typer.Option("--fix", help="write NAME.fixed.EXT, cured of what can be cured without changing the numbers")] = False,
+    unsafe_fixes: Annotated[bool, typer.Option("--unsafe-fixes", help="with --fix or --diff: also what changes the numbers")] = False,
+    diff: Annotated[bool, typer.Option("--diff", help="show what --fix would change, and write nothing; exit code 1 if it would")] = False,
+    in_place: Annotated[bool, typer.Option("--in-place", help="with --fix: the result takes the model's place")] = False,
+    calibration: Annotated[str, typer.Option(metavar="FILE", help="with --fix: inputs (.npy, .npz) that give new quantizers their ranges")] = "",
+    calibration_method: Annotated[Method, typer.Option(help="with --calibration: how a range follows from the data")] = Method.minmax,
+    verify: Annotated[bool, typer.Option("--verify/--no-verify", help="with --fix: compare the outputs (onnxruntime)")] = True,
     debug: Annotated[bool, typer.Option("--debug", hidden=True)] = False,
 ) -> int:
     """Say which operators will not run in integer on a backend, why, and what to do.
@@ -52,6 +68,7 @@ def check(
     Exit code: 0 clean, 1 findings at or above --fail-on, 2 something could not be checked.
     """
     from qlint.api import check as each
+    from qlint.cli.fixes import mend
     from qlint.cli.outputs import outputs, put
     from qlint.cli.terminal import complain
     from qlint.config import Config
@@ -61,12 +78,22 @@ def check(
     wanted = outputs(output_format or (), output_file or ())
     try:
         groups = settings.governed(models, config or (), isolated=isolated)
-        reports = settings.run(
-            groups, each, jobs, backend=settings.split(backend), select=select or (), ignore=ignore or (), extend_select=extend_select or (),
-            fallback=False if no_fallback else None, input_shapes=shapes(input_shape or ()), suppressions=not no_suppressions, baseline=baseline,
-            encodings=encodings,
-        )  # fmt: skip
-        report = settings.joined(reports, groups, models)
+        how: dict[str, Any] = {
+            "backend": settings.split(backend), "select": select or (), "ignore": ignore or (), "extend_select": extend_select or (),
+            "fallback": False if no_fallback else None, "input_shapes": shapes(input_shape or ()),
+        }  # fmt: skip
+        if not (fix or diff) and (unsafe_fixes or in_place or calibration):
+            raise QlintError("--unsafe-fixes, --in-place and --calibration belong to --fix", hint="add --fix, or --diff to see what it would change")
+        mended = None
+        if fix or diff:
+            groups, mended = mend(
+                groups, unsafe=unsafe_fixes, in_place=in_place, dry=diff, calibration=calibration, method=calibration_method.value, verify=verify, **how
+            )
+        reports = settings.run(groups, each, jobs, suppressions=not no_suppressions, baseline=baseline, encodings=encodings, **how)
+        report = settings.joined(reports, models, mended.origins if mended is not None else {})
+        if mended is not None:
+            report.fixes = mended.fixes
+            report.errors += mended.failures
     except QlintError as error:
         report = Report(errors=[Failure(model=error.subject, message=error.message, hint=error.hint)])
         groups, reports = [settings.Group(Config())], [report]
@@ -75,9 +102,12 @@ def check(
         from qlint.cli.ignore import accept
 
         return accept(report, add_ignore)
+    asked = report.model_copy(update={"results": []}) if diff else report  # what --fix would change
     for output in wanted:
-        put(report, output, statistics=statistics)
+        put(report if output.format == "json" else asked, output, statistics=statistics)
     code = settings.exit_code(groups, reports, fail_on.value if fail_on is not None else None, fail_on_unknown=fail_on_unknown)
+    if diff and code != 2:
+        code = int(any(one.diff for one in report.fixes))
     return 0 if exit_zero and code == 1 else code
 
 

@@ -75,7 +75,7 @@ def _text(report: Report, *, terminal: bool, statistics: bool) -> str:
     from qlint.cli.terminal import color, width
     from qlint.report import text
 
-    if not report.results:
+    if not report.results and not report.fixes:
         return ""
     if not terminal:
         return text.render(report, statistics=statistics)

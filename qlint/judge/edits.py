@@ -65,7 +65,7 @@ def _plain(storage: str, opset: int, nodes: bool) -> Quantizer:
     pair = [Op(-1, "", kind, native, opset=opset) for kind, native in (("quantize", "QuantizeLinear"), ("dequantize", "DequantizeLinear"))]
     return Quantizer(
         storage, (_SCALE,), (0 if low < 0 else (low + high + 1) // 2,), zero_point_shape=(), qmin=low, qmax=high,
-        quantize=pair[0] if nodes else None, dequantize=pair[1] if nodes else None,
+        quantize=pair[0] if nodes else None, dequantize=pair[1] if nodes else None, uncalibrated=True,
     )  # fmt: skip
 
 

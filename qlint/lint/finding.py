@@ -8,6 +8,8 @@ from typing import Any, Literal
 from qlint.profile.schema import Evidence
 
 Severity = Literal["error", "warning", "info"]
+Applicability = Literal["safe", "unsafe", "display"]
+WRITABLE = frozenset({"onnx"})  # formats of which `qlint check --fix` can write files
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")  # worst first
 SHOWN = 3  # sites that a one-line subject names
 
@@ -34,7 +36,7 @@ class Site:
 class Fix:
     """What would cure the finding. `display` is advice only; `safe` and `unsafe` can be applied."""
 
-    applicability: Literal["safe", "unsafe", "display"]
+    applicability: Applicability
     text: str
 
 

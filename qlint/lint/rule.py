@@ -18,7 +18,7 @@ from qlint.errors import RuleError
 from qlint.graph import Model, Op, Tensor, Use
 from qlint.graph.kinds import expand
 from qlint.judge.verdict import Consequence, Mismatch, Verdict
-from qlint.lint.finding import Severity
+from qlint.lint.finding import Applicability, Severity
 from qlint.profile.schema import Evidence
 
 if TYPE_CHECKING:
@@ -126,6 +126,8 @@ class Rule:
         code: `QLnnn`, the first digit tells the category; frozen with the name once out of preview.
         since: the version of qlint that brought it.
         fix: advice (a template) shown with each finding.
+        cure: the name of what `qlint check --fix` does about it (`qlint.fixing.cures`); empty if only people can.
+        applicability: `safe` if the cure leaves the numbers as they are, always; `unsafe` if it may change them.
         consequence: of what the rule's own check finds; a mismatch brings its own.
         severity: of what the rule's own check finds, where the consequence alone would mislead.
         per_kind: causes at ops of different kinds are different findings.
@@ -137,6 +139,8 @@ class Rule:
     what: Text = ""
     why: Text = ""
     fix: Text = ""
+    cure: str = ""
+    applicability: Applicability = "display"
     consequence: Consequence = "note"
     severity: Severity | None = None
     per_kind: bool = True

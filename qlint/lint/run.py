@@ -15,7 +15,7 @@ from qlint.errors import RuleError
 from qlint.graph import Model, Op
 from qlint.judge.verdict import SEVERITY, Consequence, Mismatch, RefusalReason, Verdict
 from qlint.lint import where
-from qlint.lint.finding import SEVERITIES, Finding, Fix, Severity, Site
+from qlint.lint.finding import SEVERITIES, WRITABLE, Finding, Fix, Severity, Site
 from qlint.lint.fingerprint import Surroundings, combined, digest
 from qlint.lint.message import Cause, Facts, plain, render, sentence
 from qlint.lint.policy import Audit, Place, Policy
@@ -36,6 +36,14 @@ def lint(
         known: every rule there is, for deciding who explains what; by default all that are installed.
         policy: what the settings say: where a rule is silent, how severe it is, and which findings are accepted.
     """
+    explained, crashes = explain(subject, rules, known=known, policy=policy)
+    return [finding for finding, _ in explained], crashes
+
+
+def explain(
+    subject: Verdict | Model, rules: Iterable[Rule], *, known: Iterable[Rule] | None = None, policy: Policy | None = None
+) -> tuple[list[tuple[Finding, list[Cause]]], list[RuleError]]:
+    """As `lint`, each finding with its causes in the model."""
     selected = list(rules)
     if known is None:
         from qlint.lint import registry
@@ -82,7 +90,7 @@ class _Run:
         self.crashes = self.claims.crashes
         self.causes: dict[Key, list[Cause]] = {}
 
-    def findings(self, policy: Policy | None) -> list[Finding]:
+    def findings(self, policy: Policy | None) -> list[tuple[Finding, list[Cause]]]:
         if self.verdict is not None:
             self._explain(self.verdict)
         for rule in self.selected:
@@ -104,8 +112,8 @@ class _Run:
         groups: dict[Key, list[Cause]] = {}
         for cause in sorted(mine, key=place):
             groups.setdefault(_alike(cause), []).append(cause)
-        found = [self._finding(group, surroundings) for group in groups.values()]
-        return sorted(found, key=lambda finding: (SEVERITIES.index(finding.severity), finding.code))
+        found = [(self._finding(group, surroundings), group) for group in groups.values()]
+        return sorted(found, key=lambda each: (SEVERITIES.index(each[0].severity), each[0].code))
 
     def _decided(self, causes: list[Cause], policy: Policy, surroundings: Surroundings) -> list[Cause]:
         """Causes that the settings do not silence, as severe as they say, and marked if they are accepted."""
@@ -230,7 +238,7 @@ class _Run:
             sites,
             tuple(op.label for op in sorted(drags.values(), key=lambda op: op.index)),
             _unique(tuple(e for cause in causes for e in cause.evidence)),
-            Fix("display", advice) if advice else None,
+            Fix(rule.applicability if self.model.format in WRITABLE else "display", advice) if advice else None,
             combined(site.fingerprint for site in sites) if sites else _place(first, surroundings).fingerprint,
             first.suppressed,
         )

@@ -102,10 +102,11 @@ def _of_torch(hook: Any) -> bool:
 
 def _stand_in(module: Any, path: str, found: Frozen) -> Any:
     """What takes the place of a fake quantizer or an observer; None for every other module."""
-    kinds = {kind.__name__ for kind in type(module).__mro__ if kind.__module__.startswith(("torch.ao.", "torchao.", "brevitas."))}
+    made: Any = type(module)
+    kinds = {kind.__name__ for kind in made.__mro__ if kind.__module__.startswith(("torch.ao.", "torchao.", "brevitas."))}
     if "ObserverBase" in kinds and "FakeQuantizeBase" not in kinds:
         found.observers.append(path)
-        return _class(type(module), "identity")()
+        return _class(made, "identity")()
     if "FakeQuantizeBase" in kinds:
         grid, known = _grid(module), True
     elif kinds & {"WeightQuantProxyFromInjectorBase", "ActQuantProxyFromInjectorBase", "BiasQuantProxyFromInjectorBase"}:
@@ -117,7 +118,7 @@ def _stand_in(module: Any, path: str, found: Frozen) -> Any:
     if known and grid.enabled and not _same(module, grid):
         found.transforming.append(path)
     found.quantizers.append(path)
-    return _class(type(module), "quantizer" if grid.enabled else "disabled")(grid)
+    return _class(made, "quantizer" if grid.enabled else "disabled")(grid)
 
 
 # -- what the attributes say ----------------------------------------------------------------------------
@@ -249,7 +250,8 @@ def _class(original: type, role: str) -> Any:
 
         def forward(self, x: Any, *_: Any) -> Any:
             channels = self.grid.axis is not None
-            return torch.fused_moving_avg_obs_fake_quant(
+            fused: Any = torch.fused_moving_avg_obs_fake_quant
+            return fused(
                 x, self.observer_on, self.fake_quant_on, self.running_min, self.running_max, self.scale, self.zero_point,
                 0.01, self.grid.low, self.grid.high, self.grid.axis or 0, channels, False,
             )  # fmt: skip

@@ -18,6 +18,7 @@ from qlint.graph import Model
 from qlint.judge import Verdict
 from qlint.lint.baseline import Entry
 from qlint.lint.finding import SEVERITIES, Finding, Severity
+from qlint.report.fixed import Fixed
 from qlint.version import __version__
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -151,6 +152,7 @@ class Report(Contract):
     qlint: str = __version__
     results: list[Result] = []
     errors: list[Failure] = []
+    fixes: list[Fixed] = []  # with --fix or --diff: one for each model; the results are those of the fixed ones
     _gone: list[Entry] = PrivateAttr(default_factory=list)
 
     @property

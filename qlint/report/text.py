@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from qlint.lint.finding import SEVERITIES, Finding, Suppressed
+from qlint.report.fixed import Fixed, Progress
 from qlint.report.result import Report, Result, Summary
 
 STYLE = {"error": "bold red", "warning": "yellow", "info": "cyan"}
@@ -34,6 +35,8 @@ def render(report: Report, *, width: int = WIDTH, color: bool = False, statistic
         file=out, width=width, force_terminal=color, color_system="standard" if color else None, no_color=not color,
         highlight=False, markup=False, emoji=False, legacy_windows=False,
     )  # fmt: skip
+    for fixed in report.fixes:
+        _fixed(console, fixed)
     for _, results in groupby(report.results, key=lambda result: result.model):
         _model(console, list(results))
     if statistics and report.findings:
@@ -64,6 +67,53 @@ def _model(console: Console, results: list[Result]) -> None:
     if first.notes:
         console.print(_beside(Text("reader", style="dim", justify="right"), MARGIN, *(Text(note, style="dim") for note in _some(first.notes))))
         console.print()
+
+
+def _fixed(console: Console, fixed: Fixed) -> None:
+    """What was done to a model, what was not and why, and what that led to."""
+    target = fixed.output if fixed.output else "would change" if fixed.diff else "left as it is"
+    console.print(Text.assemble((fixed.model, "bold"), f" → {target}"), overflow="fold")
+    for change in fixed.changes:
+        said = Text(f"{change.text} · {change.applicability}")
+        done = "would fix" if fixed.diff else "fixed"
+        console.print(_beside(Text(done, style="green", justify="right"), len(done) if fixed.diff else MARGIN, _places(change.rule, change.code, change.sites), said))
+    for refused in fixed.refused:
+        lines = [_places(refused.rule, refused.code, refused.sites)] if refused.rule else []
+        console.print(_beside(Text("refused", style="yellow", justify="right"), MARGIN, *lines, Text(refused.why)))
+    if not fixed.changes and not fixed.refused:
+        console.print(_beside(Text(), MARGIN, Text("nothing to fix")))
+    for each in fixed.progress if fixed.changes else ():
+        console.print(_beside(Text(), MARGIN, Text(f"{each.backend}: {_progress(each)}")))
+    if (proof := proven(fixed)) and fixed.changes:
+        console.print(_beside(Text(), MARGIN, Text(proof)))
+    for line in fixed.diff:
+        console.print(Text(line, style="green" if line[:1] == "+" else "red" if line[:1] == "-" else "dim"), overflow="ignore", no_wrap=True, crop=False)
+    console.print()
+
+
+def _places(rule: str, code: str, sites: list[str]) -> Text:
+    more = f" … ({len(sites) - DRAGS} more)" if len(sites) > DRAGS else ""
+    return Text.assemble((rule, "bold"), f" {code} · {', '.join(sites[:DRAGS])}{more}")
+
+
+def _progress(each: Progress) -> str:
+    if each.outcome_after == "refused":
+        return "still refuses the model"
+    before = "refused the model" if each.outcome_before == "refused" else str(each.before)
+    return f"{before} → {each.after} of {count(each.ops, 'operator')} in integer"
+
+
+def proven(fixed: Fixed) -> str:
+    """How the outputs before and after compare."""
+    numbers = fixed.numbers
+    if numbers is None:
+        return f"outputs not compared: {fixed.unproven}" if fixed.unproven else ""
+    where = f"({numbers.runtime}, {numbers.inputs})"
+    if numbers.equal:
+        return f"outputs are bit-equal {where}"
+    steps = f", {numbers.steps:.1f} steps of the output's grid" if numbers.steps is not None else ""
+    sqnr = f", SQNR {numbers.sqnr:.1f} dB" if numbers.sqnr is not None else ""
+    return f"outputs differ by at most {numbers.largest:.3g}{steps}{sqnr} {where}"
 
 
 def _some(told: list[str]) -> list[str]:
@@ -177,6 +227,8 @@ def _footer(report: Report) -> str:
     words = [count(severities[severity], noun) for severity, noun in named if severities[severity]] or ["no findings"]
     if report.errors:
         words.append(f"{len(report.errors)} not checked")
+    if report.fixes and not report.results:
+        words = [f"{sum(bool(one.diff) for one in report.fixes)} of {count(len(report.fixes), 'model')} would change"]
     parts = [", ".join(words)]
     accepted = Counter[str](finding.suppressed.by for finding in report.suppressed if finding.suppressed is not None)
     if accepted:

@@ -1,0 +1,162 @@
+"""`qlint.fix` on ONNX files: what backends make of the result, and what becomes of the numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from networks import Network, residual, signed
+from onnx import helper, numpy_helper
+
+import qlint
+from qlint.oracles import OracleMissing, judge
+
+
+def integer(path: Path, backend: str, target: str, kinds: tuple[str, ...] = ("Conv",)) -> int:
+    """How many nodes of some operators the real backend runs in integer."""
+    try:
+        answer = judge(str(path), backend, target)
+    except OracleMissing as missing:
+        pytest.skip(str(missing))
+    assert answer.outcome == "runs", answer.reasons
+    ops = {node.name: node.op_type for node in onnx.load(path, load_external_data=False).graph.node}
+    return sum(place == "integer" for name, place in answer.placements.items() if ops.get(name) in kinds)
+
+
+def outputs(path: Path, seed: int = 1) -> np.ndarray:
+    runtime = pytest.importorskip("onnxruntime")
+    options = runtime.SessionOptions()
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    one = session.get_inputs()[0]
+    return session.run(None, {one.name: np.random.default_rng(seed).normal(size=one.shape).astype(np.float32)})[0]
+
+
+def test_signed_activations_become_unsigned_bit_by_bit(tmp_path):
+    path = signed(tmp_path / "model.onnx")
+    fixed = qlint.fix(path, "ort-cpu")
+    assert [change.applicability for change in fixed.changes] == ["safe"]
+    assert np.array_equal(outputs(path), outputs(tmp_path / "model.fixed.onnx"))
+    onnx.checker.check_model(str(tmp_path / "model.fixed.onnx"), full_check=True)
+    assert (integer(path, "ort-cpu", "x86"), integer(tmp_path / "model.fixed.onnx", "ort-cpu", "x86")) == (2, 5)
+
+
+def test_what_another_backend_cannot_use_is_refused_and_both_are_named(tmp_path):
+    fixed = qlint.fix(signed(tmp_path / "model.onnx"), ["ort-cpu", "tensorrt"])
+    assert not fixed.changes and not fixed.output and not (tmp_path / "model.fixed.onnx").exists()
+    assert any("ort-cpu" in refused.why and "tensorrt" in refused.why for refused in fixed.refused)
+
+
+@pytest.mark.parametrize("source", ["interval bounds", "minmax", "percentile", "mse", "entropy"])
+@pytest.mark.parametrize(("backend", "target"), [("ort-cpu", "x86"), ("qnn-htp", "v73")])
+def test_a_residual_network_without_add_quantizers(backend, target, source, tmp_path):
+    path, result = residual(tmp_path / "model.onnx"), tmp_path / "model.fixed.onnx"
+    data = tmp_path / "data.npy"
+    np.save(data, np.random.default_rng(3).normal(size=(8, 3, 16, 16)).astype(np.float32))
+    how = {} if source == "interval bounds" else {"calibration": data, "method": source}
+    fixed = qlint.fix(path, backend, unsafe=True, **how)
+    assert any(source in change.text for change in fixed.changes)
+    assert all(change.applicability == "unsafe" for change in fixed.changes)
+    assert integer(path, backend, target, ("Conv", "Add")) == 2
+    assert integer(result, backend, target, ("Conv", "Add")) == 5
+    assert fixed.numbers is None or fixed.numbers.sqnr > 20
+
+
+def test_signed_residual_networks_get_one_container_for_all_readers(tmp_path):
+    fixed = qlint.fix(residual(tmp_path / "model.onnx", np.int8), "ort-cpu", unsafe=True)
+    assert integer(tmp_path / "model.fixed.onnx", "ort-cpu", "x86", ("Conv", "Add")) == 5
+    assert {change.applicability for change in fixed.changes} == {"safe", "unsafe"}
+
+
+def test_without_leave_to_change_numbers_nothing_is_inserted(tmp_path):
+    fixed = qlint.fix(residual(tmp_path / "model.onnx"), "ort-cpu")
+    assert not fixed.output
+    assert all("--unsafe-fixes" in refused.why for refused in fixed.refused) and fixed.refused
+
+
+# -- batch-norms ---------------------------------------------------------------------------------------
+
+FORMS = [
+    {}, {"axis": 0}, {"axis": 0, "float_form": True}, {"axis": 0, "bias": False}, {"axis": 0, "group": 8}, {"axis": 0, "group": 2},
+    {"kind": "ConvTranspose", "axis": 1}, {"kind": "ConvTranspose", "float_form": True}, {"float_form": True, "bias": False},
+]  # fmt: skip
+
+
+def behind_a_conv(path: Path, *, residue: bool = False, **form) -> Path:
+    n = Network()
+    c = n.conv(n.grid(n.op("Relu", n.conv(n.grid("x"), "first", (3, 8), axis=0), name="relu")), "conv", (8, 8), **form)
+    if residue:
+        n.batch_norm("none", "bn", 8)
+        n.nodes.pop()
+        n.store("undo", (n.stored["bn_gamma"] / np.sqrt(n.stored["bn_var"] + np.float32(1e-5))).reshape(1, 8, 1, 1))
+        c = n.op("Div", c, "undo", name="div")
+        y = n.op("BatchNormalization", c, "bn_gamma", "bn_beta", "bn_mean", "bn_var", name="bn")
+    else:
+        y = n.batch_norm(c, "bn", 8)
+    return n.save(path, n.grid(n.op("Relu", y, name="relu2"), 0.03, 0), [1, 8, 16, 16])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_batch_norm_folds_under_quantized_weights(form, tmp_path):
+    path, result = behind_a_conv(tmp_path / "model.onnx", **form), tmp_path / "model.fixed.onnx"
+    fixed = qlint.fix(path, "ort-cpu")
+    assert "BatchNormalization" not in {node.op_type for node in onnx.load(result).graph.node}
+    assert [change.code for change in fixed.changes] == ["QL401"]
+    onnx.checker.check_model(str(result), full_check=True)
+    step = 0.03
+    assert np.abs(outputs(path) - outputs(result)).max() <= step * 1.001
+    assert np.mean(outputs(path) != outputs(result)) < 1e-3  # a rounding that went the other way
+
+
+def test_what_mqbench_leaves_of_a_fold_goes_without_a_trace(tmp_path):
+    """Strategy 4: the weight is folded already, a division undoes it in front of the batch-norm."""
+    path, result = behind_a_conv(tmp_path / "model.onnx", residue=True, axis=0), tmp_path / "model.fixed.onnx"
+    fixed = qlint.fix(path, "ort-cpu")
+    kinds = {node.op_type for node in onnx.load(result).graph.node}
+    assert not kinds & {"BatchNormalization", "Div"} and fixed.changes
+    old, new = ({t.name: numpy_helper.to_array(t) for t in onnx.load(one).graph.initializer} for one in (path, result))
+    assert np.array_equal(old["conv_w"], new["conv_w"])
+    assert np.array_equal(outputs(path), outputs(result))
+
+
+def test_a_batch_norm_behind_a_quantizer_stays(tmp_path):
+    n = Network()
+    y = n.batch_norm(n.grid(n.conv(n.grid("x"), "conv", (3, 8))), "bn", 8)
+    fixed = qlint.fix(n.save(tmp_path / "model.onnx", n.grid(y, 0.03, name="out")), "tensorrt")
+    assert not any(change.code == "QL401" for change in fixed.changes)
+
+
+# -- the file ------------------------------------------------------------------------------------------
+
+
+def test_what_is_not_touched_survives(tmp_path):
+    """Documentation, metadata, functions of other domains' imports and unknown fields."""
+    path = signed(tmp_path / "model.onnx")
+    model = onnx.load(path)
+    model.doc_string, model.producer_name = "written by hand", "somebody"
+    helper.set_model_props(model, {"key": "value"})
+    model.graph.node[0].doc_string = "the first"
+    unknown = b"\xfa\x3f\x03abc"  # field 1023, three bytes
+    path.write_bytes(model.SerializeToString() + unknown)
+    assert qlint.fix(path, "ort-cpu").output
+    raw = (tmp_path / "model.fixed.onnx").read_bytes()
+    written = onnx.load_from_string(raw)
+    assert raw.endswith(unknown)
+    assert (written.doc_string, written.producer_name, written.metadata_props[0].value) == ("written by hand", "somebody", "value")
+    assert written.graph.node[0].doc_string == "the first"
+
+
+def test_a_shared_constant_is_cloned(tmp_path):
+    """One scale and one zero point for every quantizer of the file: only those at issue change."""
+    path = signed(tmp_path / "model.onnx")
+    model = onnx.load(path)
+    for node in model.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear") and not any("_w" in name for name in node.input):
+            node.input[1:] = ["x_scale", "x_zero_point"]
+    onnx.save(model, path)
+    fixed = qlint.fix(path, "ort-cpu")
+    written = {t.name: numpy_helper.to_array(t) for t in onnx.load(tmp_path / "model.fixed.onnx").graph.initializer}
+    assert fixed.numbers is None or fixed.numbers.equal
+    assert written["x_zero_point"].dtype == np.int8

@@ -341,7 +341,8 @@
     const all = Math.min((w - 80) / (right - left), (h - 120) / (bottom - top));
     if (all < 0.45) { const [b] = boxes; [left, right, top, bottom] = [b.x, b.x + b.w, b.y, b.y + b.h]; } // too far apart to read: the first one
     const k = Math.max(0.45, Math.min(all < 0.45 ? 0.9 : all, Math.max(state.view.k, 0.75), 1.3));
-    state.view = { k, x: w / 2 - k * (left + right) / 2, y: h / 2 - k * (top + bottom) / 2 };
+    const within = (at, size, room) => size <= room ? at : Math.min(30, Math.max(room - 70 - size, at)); // no more of the empty page than needed
+    state.view = { k, x: within(w / 2 - k * (left + right) / 2, drawn.w * k, w), y: within(h / 2 - k * (top + bottom) / 2, drawn.h * k, h) };
     move();
   }
   const pointers = new Map();

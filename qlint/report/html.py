@@ -162,6 +162,11 @@ def _result(result: Result, drawn: list[Node]) -> Json:
     for number, node in enumerate(drawn):
         for name in (*(part.label for part in node.parts), *(tensor.name for part in node.parts for tensor in part.outputs), node.name):
             numbers.setdefault(name, number)
+    for number, node in enumerate(drawn):  # a quantizer stands on the edge to its reader
+        for quantizer in (one for feed in node.feeds for one in feed.use.quantizers):
+            for made in (quantizer.quantize, quantizer.dequantize):
+                if made is not None:
+                    numbers.setdefault(made.label, number)
     part = share(result.summary)
     return {
         "target": result.target,

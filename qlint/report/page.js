@@ -544,12 +544,11 @@
   const marks = el("div", { class: "legend" });
   function header() {
     const backends = model.results.map((one, at) => el("button", { class: "backend", "data-backend": at, "aria-pressed": String(at === state.backend), onclick: () => { chooseBackend(at); all(); } },
-      el("div", {}, el("b", {}, one.target || "no backend"), one.outcome === "refused" ? el("span", { class: "refused" }, "refuses it") : one.share ? el("span", { class: "dim" }, `${one.share[0]} % of ${one.share[1]}`) : null), one.outcome === null ? null : barOf(at)));
+      el("div", {}, el("b", {}, one.target || "no backend"), one.outcome === "refused" ? el("span", { class: "refused" }, "refuses it") : one.outcome !== null && one.share ? el("span", { class: "dim" }, `${one.share[0]} % of ${one.share[1]}`) : null), one.outcome === null ? null : barOf(at)));
     fill(head, 
       data.models.length > 1 ? el("select", { "aria-label": "model", onchange: (event) => { enter(+event.target.value); all(); fit(); } }, data.models.map((one, at) => el("option", { value: at, selected: at === state.model }, one.name))) : el("h1", { title: model.name }, model.name),
       el("span", { class: "dim" }, `${model.format} · ${count(model.ops, "op")} · ${model.quantization}`),
-      el("div", { class: "backends" }, backends),
-      el("button", { class: "tool", title: "dark or light (d)", "aria-label": "dark or light", onclick: theme }, "◐"), el("button", { class: "tool", title: "keys (?)", "aria-label": "keys", onclick: () => help.showModal() }, "?"), ...(failed ? [failed] : []));
+      el("div", { class: "backends" }, backends, el("span", {}, el("button", { class: "tool", title: "dark or light (d)", "aria-label": "dark or light", onclick: theme }, "◐"), " ", el("button", { class: "tool", title: "keys (?)", "aria-label": "keys", onclick: () => help.showModal() }, "?"))), failed);
   }
   function barOf(at) { const kept = result; result = model.results[at]; const made = bar(shares(model.nodes.map((_, node) => node))); result = kept; return made; }
   function legend() {
@@ -563,7 +562,7 @@
   const KEYS = [["/", "search"], ["j  k", "next, previous finding"], ["↓  ↑", "along the data, from the chosen operator"], ["b", "next backend"], ["m", "next model"], ["+  −", "zoom"], ["0", "whole graph"], ["e  c", "unfold all, fold all"], ["d", "dark or light"], ["Esc", "let go"]];
   const help = el("dialog", {}, el("h1", { style: "font-size:15px;margin:0 0 10px" }, `qlint ${data.qlint}`), el("dl", { class: "facts" }, KEYS.map(([key, told]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, told)])), el("p", { class: "dim" }, "Drag to move, wheel to zoom. Blue lines are quantized, grey ones are not."), el("button", { class: "tool", onclick: () => help.close() }, "close"));
   addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || help.open) return;
+    if (!model || event.ctrlKey || event.metaKey || event.altKey || help.open) return;
     if (event.key === "Escape") { if (document.activeElement === input) input.blur(); return clear(); }
     if (event.target.closest("input, select")) return;
     const step = (by) => { const rows = result.findings.map((_, at) => at).filter((at) => passes(result.findings[at])), now = rows.indexOf(state.finding); if (rows.length) open(rows[(now + by + rows.length + (now < 0 && by < 0 ? 1 : 0)) % rows.length]); };
@@ -580,5 +579,5 @@
     el("main", {}, svg, marks, el("div", { class: "zoom" }, tool("⊞", "unfold all (e)", () => everything(true)), tool("⊟", "fold all (c)", () => everything(false)), tool("−", "smaller (-)", () => zoom(0.8)), tool("+", "larger (+)", () => zoom(1.25)), tool("⤢", "whole graph (0)", () => fit(true)))),
     side, help);
   if (data.models.length) { enter(0); all(); fit(); }
-  else document.querySelector("main").prepend(el("p", { class: "empty" }, "Nothing could be checked."));
+  else { fill(head, el("h1", {}, "Nothing could be checked"), failed); document.querySelectorAll("#list, .zoom").forEach((one) => one.remove()); }
 })();

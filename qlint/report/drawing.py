@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import Any
 
 from qlint.errors import QlintError
 from qlint.graph import Model, Op, Tensor, Use
@@ -226,12 +227,22 @@ def _layers(count: int, links: Iterable[tuple[int, int]], doors: Iterable[int]) 
     return layer
 
 
-def _layered(count: int, links: list[tuple[int, int]], layers: list[int]) -> tuple[list[Point], list[list[Point]]]:
-    """Centres of the vertices, and the bends of each link from top to bottom."""
+def library() -> Any:
+    """igraph.
+
+    Raises:
+        QlintError: it is not installed.
+    """
     try:
         import igraph
     except ImportError as error:
         raise QlintError("the HTML report needs igraph to lay the graph out", hint='pip install "qlint-nn[html]"') from error
+    return igraph
+
+
+def _layered(count: int, links: list[tuple[int, int]], layers: list[int]) -> tuple[list[Point], list[list[Point]]]:
+    """Centres of the vertices, and the bends of each link from top to bottom."""
+    igraph = library()
     graph = igraph.Graph(n=count, edges=links, directed=True)
     centres: list[Point] = [(0, 0)] * count
     bends: list[list[Point]] = [[]] * len(links)

@@ -54,19 +54,27 @@ def _model(console: Console, results: list[Result]) -> None:
     if first.outcome is not None:
         console.print(_overview(results, console.width))
     console.print()
-    for result in results:
-        if result.findings and len(results) > 1:
-            console.print(Text(result.target, style="bold underline" if console.color_system else ""))
-        for finding in (first_of := [f for f in result.findings if f.consequence == "refused"] or result.findings):
+    for heading, findings in told(results):
+        if findings and len(results) > 1:
+            console.print(Text(heading, style="bold underline" if console.color_system else ""))
+        for finding in (first_of := [f for f in findings if f.consequence == "refused"] or findings):
             console.print(_finding(finding))
             console.print()
-        if later := [finding for finding in result.findings if finding not in first_of]:
+        if later := [finding for finding in findings if finding not in first_of]:
             console.print(_beside(Text(), MARGIN, Text("once the model loads:", style="dim")))
             console.print(Group(*(_finding(finding, brief=True) for finding in later)))
             console.print()
     if first.notes:
         console.print(_beside(Text("reader", style="dim", justify="right"), MARGIN, *(Text(note, style="dim") for note in _some(first.notes))))
         console.print()
+
+
+def told(results: list[Result]) -> list[tuple[str, list[Finding]]]:
+    """What is said about a model under which heading: each backend's findings, and once what is the model's own business and the same on all."""
+    lines = [{finding.line for finding in result.findings if finding.consequence == "note"} for result in results]
+    common = set.intersection(*lines) if len(results) > 1 else set()
+    alike = [finding for finding in results[0].findings if finding.line in common]
+    return [*((result.target, [one for one in result.findings if one.line not in common]) for result in results), ("on every backend", alike)]
 
 
 def _fixed(console: Console, fixed: Fixed) -> None:
@@ -222,7 +230,8 @@ def _statistics(report: Report) -> RenderableType:
 
 
 def _footer(report: Report) -> str:
-    severities = Counter[str](finding.severity for finding in report.findings)
+    models = [list(results) for _, results in groupby(report.results, key=lambda result: result.model)]
+    severities = Counter[str](finding.severity for results in models for _, findings in told(results) for finding in findings)
     named = (("error", "error"), ("warning", "warning"), ("info", "note"))
     words = [count(severities[severity], noun) for severity, noun in named if severities[severity]] or ["no findings"]
     if report.errors:

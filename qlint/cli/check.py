@@ -16,6 +16,13 @@ OUTPUT = "text, concise, json, html, markdown, github, gitlab, junit or sarif; s
 BACKEND = "NAME[@TARGET|@REVISION], several with commas; a path to a profile works too"
 
 
+def _formats(begun: str) -> list[str]:
+    """For the shell's completion."""
+    from qlint.report.formats import FORMATS
+
+    return [name for name in FORMATS if name.startswith(begun)]
+
+
 class FailOn(StrEnum):
     """Severities."""
 
@@ -43,7 +50,7 @@ def check(
     fail_on_unknown: Annotated[bool, typer.Option("--fail-on-unknown", help="an op of unknown placement makes the exit code 1, too")] = False,
     no_fallback: Annotated[bool, typer.Option("--no-fallback", help="judge as if the backend had nothing to fall back to")] = False,
     exit_zero: Annotated[bool, typer.Option("--exit-zero", help="findings do not change the exit code")] = False,
-    output_format: Annotated[list[str] | None, typer.Option("--output-format", "-f", metavar="FORMAT[=FILE]", help=OUTPUT)] = None,
+    output_format: Annotated[list[str] | None, typer.Option("--output-format", "-f", metavar="FORMAT[=FILE]", help=OUTPUT, autocompletion=_formats)] = None,
     output_file: Annotated[list[str] | None, typer.Option("--output-file", "-o", metavar="FILE", help="write there instead of to stdout")] = None,
     input_shape: Annotated[list[str] | None, typer.Option(metavar="NAME:1,3,224,224", help="in place of the shape in the file")] = None,
     encodings: Annotated[Path | None, typer.Option(metavar="FILE", help=ENCODINGS)] = None,

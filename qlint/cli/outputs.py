@@ -31,9 +31,10 @@ def outputs(formats: Sequence[str], files: Sequence[str]) -> list[Output]:
     left over goes to stdout. Nothing left over means text on stdout, unless `--output-file` says otherwise.
 
     Raises:
-        QlintError: a format is unknown, two reports would go to stdout or into one file, or a file has no format.
+        QlintError: a format is unknown, two reports would go to stdout or into one file, a file has no format or no folder,
+            or a library is missing that draws a report.
     """
-    from qlint.report.formats import split
+    from qlint.report.formats import require, split
 
     given = [Output(*split(one)) for one in formats]
     free = [one.format for one in given if not one.file] or ["text"]
@@ -46,6 +47,10 @@ def outputs(formats: Sequence[str], files: Sequence[str]) -> list[Output]:
     named = [os.path.abspath(one.file) for one in made if one.file]
     if twice := next((name for name in named if named.count(name) > 1), None):
         raise QlintError("is named for two reports", subject=twice, hint="each report goes into a file of its own")
+    for one in made:
+        require(one.format)
+        if one.file and not Path(one.file).parent.is_dir():
+            raise _unwritable(one.file, "there is no such folder")
     return made
 
 
@@ -53,7 +58,7 @@ def put(report: Report, output: Output, *, statistics: bool = False) -> None:
     """Write one report to where it goes.
 
     Raises:
-        QlintError: the file cannot be written, or a library is missing that draws the report.
+        QlintError: the file cannot be written.
     """
     if output.format == "text":
         text = _text(report, terminal=output.file == STDOUT, statistics=statistics)
@@ -92,4 +97,8 @@ def write(path: Path, text: str, *, append: bool = False) -> None:
         with path.open("a" if append else "w", encoding="utf-8", newline="\n") as file:
             file.write(text)
     except OSError as error:
-        raise QlintError(f"cannot be written ({error.strerror})", subject=str(path), hint="--output-file wants a file in a folder that exists") from error
+        raise _unwritable(str(path), error.strerror or "") from error
+
+
+def _unwritable(file: str, why: str) -> QlintError:
+    return QlintError(f"cannot be written ({why})", subject=file, hint="a report goes into a file in a folder that exists")

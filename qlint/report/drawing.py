@@ -9,9 +9,11 @@ then unfold any of them without a layout of its own.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import Any
 
 from qlint.errors import QlintError
 from qlint.graph import Model, Op, Tensor, Use
@@ -120,12 +122,14 @@ def _children(members: list[tuple[int, tuple[str, ...]]], edges: list[tuple[int,
     if len(members) <= FOLD:
         return [number for number, _ in members]
     children: list[int | Group] = []
+    seen: Counter[str] = Counter()
     for name, run in groupby(members, key=lambda member: member[1][0] if member[1] else ""):
         inside = [(number, path[1:]) for number, path in run]
         if name and len(inside) == len(members):
             return _children(inside, edges)  # all are in one module: it says nothing
         if name and len(inside) >= WORTH:
-            children.append(_grouped(name, inside, edges))
+            seen[name] += 1
+            children.append(_grouped(name if seen[name] == 1 else f"{name} ({seen[name]})", inside, edges))
         else:
             children += [number for number, _ in inside]
     return children if len(children) <= FOLD else _runs(children, edges)
@@ -223,12 +227,22 @@ def _layers(count: int, links: Iterable[tuple[int, int]], doors: Iterable[int]) 
     return layer
 
 
-def _layered(count: int, links: list[tuple[int, int]], layers: list[int]) -> tuple[list[Point], list[list[Point]]]:
-    """Centres of the vertices, and the bends of each link from top to bottom."""
+def library() -> Any:
+    """igraph.
+
+    Raises:
+        QlintError: it is not installed.
+    """
     try:
         import igraph
     except ImportError as error:
         raise QlintError("the HTML report needs igraph to lay the graph out", hint='pip install "qlint-nn[html]"') from error
+    return igraph
+
+
+def _layered(count: int, links: list[tuple[int, int]], layers: list[int]) -> tuple[list[Point], list[list[Point]]]:
+    """Centres of the vertices, and the bends of each link from top to bottom."""
+    igraph = library()
     graph = igraph.Graph(n=count, edges=links, directed=True)
     centres: list[Point] = [(0, 0)] * count
     bends: list[list[Point]] = [[]] * len(links)

@@ -39,6 +39,18 @@ def split(wanted: str) -> tuple[str, str]:
     return name, file
 
 
+def require(name: str) -> None:
+    """Make sure, before anything is checked, that this format can be rendered.
+
+    Raises:
+        QlintError: a library is missing.
+    """
+    if name == "html":
+        from qlint.report.drawing import library
+
+        library()
+
+
 def renderer(name: str) -> Callable[[Report], str]:
     """What makes a report of this format."""
     if name == "json":

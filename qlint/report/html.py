@@ -24,7 +24,7 @@ from qlint.lint.finding import Finding
 from qlint.lint.words import value
 from qlint.report.drawing import Group, Node, fold, lay_out, nodes
 from qlint.report.result import Report, Result
-from qlint.report.text import FORMATS, notes, share
+from qlint.report.text import FORMATS, accepted, notes, share
 from qlint.version import __version__
 
 SCALES = 48  # of a per-channel quantizer that are drawn
@@ -162,6 +162,11 @@ def _result(result: Result, drawn: list[Node]) -> Json:
     for number, node in enumerate(drawn):
         for name in (*(part.label for part in node.parts), *(tensor.name for part in node.parts for tensor in part.outputs), node.name):
             numbers.setdefault(name, number)
+    for number, node in enumerate(drawn):  # a quantizer stands on the edge to its reader
+        for quantizer in (one for feed in node.feeds for one in feed.use.quantizers):
+            for made in (quantizer.quantize, quantizer.dequantize):
+                if made is not None:
+                    numbers.setdefault(made.label, number)
     part = share(result.summary)
     return {
         "target": result.target,
@@ -169,7 +174,7 @@ def _result(result: Result, drawn: list[Node]) -> Json:
         "reasons": result.reasons,
         "share": part,
         "placed": [_placed(result, node) for node in drawn],
-        "findings": [_finding(finding, numbers) for finding in result.findings],
+        "findings": [_finding(finding, numbers) for finding in (*result.findings, *result.suppressed)],
     }
 
 
@@ -187,6 +192,7 @@ def _finding(finding: Finding, numbers: dict[str, int]) -> Json:
     return {
         "rule": finding.rule, "code": finding.code, "severity": finding.severity, "consequence": finding.consequence,
         "subject": finding.subject, "what": what, "meaning": meaning, "notes": notes(finding), "fingerprint": finding.fingerprint,
+        "accepted": accepted(finding.suppressed) if finding.suppressed is not None else "",
         "sites": list(_sites(finding, numbers)),
         "drags": sorted({numbers[name] for name in finding.drags if name in numbers}),
     }  # fmt: skip

@@ -1,7 +1,7 @@
 """JUnit XML, as Jenkins' xUnit plugin (junit-10.xsd), GitLab and others read it.
 
 A suite is one model on one backend. Each finding is a test case: errors and warnings are failures, notes pass and keep
-their text as output. A model without findings is one test that passes, and a file that cannot be read is an error.
+their text as output, and what a suppression or the baseline accepts is skipped. A model without findings is one test that passes, and a file that cannot be read is an error.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element, indent, tostring
 from qlint.lint.finding import Finding
 from qlint.report.place import backend, path
 from qlint.report.result import Failure, Report, Result
-from qlint.report.text import dragged, notes, placed
+from qlint.report.text import accepted, dragged, notes, placed
 
 PASSES = ("info",)  # severities
 
@@ -32,7 +32,7 @@ def _suite(result: Result) -> Element:
     facts = _element("properties")
     facts.extend(_element("property", name=key, value=value) for key, value in _facts(result))
     suite.append(facts)
-    suite.extend(_case(name, finding) for finding in result.findings)
+    suite.extend(_case(name, finding) for finding in (*result.findings, *result.suppressed))
     if not result.findings:
         suite.append(_element("testcase", classname=name, name="no findings"))
     _count(suite)
@@ -50,7 +50,9 @@ def _facts(result: Result) -> Iterator[tuple[str, str]]:
 def _case(suite: str, finding: Finding) -> Element:
     case = _element("testcase", classname=suite, name=f"{finding.rule} {finding.code} · {finding.subject}")
     told = "\n".join(part for part in (finding.message, dragged(finding) if finding.drags else "", *notes(finding)) if part)
-    if finding.severity in PASSES:
+    if finding.suppressed is not None:
+        case.append(_element("skipped", told, message=accepted(finding.suppressed)))
+    elif finding.severity in PASSES:
         case.append(_element("system-out", told))
     else:
         case.append(_element("failure", told, type=finding.severity, message=finding.clauses[0]))
@@ -70,6 +72,8 @@ def _failure(failure: Failure) -> Element:
 def _count(element: Element) -> None:
     element.set("tests", str(len(element.findall(".//testcase"))))
     element.set("failures", str(len(element.findall(".//failure"))))
+    if element.tag == "testsuite":
+        element.set("skipped", str(len(element.findall(".//skipped"))))
     element.set("errors", str(len(element.findall(".//error"))))
 
 

@@ -86,7 +86,8 @@ def _integer(result: Result) -> str:
 def _totals(result: Result) -> str:
     counts = result.summary.findings
     named = ((counts.error, "error"), (counts.warning, "warning"), (counts.info, "note"))
-    return ", ".join(count(n, noun) for n, noun in named if n) or "none"
+    quiet = [f"{len(result.suppressed)} accepted"] if result.suppressed else []
+    return ", ".join([count(n, noun) for n, noun in named if n] + quiet) or "none"
 
 
 def _finding(finding: Finding) -> Iterator[str]:

@@ -1,7 +1,7 @@
 "use strict";
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
-  const NODE = { w: 164, h: 40 }, FOLDED = { w: 164, h: 54 }, PAD = 18, TITLE = 24, MOST = 200, ENOUGH = 80;
+  const NODE = { w: 164, h: 40 }, FOLDED = { w: 164, h: 54 }, PAD = 18, TITLE = 24, MOST = 200, ENOUGH = 80, COLUMN = 70;
   const PLACES = ["integer", "absorbed", "float", "cpu", "rejected", "unknown"];
   const LEVELS = ["error", "warning", "info"];
   const state = { model: 0, backend: 0, tab: "findings", search: "", rule: "", off: new Set(), lit: "", open: new Set(), finding: null, node: null, view: { x: 0, y: 0, k: 1 } };
@@ -76,9 +76,9 @@
     }
   }
   function chooseBackend(index) {
-    state.backend = index; result = model.results[index]; state.finding = null; state.off = new Set(); state.rule = "";
+    state.backend = index; result = model.results[index]; state.finding = null; state.off = new Set(["accepted"]); state.rule = "";
     result.marks = model.nodes.map(() => []);
-    result.findings.forEach((finding, at) => new Set(finding.sites.map((site) => site.node)).forEach((node) => { if (node !== null) result.marks[node].push(at); }));
+    result.findings.forEach((finding, at) => finding.accepted || new Set(finding.sites.map((site) => site.node)).forEach((node) => { if (node !== null) result.marks[node].push(at); }));
   }
   const where = (node) => result.placed[node] ? result.placed[node][0] : "none";
   const worst = (nodes) => LEVELS.find((level) => nodes.some((node) => result.marks[node].some((at) => result.findings[at].severity === level)));
@@ -110,11 +110,15 @@
       for (const [column, extra] of wide.get(y) || []) if (column !== x) right += Math.sign(x - column) * extra / 2;
       return [x + right, y + down];
     };
-    const centers = at.map(map);
-    const doors = new Map(Object.entries(group.doors).map(([door, point]) => [+door, map(point)]));
+    const wrap = columns(group, rows.map(([y]) => y), at, sizes, map, height);
+    const put = (point) => { const [x, y] = map(point), [right, down] = wrap.shift(point[1]); return [x + right, y + down]; };
+    const centers = at.map(put);
+    const doors = new Map(Object.entries(group.doors).map(([door, point]) => [+door, put(point)]));
     const lines = group.edges.map(([a, b, ...bends]) => {
       const points = [];
-      for (let i = 0; i < bends.length; i += 2) { const [x, y] = map([bends[i], bends[i + 1]]), half = height(bends[i + 1]) / 2; points.push([x, y - half], [x, y + half]); }
+      for (let i = 0; i < bends.length; i += 2) { const [x, y] = put([bends[i], bends[i + 1]]), half = height(bends[i + 1]) / 2; points.push([x, y - half], [x, y + half]); }
+      const turn = a >= 0 && b >= 0 ? wrap.turn(at[a][1], at[b][1]) : null;
+      if (turn !== null) return { a, b, points: [], up: false, turn };
       const up = a >= 0 && b >= 0 && centers[a][1] > centers[b][1];
       if (up) for (let i = 0; i < points.length; i += 2) [points[i], points[i + 1]] = [points[i + 1], points[i]];
       return { a, b, points, up };
@@ -133,11 +137,48 @@
       const box = boxes[i], inner = box.doors && box.doors.get(out ? -2 : -1);
       return [box.x + (inner === undefined ? box.w / 2 : inner), out ? box.y + box.h : box.y];
     };
-    const paths = lines.map(({ a, b, points, up }) => {
+    const paths = lines.map(({ a, b, points, up, turn }) => {
       const all = [ends(a, true), ...points.map(move), ends(b, false)];
+      if (turn !== undefined) { // down, round the corner, and in again at the top
+        const x = turn + dx, [[x0, y0], [x1, y1]] = all;
+        return { a, b, up, d: `M${x0},${y0}C${x0},${y0 + 36} ${x},${y0 + 36} ${x},${y0}L${x},${y1}C${x},${y1 - 36} ${x1},${y1 - 36} ${x1},${y1}`, flow: group.flow.get(`${a},${b}`) || [1, 0] };
+      }
       return { a, b, up, d: curve(all), flow: group.flow.get(`${a},${b}`) || [1, 0] };
     });
     return { group, w, h, boxes, paths, doors: new Map([...doors].map(([door, point]) => [door, move(point)[0]])) };
+  }
+  // A long and narrow graph goes on at the top of a further column, where a single edge leads from one layer to the next.
+  function columns(group, rows, at, sizes, map, height) {
+    const none = { shift: () => [0, 0], turn: () => null };
+    const extents = new Map(rows.map((y) => [y, [Infinity, -Infinity]])), widen = (y, from, to) => { const one = extents.get(y); if (one) { one[0] = Math.min(one[0], from); one[1] = Math.max(one[1], to); } };
+    at.forEach((point, i) => { const [x] = map(point); widen(point[1], x - sizes[i].w / 2, x + sizes[i].w / 2); });
+    const layer = new Map(rows.map((y, i) => [y, i])), crossing = rows.map(() => 0), bent = rows.map(() => false);
+    for (const [a, b, ...bends] of group.edges) {
+      for (let i = 0; i < bends.length; i += 2) { const [x] = map([bends[i], bends[i + 1]]); widen(bends[i + 1], x, x); }
+      const level = (end) => end === -1 ? -1 : end === -2 ? rows.length : layer.get(at[end][1]), [from, to] = [level(a), level(b)].sort((one, other) => one - other);
+      for (let i = Math.max(from, 0); i < Math.min(to, rows.length - 1); i++) { crossing[i] += 1; bent[i] ||= bends.length > 0 || to - from > 1; }
+    }
+    const edge = (y, side) => map([0, y])[1] + side * height(y) / 2;
+    const left = Math.min(...[...extents.values()].map(([from]) => from)), right = Math.max(...[...extents.values()].map(([, to]) => to));
+    const all = rows.length ? edge(rows[rows.length - 1], 1) - edge(rows[0], -1) : 0, most = Math.floor(Math.sqrt(1.6 * all / (right - left + COLUMN)));
+    if (rows.length < 12 || most < 2) return none;
+    const parts = [[]];
+    rows.forEach((y, i) => {
+      const part = parts[parts.length - 1];
+      part.push(y);
+      if (i < rows.length - 1 && crossing[i] <= 1 && !bent[i] && parts.length < most && edge(y, 1) - edge(part[0], -1) >= 0.92 * all / most && edge(rows[rows.length - 1], 1) - edge(y, 1) > 0.35 * all / most) parts.push([]);
+    });
+    if (parts.length < 2) return none;
+    const shifts = new Map(), starts = [], top = edge(rows[0], -1);
+    let x = 0;
+    for (const part of parts) {
+      const from = Math.min(...part.map((y) => extents.get(y)[0])), to = Math.max(...part.map((y) => extents.get(y)[1]));
+      part.forEach((y) => shifts.set(y, [x - from, top - edge(part[0], -1), starts.length]));
+      starts.push(x - COLUMN / 2);
+      x += to - from + COLUMN;
+    }
+    const nearest = (y) => shifts.get(y) || shifts.get(y < rows[0] ? rows[0] : rows[rows.length - 1]);
+    return { shift: nearest, turn: (a, b) => nearest(a)[2] === nearest(b)[2] ? null : starts[nearest(b)[2]] };
   }
   function curve(points) {
     let d = `M${points[0].map(Math.round)}`;
@@ -155,13 +196,20 @@
   svg.append(world);
   const visible = new Map(); // node → box of itself, or of the folded group that holds it
   function draw() {
-    visible.clear(); world.replaceChildren();
+    visible.clear(); shapes.length = links.length = 0; world.replaceChildren();
     drawn = place(model.tree);
+    paint(drawn, 0, 0);
+    mark(); move();
+  }
+  // What is chosen, on the graph as it is drawn.
+  const shapes = [], links = []; // [element, nodes], [element, children at its ends]
+  function mark() {
     const lit = litNodes();
     world.setAttribute("class", lit.all ? "" : "quiet");
-    paint(drawn, 0, 0, lit);
+    for (const [shape, nodes] of shapes) shape.classList.toggle("lit", !lit.all && nodes.some((node) => lit.sites.has(node) || lit.drags.has(node)));
+    for (const [link, ends] of links) link.classList.toggle("lit", state.node !== null && ends.includes(state.node));
+    world.querySelectorAll(".ring").forEach((ring) => ring.remove());
     rings(lit);
-    move();
   }
   function litNodes() {
     const lit = { sites: new Set(), drags: new Set(), all: true };
@@ -169,32 +217,34 @@
     else if (state.lit) { model.nodes.forEach((_, node) => where(node) === state.lit && lit.sites.add(node)); lit.all = false; }
     return lit;
   }
-  function paint(placed, x, y, lit) {
+  function paint(placed, x, y) {
     const within = el("g", { transform: `translate(${x},${y})` });
     world.append(within);
     for (const box of placed.boxes) if (box.group) within.append(drawGroup(box));
     for (const path of placed.paths) {
       const ends = [path.a, path.b].map((i) => i >= 0 ? placed.group.children[i] : null);
-      const chosen = state.node !== null && ends.includes(state.node);
       const [all, quantized] = path.flow;
-      within.append(el("path", { class: `link ${quantized === all ? "quantized" : quantized ? "some" : ""} ${path.up ? "back" : ""} ${chosen ? "lit" : ""}`, d: path.d }));
+      const link = el("path", { class: `link ${quantized === all ? "quantized" : quantized ? "some" : ""} ${path.up ? "back" : ""}`, d: path.d });
+      links.push([link, ends]);
+      within.append(link);
     }
     placed.boxes.forEach((box) => {
-      if (typeof box.child === "number") { visible.set(box.child, { x: x + box.x, y: y + box.y, w: box.w, h: box.h }); within.append(drawNode(box.child, box, lit)); }
-      else if (box.group) paint(box, x + box.x, y + box.y, lit);
-      else { box.child.nodes.forEach((node) => visible.set(node, { x: x + box.x, y: y + box.y, w: box.w, h: box.h })); within.append(drawFolded(box, lit)); }
+      if (typeof box.child === "number") { visible.set(box.child, { x: x + box.x, y: y + box.y, w: box.w, h: box.h }); within.append(kept(drawNode(box.child, box), [box.child])); }
+      else if (box.group) paint(box, x + box.x, y + box.y);
+      else { box.child.nodes.forEach((node) => visible.set(node, { x: x + box.x, y: y + box.y, w: box.w, h: box.h })); within.append(kept(drawFolded(box), box.child.nodes)); }
     });
   }
+  function kept(shape, nodes) { shapes.push([shape, nodes]); return shape; }
   function badge(nodes, box) {
     const level = worst(nodes);
     if (!level) return [];
     const n = new Set(nodes.flatMap((node) => result.marks[node])).size;
     return [el("circle", { class: `badge ${level}`, cx: box.x + box.w - 3, cy: box.y + 2, r: 8 }), el("text", { x: box.x + box.w - 3, y: box.y + 5.5 }, n > 99 ? "99" : String(n))];
   }
-  function drawNode(node, box, lit) {
+  function drawNode(node, box) {
     const told = model.nodes[node], place = where(node), plain = told.kind === "input" || told.kind === "output";
     const named = told.name === told.kind ? "" : told.name;
-    return el("g", { class: `node ${place} ${plain ? "edge" : ""} ${told.role && told.role !== "data" ? "faint" : ""} ${lit.sites.has(node) || lit.drags.has(node) ? "lit" : ""}`, "data-node": node, onclick: () => choose(node) },
+    return el("g", { class: `node ${place} ${plain ? "edge" : ""} ${told.role && told.role !== "data" ? "faint" : ""}`, "data-node": node, onclick: () => choose(node) },
       el("title", {}, `${told.name}\n${told.kind}${result.placed[node] ? ` · ${place}` : ""}`),
       el("rect", { class: "box", x: box.x, y: box.y, width: box.w, height: box.h, rx: plain ? 14 : 6 }),
       plain ? null : el("rect", { class: "side", x: box.x, y: box.y, width: 5, height: box.h, rx: 2.5 }),
@@ -203,9 +253,9 @@
       place === "integer" || place === "none" ? null : el("text", { class: "tag", x: box.x + box.w - 12, y: box.y + 16 }, place),
       badge([node], box));
   }
-  function drawFolded(box, lit) {
-    const { child } = box, inside = child.nodes.some((node) => lit.sites.has(node) || lit.drags.has(node));
-    const made = el("g", { class: `folded ${inside ? "lit" : ""}`, "data-group": child.id, onclick: () => unfold(child.id) },
+  function drawFolded(box) {
+    const { child } = box;
+    const made = el("g", { class: "folded", "data-group": child.id, onclick: () => unfold(child.id) },
       el("title", {}, `${child.name}\n${summary(child)}\nclick to unfold`),
       el("rect", { class: "box", x: box.x + 4, y: box.y + 4, width: box.w, height: box.h, rx: 7 }),
       el("rect", { class: "box", x: box.x, y: box.y, width: box.w, height: box.h, rx: 7 }),
@@ -221,7 +271,7 @@
     return el("g", { class: "group", "data-group": child.id },
       el("rect", { class: "box", x: box.x, y: box.y, width: box.w, height: box.h, rx: 9 }),
       el("rect", { class: "title", x: box.x, y: box.y, width: box.w, height: TITLE, rx: 7, onclick: () => fold(child.id) }, el("title", {}, "click to fold")),
-      el("text", { x: box.x + 11, y: box.y + 17 }, `▾ ${start(child.name, Math.floor(box.w / 8))}`));
+      el("text", { x: box.x + 11, y: box.y + 17 }, `▾ ${start(child.name, Math.floor((box.doors.get(-1) > 110 ? box.doors.get(-1) - 20 : box.w - 20) / 7.4))}`));
   }
   function kinds(group) {
     const counts = new Map();
@@ -249,13 +299,14 @@
   }
   // Unfold what holds these nodes, as far as that leaves something to look at; the first one in any case.
   function show(nodes) {
-    let shown = [...state.open].reduce((sum, id) => sum + groups[id].children.length, 0);
+    let shown = [...state.open].reduce((sum, id) => sum + groups[id].children.length, 0), anew = false;
     nodes.forEach((node, i) => {
       const closed = [];
       for (let at = nodeGroup[node]; at >= 0; at = groups[at].parent) if (!state.open.has(at)) closed.push(at);
       const more = closed.reduce((sum, id) => sum + groups[id].children.length, 0);
-      if (i === 0 || shown + more <= 3 * ENOUGH) { closed.forEach((id) => state.open.add(id)); shown += more; }
+      if (closed.length && (i === 0 || shown + more <= 3 * ENOUGH)) { closed.forEach((id) => state.open.add(id)); shown += more; anew = true; }
     });
+    if (anew) draw(); else mark();
   }
   function everything(open) {
     state.open = open ? new Set(groups.map((group) => group.id)) : first();
@@ -272,7 +323,7 @@
   // The whole graph if it can be read so, else its beginning.
   function fit(whole = false) {
     const w = svg.clientWidth, h = svg.clientHeight, wide = (w - 20) / drawn.w, tall = (h - 60) / drawn.h;
-    const k = whole ? Math.max(Math.min(1.15, wide, tall), 0.06) : Math.min(1.15, Math.max(Math.min(wide, Math.max(tall, 0.8)), 0.4));
+    const k = whole ? Math.max(Math.min(1.15, wide, tall), 0.06) : Math.min(1.15, Math.max(Math.min(wide, tall < 0.6 ? 0.8 : tall), 0.4));
     const first = visible.get(0);
     const x = drawn.w * k > w && first ? Math.max(w - drawn.w * k, Math.min(0, w / 2 - (first.x + first.w / 2) * k)) : (w - drawn.w * k) / 2;
     state.view = { k, x, y: drawn.h * k > h - 60 ? 4 - TITLE * k : (h - 40 - drawn.h * k) / 2 };
@@ -290,7 +341,8 @@
     const all = Math.min((w - 80) / (right - left), (h - 120) / (bottom - top));
     if (all < 0.45) { const [b] = boxes; [left, right, top, bottom] = [b.x, b.x + b.w, b.y, b.y + b.h]; } // too far apart to read: the first one
     const k = Math.max(0.45, Math.min(all < 0.45 ? 0.9 : all, Math.max(state.view.k, 0.75), 1.3));
-    state.view = { k, x: w / 2 - k * (left + right) / 2, y: h / 2 - k * (top + bottom) / 2 };
+    const within = (at, size, room) => size <= room ? at : Math.min(30, Math.max(room - 70 - size, at)); // no more of the empty page than needed
+    state.view = { k, x: within(w / 2 - k * (left + right) / 2, drawn.w * k, w), y: within(h / 2 - k * (top + bottom) / 2, drawn.h * k, h) };
     move();
   }
   const pointers = new Map();
@@ -322,18 +374,18 @@
   function choose(node, quietly = false) {
     state.node = node; state.finding = null;
     const first = result.marks[node].find((at) => passes(result.findings[at]));
-    show([node]); list(); draw(); details();
+    show([node]); list(); details();
     if (quietly || hidden(node)) look([node]);
     if (first !== undefined && state.tab === "findings") { const row = document.querySelector(`[data-finding="${first}"]`); if (row) row.scrollIntoView({ block: "nearest" }); }
   }
   function open(at) {
     state.finding = at; state.node = null;
     const finding = result.findings[at], nodes = [...new Set(finding.sites.map((site) => site.node))].filter((node) => node !== null);
-    show(nodes.slice(0, MOST)); list(); draw(); details(); look(nodes);
+    show(nodes.slice(0, MOST)); list(); details(); look(nodes);
     const row = document.querySelector(`[data-finding="${at}"]`);
     if (row) row.scrollIntoView({ block: "nearest" });
   }
-  function clear() { if (state.finding === null && state.node === null && !state.lit) return; state.finding = state.node = null; state.lit = ""; list(); draw(); details(); legend(); }
+  function clear() { if (state.finding === null && state.node === null && !state.lit) return; state.finding = state.node = null; state.lit = ""; list(); mark(); details(); legend(); }
   function walkTo(up) {
     if (state.node === null) return choose(model.nodes.findIndex((node) => node.kind === "input") >= 0 ? model.nodes.findIndex((node) => node.kind === "input") : 0, true);
     const next = up ? (model.nodes[state.node].in.find((feed) => feed.from !== null) || {}).from : (readers[state.node][0] || [])[0];
@@ -342,7 +394,7 @@
 
   // -- the list: findings, quantizers, operators ---------------------------------------------------------------------
   const asked = (...texts) => { const words = state.search.toLowerCase().split(/\s+/).filter(Boolean), all = texts.join("\n").toLowerCase(); return words.every((word) => all.includes(word)); };
-  const passes = (finding) => !state.off.has(finding.consequence) && (!state.rule || finding.rule === state.rule) &&
+  const passes = (finding) => !state.off.has(finding.accepted ? "accepted" : finding.consequence) && (!state.rule || finding.rule === state.rule) &&
     asked(finding.rule, finding.code, finding.subject, finding.what, finding.meaning, finding.consequence, ...finding.sites.map((site) => `${site.op} ${site.tensor}`));
   const listed = el("div", { class: "scroll" });
   const filters = el("div", { class: "filters" });
@@ -350,15 +402,16 @@
   const input = el("input", { type: "search", placeholder: "search findings, operators, tensors  ( / )", "aria-label": "search", oninput: () => { state.search = input.value; list(); } });
   function list() {
     const found = result.findings.map((finding, at) => [finding, at]).filter(([finding]) => passes(finding));
-    fill(tabs, ...[["findings", `Findings ${result.findings.length}`], ["quantizers", "Scales and ranges"]].map(([tab, label]) =>
+    fill(tabs, ...[["findings", `Findings ${result.findings.filter((finding) => !finding.accepted).length}`], ["quantizers", "Scales and ranges"]].map(([tab, label]) =>
       el("button", { role: "tab", "aria-selected": String(state.tab === tab), onclick: () => { state.tab = tab; list(); } }, label)));
-    const consequences = [...new Set(result.findings.map((finding) => finding.consequence))], rules = [...new Set(result.findings.map((finding) => finding.rule))].sort();
-    filters.hidden = state.tab !== "findings" || result.findings.length < 2;
+    const sort = (finding) => finding.accepted ? "accepted" : finding.consequence;
+    const consequences = [...new Set(result.findings.map(sort))], rules = [...new Set(result.findings.map((finding) => finding.rule))].sort();
+    filters.hidden = state.tab !== "findings" || (result.findings.length < 2 && !result.findings.some((finding) => finding.accepted));
     fill(filters, 
       el("select", { "aria-label": "rule", onchange: (event) => { state.rule = event.target.value; list(); } }, el("option", { value: "" }, `all rules (${rules.length})`),
         rules.map((rule) => el("option", { value: rule, selected: state.rule === rule }, `${rule} (${result.findings.filter((finding) => finding.rule === rule).length})`))),
-      ...consequences.map((consequence) => el("button", { class: `chip ${result.findings.find((finding) => finding.consequence === consequence).severity}`, "aria-pressed": String(!state.off.has(consequence)), title: "show or hide findings of this consequence",
-        onclick: () => { state.off.has(consequence) ? state.off.delete(consequence) : state.off.add(consequence); list(); } }, `${consequence} ${result.findings.filter((finding) => finding.consequence === consequence).length}`)));
+      ...consequences.map((consequence) => el("button", { class: `chip ${consequence === "accepted" ? "" : result.findings.find((finding) => sort(finding) === consequence).severity}`, "aria-pressed": String(!state.off.has(consequence)), title: "show or hide findings of this consequence",
+        onclick: () => { state.off.has(consequence) ? state.off.delete(consequence) : state.off.add(consequence); list(); } }, `${consequence} ${result.findings.filter((finding) => sort(finding) === consequence).length}`)));
     const rows = state.tab === "findings" ? found.map(([finding, at]) => findingRow(finding, at)) : quantizers();
     if (state.tab === "findings" && !found.length) rows.push(el("div", { class: "empty" }, result.findings.length ? "No finding matches." : result.outcome === null ? "Nothing was found." : "No findings: everything that is known about this model on this backend is as it should be."));
     if (state.tab === "findings" && result.outcome === "refused") rows.unshift(el("div", { class: "empty refused" }, el("b", {}, "The backend refuses the model."), " The colours show what would run where if it loaded."));
@@ -370,13 +423,13 @@
   }
   function findingRow(finding, at) {
     const current = state.finding === at || (state.node !== null && result.marks[state.node].includes(at));
-    const row = el("button", { class: `finding ${finding.severity}`, "data-finding": at, "aria-current": String(current), onclick: () => open(at) },
+    const row = el("button", { class: `finding ${finding.severity} ${finding.accepted ? "accepted" : ""}`, "data-finding": at, "aria-current": String(current), onclick: () => open(at) },
       el("div", { class: "head" }, el("b", {}, finding.rule), el("span", { class: "dim" }, finding.code), el("span", { class: "consequence" }, finding.consequence)),
       el("div", { class: "subject" }, finding.subject),
-      el("div", { class: "what" }, finding.what),
+      el("div", { class: "what" }, finding.what), finding.accepted ? el("div", { class: "dim" }, finding.accepted) : null,
       el("div", { class: "more" }, finding.meaning ? el("p", {}, finding.meaning) : null, finding.notes.map((note) => el("p", { class: "dim" }, note)), finding.drags.length ? el("p", { class: "dim" }, `${count(finding.drags.length, "operator")} more affected (dashed)`) : null));
     if (!current || finding.sites.length < 2) return row;
-    const sites = finding.sites.slice(0, MOST).map((site) => el("button", { class: "mono", onclick: () => site.node !== null && (show([site.node]), draw(), look([site.node])) }, site.port ? `${site.op} · ${site.port}` : site.op));
+    const sites = finding.sites.slice(0, MOST).map((site) => el("button", { class: "mono", onclick: () => site.node !== null && (show([site.node]), look([site.node])) }, site.port ? `${site.op} · ${site.port}` : site.op));
     return el("div", {}, row, el("div", { class: "sites" }, sites));
   }
   function operators() {
@@ -491,17 +544,16 @@
   const marks = el("div", { class: "legend" });
   function header() {
     const backends = model.results.map((one, at) => el("button", { class: "backend", "data-backend": at, "aria-pressed": String(at === state.backend), onclick: () => { chooseBackend(at); all(); } },
-      el("div", {}, el("b", {}, one.target || "no backend"), one.outcome === "refused" ? el("span", { class: "refused" }, "refuses it") : one.share ? el("span", { class: "dim" }, `${one.share[0]} % of ${one.share[1]}`) : null), one.outcome === null ? null : barOf(at)));
+      el("div", {}, el("b", {}, one.target || "no backend"), one.outcome === "refused" ? el("span", { class: "refused" }, "refuses it") : one.outcome !== null && one.share ? el("span", { class: "dim" }, `${one.share[0]} % of ${one.share[1]}`) : null), one.outcome === null ? null : barOf(at)));
     fill(head, 
       data.models.length > 1 ? el("select", { "aria-label": "model", onchange: (event) => { enter(+event.target.value); all(); fit(); } }, data.models.map((one, at) => el("option", { value: at, selected: at === state.model }, one.name))) : el("h1", { title: model.name }, model.name),
       el("span", { class: "dim" }, `${model.format} · ${count(model.ops, "op")} · ${model.quantization}`),
-      el("div", { class: "backends" }, backends),
-      el("button", { class: "tool", title: "dark or light (d)", "aria-label": "dark or light", onclick: theme }, "◐"), el("button", { class: "tool", title: "keys (?)", "aria-label": "keys", onclick: () => help.showModal() }, "?"), ...(failed ? [failed] : []));
+      el("div", { class: "backends" }, backends, el("span", {}, el("button", { class: "tool", title: "dark or light (d)", "aria-label": "dark or light", onclick: theme }, "◐"), " ", el("button", { class: "tool", title: "keys (?)", "aria-label": "keys", onclick: () => help.showModal() }, "?"))), failed);
   }
   function barOf(at) { const kept = result; result = model.results[at]; const made = bar(shares(model.nodes.map((_, node) => node))); result = kept; return made; }
   function legend() {
     const counts = PLACES.map((place) => [place, model.nodes.filter((_, node) => result.placed[node] && where(node) === place).length]).filter(([, n]) => n);
-    fill(marks, ...counts.map(([place, n]) => el("button", { class: `chip ${place}`, "data-place": place, "aria-pressed": state.lit && state.lit !== place ? "false" : "true", title: "show only these", onclick: () => { state.lit = state.lit === place ? "" : place; state.finding = null; list(); legend(); draw(); } }, `${place} ${n}`)));
+    fill(marks, ...counts.map(([place, n]) => el("button", { class: `chip ${place}`, "data-place": place, "aria-pressed": state.lit && state.lit !== place ? "false" : "true", title: "show only these", onclick: () => { state.lit = state.lit === place ? "" : place; state.finding = null; list(); legend(); mark(); } }, `${place} ${n}`)));
   }
   const dark = matchMedia("(prefers-color-scheme: dark)");
   function theme() { const root = document.documentElement; root.dataset.theme = root.dataset.theme === "dark" ? "light" : "dark"; }
@@ -510,7 +562,7 @@
   const KEYS = [["/", "search"], ["j  k", "next, previous finding"], ["↓  ↑", "along the data, from the chosen operator"], ["b", "next backend"], ["m", "next model"], ["+  −", "zoom"], ["0", "whole graph"], ["e  c", "unfold all, fold all"], ["d", "dark or light"], ["Esc", "let go"]];
   const help = el("dialog", {}, el("h1", { style: "font-size:15px;margin:0 0 10px" }, `qlint ${data.qlint}`), el("dl", { class: "facts" }, KEYS.map(([key, told]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, told)])), el("p", { class: "dim" }, "Drag to move, wheel to zoom. Blue lines are quantized, grey ones are not."), el("button", { class: "tool", onclick: () => help.close() }, "close"));
   addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || help.open) return;
+    if (!model || event.ctrlKey || event.metaKey || event.altKey || help.open) return;
     if (event.key === "Escape") { if (document.activeElement === input) input.blur(); return clear(); }
     if (event.target.closest("input, select")) return;
     const step = (by) => { const rows = result.findings.map((_, at) => at).filter((at) => passes(result.findings[at])), now = rows.indexOf(state.finding); if (rows.length) open(rows[(now + by + rows.length + (now < 0 && by < 0 ? 1 : 0)) % rows.length]); };
@@ -527,5 +579,5 @@
     el("main", {}, svg, marks, el("div", { class: "zoom" }, tool("⊞", "unfold all (e)", () => everything(true)), tool("⊟", "fold all (c)", () => everything(false)), tool("−", "smaller (-)", () => zoom(0.8)), tool("+", "larger (+)", () => zoom(1.25)), tool("⤢", "whole graph (0)", () => fit(true)))),
     side, help);
   if (data.models.length) { enter(0); all(); fit(); }
-  else document.querySelector("main").prepend(el("p", { class: "empty" }, "Nothing could be checked."));
+  else { fill(head, el("h1", {}, "Nothing could be checked"), failed); document.querySelectorAll("#list, .zoom").forEach((one) => one.remove()); }
 })();

@@ -2,7 +2,8 @@
 
 A run is one backend, so that uploads about different backends do not replace each other; a result is one finding, with
 a location for each site. An operator is a logical location of the kind `node`. Services that know only files are told
-the first line of the model, as GitHub requires a region (GitHub Docs, SARIF support for code scanning).
+the first line of the model, as GitHub requires a region (GitHub Docs, SARIF support for code scanning). What a suppression
+accepts is there with its reason; with a baseline, every result says whether it is new, unchanged or absent.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 from qlint.graph import Op
 from qlint.lint import registry
+from qlint.lint.baseline import Entry
 from qlint.lint.finding import Finding, Site
 from qlint.lint.rule import Rule
 from qlint.lint.words import port, value
@@ -26,6 +28,7 @@ LEVELS = {"error": "error", "warning": "warning", "info": "note"}
 ROOT = "%SRCROOT%"  # of the repository, as GitHub calls it
 TEXT = 1024  # characters of a description that GitHub keeps
 LOCATIONS = 100  # of a result that GitHub keeps
+REGION = {"startLine": 1, "startColumn": 1, "endLine": 1, "endColumn": 2}  # of a file that has no lines
 GRAPHS = 3  # sites whose neighbours are drawn
 
 Json = dict[str, Any]
@@ -37,14 +40,17 @@ def render(report: Report) -> str:
     for result in report.results:
         by_backend.setdefault(result.target, []).append(result)
     known = {rule.name: rule for rule in registry.load().rules}
-    runs = [_run(target, results, report.errors, known) for target, results in (by_backend or {"": []}).items()]
+    runs = [_run(target, results, report, known) for target, results in (by_backend or {"": []}).items()]
     return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": runs}, indent=2, ensure_ascii=False) + "\n"
 
 
-def _run(target: str, results: list[Result], failures: list[Failure], known: dict[str, Rule]) -> Json:
+def _run(target: str, results: list[Result], report: Report, known: dict[str, Rule]) -> Json:
+    failures = report.errors
+    gone = [entry for entry in report.gone if entry.backend == target]
+    compared = bool(report.gone) or any(finding.suppressed is not None and finding.suppressed.by == "baseline" for finding in report.suppressed)
     models = list(dict.fromkeys([*(result.model for result in results), *(failure.model for failure in failures if failure.model)]))
     artifacts = {model: number for number, model in enumerate(models)}
-    found = [(result, finding) for result in results for finding in result.findings]
+    found = [(result, finding) for result in results for finding in (*result.findings, *result.suppressed)]
     codes = {finding.code: finding for _, finding in sorted(found, key=lambda pair: pair[1].code)}
     rules = {code: number for number, code in enumerate(codes)}
     return {
@@ -57,7 +63,10 @@ def _run(target: str, results: list[Result], failures: list[Failure], known: dic
         "originalUriBaseIds": {ROOT: {"description": {"text": "the folder in which qlint ran"}}},
         "artifacts": [{"location": _file(model), "roles": ["analysisTarget"]} for model in models],
         "columnKind": "unicodeCodePoints",
-        "results": [_result(result, finding, rules[finding.code], artifacts[result.model]) for result, finding in found],
+        "results": [
+            *(_result(result, finding, rules[finding.code], artifacts[result.model], compared=compared) for result, finding in found),
+            *(_absent(entry, known.get(entry.rule)) for entry in gone),
+        ],
         "properties": {"models": [_summary(result) for result in results]},
     }  # fmt: skip
 
@@ -84,7 +93,19 @@ def _rule(finding: Finding, rule: Rule | None) -> Json:
     }
 
 
-def _result(result: Result, finding: Finding, rule: int, artifact: int) -> Json:
+def _absent(entry: Entry, rule: Rule | None) -> Json:
+    """What the baseline has, and is no longer there."""
+    return {
+        "ruleId": rule.code if rule is not None else entry.rule,
+        "level": LEVELS[entry.severity],
+        "message": {"text": _escaped(f"no longer there: {entry.line}")},
+        "locations": [{"physicalLocation": {"artifactLocation": _file(entry.model), "region": REGION}}],
+        "partialFingerprints": {"primaryLocationLineHash": f"{entry.fingerprint}:1", "qlint/structure/v1": entry.fingerprint},
+        "baselineState": "absent",
+    }
+
+
+def _result(result: Result, finding: Finding, rule: int, artifact: int, *, compared: bool) -> Json:
     told = [f"{finding.subject}: {finding.message}.", *(f"{note[:1].upper()}{note[1:]}." for note in notes(finding))]
     made: Json = {
         "ruleId": finding.code,
@@ -104,6 +125,11 @@ def _result(result: Result, finding: Finding, rule: int, artifact: int) -> Json:
             "sites": [{"op": site.op, "port": site.port, "tensor": site.tensor, "fingerprint": site.fingerprint} for site in finding.sites],
         },
     }  # fmt: skip
+    accepted = finding.suppressed
+    if compared:
+        made["baselineState"] = "unchanged" if accepted is not None and accepted.by == "baseline" else "new"
+    if accepted is not None and accepted.by == "suppression":
+        made["suppressions"] = [{"kind": "external", "justification": accepted.reason, "location": {"physicalLocation": {"artifactLocation": {"uri": uri(accepted.source)}}}}]
     if finding.drags:
         made["relatedLocations"] = [
             {"id": number, "message": {"text": "affected, too"}, "logicalLocations": [_node(result, name, "node")]}
@@ -118,7 +144,7 @@ def _location(result: Result, artifact: int, site: Site | None) -> Json:
     place: Json = {
         "physicalLocation": {
             "artifactLocation": {**_file(result.model), "index": artifact},
-            "region": {"startLine": 1, "startColumn": 1, "endLine": 1, "endColumn": 2},
+            "region": REGION,
         }
     }
     if site is not None:

@@ -11,7 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from qlint.lint.finding import SEVERITIES, Finding
+from qlint.lint.finding import SEVERITIES, Finding, Suppressed
 from qlint.report.fixed import Fixed, Progress
 from qlint.report.result import Report, Result, Summary
 
@@ -202,6 +202,11 @@ def notes(finding: Finding) -> list[str]:
         kind = "advice" if finding.fix.applicability == "display" else f"fix ({finding.fix.applicability})"
         told.append(f"{kind}: {finding.fix.text}")
     return told
+
+
+def accepted(suppressed: Suppressed) -> str:
+    """Why a finding does not count: `accepted: the head stays in float (model.onnx.qlint.toml)`."""
+    return f"accepted: {suppressed.reason} ({suppressed.source})" if suppressed.by == "suppression" else f"in the baseline ({suppressed.source})"
 
 
 def titled(ref: str) -> str:

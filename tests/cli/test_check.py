@@ -258,3 +258,10 @@ def test_github_gets_annotations_and_a_job_summary(tmp_path):
     run = qlint("check", RESNET, "-b", "qnn-htp", "-f", "github", GITHUB_STEP_SUMMARY=str(summary))
     assert run.stdout.startswith(f"::warning file={RESNET},line=1,title=missing-output-quantizer QL304")
     assert summary.read_text(encoding="utf-8").startswith("before\n## qlint")
+
+
+def test_every_format_is_in_the_help():
+    from qlint.report.formats import FORMATS
+
+    told = " ".join(qlint("check", "--help", COLUMNS="200").stdout.split())
+    assert all(name in told for name in FORMATS)

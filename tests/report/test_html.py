@@ -194,6 +194,18 @@ def test_findings_lead_to_operators_and_back(opened, report):
 
 
 @real
+def test_what_is_accepted_is_out_of_the_way(opened, tmp_path):
+    model = tmp_path / "resnet.onnx"
+    model.write_bytes(RESNET.read_bytes())
+    text = '[[suppress]]\nrules = ["missing-output-quantizer"]\nnodes = ["*"]\nreason = "the head stays in float"\n'
+    (tmp_path / "resnet.onnx.qlint.toml").write_text(text, encoding="utf-8")
+    page = opened(qlint.check(model, backend="ort-cpu"))
+    assert page.js("document.querySelectorAll('.finding').length") == 2 and page.js("document.querySelectorAll('.finding.accepted').length") == 0
+    page.click(".filters .chip[aria-pressed=false]")
+    assert "the head stays in float" in page.js("document.querySelector('.finding.accepted').textContent")
+
+
+@real
 def test_search_and_filters_narrow_the_list(opened, report):
     page = opened(report)
     page.press("b", "/", *"softmax")

@@ -2,6 +2,9 @@
 
 import json
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -154,6 +157,42 @@ def test_a_report_read_back_from_json_still_makes_sarif(real):
     assert len(results) == len(real.findings) and not any("graphs" in result for result in results)
 
 
+@pytest.fixture(scope="module")
+def accepted(tmp_path_factory):
+    """One finding that a suppression accepts, two that the baseline has, and an entry of the baseline that is gone."""
+    folder = tmp_path_factory.mktemp("accepted")
+    (model, sidecar, baseline) = (folder / "resnet.onnx", folder / "resnet.onnx.qlint.toml", folder / "base.json")
+    model.write_bytes(RESNET.read_bytes())
+    sidecar.write_text('[[suppress]]\nrules = ["missing-output-quantizer"]\nnodes = ["*Softmax"]\nreason = "the <head> stays in float"\n', encoding="utf-8")
+    command = [sys.executable, "-m", "qlint", "baseline", "write", str(model), "-b", "ort-cpu", "--baseline", str(baseline)]
+    subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
+    data = json.loads(baseline.read_text(encoding="utf-8"))
+    data["entries"].append({**data["entries"][0], "node": "gone", "fingerprint": "0123456789ab"})
+    baseline.write_text(json.dumps(data), encoding="utf-8")
+    report = qlint.check(model, backend="ort-cpu", baseline=baseline)
+    assert [finding.rule for finding in report.findings] == ["stale-baseline-entry"] and len(report.suppressed) == 3
+    return report
+
+
+def test_sarif_has_suppressions_and_the_state_beside_the_baseline(accepted):
+    jsonschema = pytest.importorskip("jsonschema")
+    jsonschema.Draft4Validator(json.loads((SCHEMAS / "sarif-schema-2.1.0.json").read_text(encoding="utf-8"))).validate(log(accepted))
+    (run,) = log(accepted)["runs"]
+    assert [result["baselineState"] for result in run["results"]] == ["new", "unchanged", "new", "unchanged", "absent"]
+    ((suppression,),) = [result["suppressions"] for result in run["results"] if "suppressions" in result]
+    assert suppression["kind"] == "external" and suppression["justification"] == "the <head> stays in float"
+    assert "gone" in run["results"][-1]["message"]["text"]
+
+
+def test_what_is_accepted_fails_nobody(accepted):
+    assert github.render(accepted).startswith("::notice ") and len(github.render(accepted).splitlines()) == len(json.loads(gitlab.render(accepted))) == 1
+    root = ElementTree.fromstring(junit.render(accepted).encode())
+    assert root.get("failures") == "0" and len(root.findall(".//skipped")) == 3
+    assert any("the <head> stays in float" in one.get("message") for one in root.iter("skipped"))
+    pytest.importorskip("xmlschema").XMLSchema(SCHEMAS / "junit-10.xsd").validate(junit.render(accepted))
+    assert "3 accepted" in markdown.render(accepted)
+
+
 # -- GitHub -----------------------------------------------------------------------------------------------------
 
 
@@ -178,7 +217,7 @@ def test_each_annotation_is_one_command(report):
 def test_an_annotation_says_the_whole_finding(real):
     line = next(line for line in github.render(real).splitlines() if "missing-output-quantizer QL304 (qnn-htp@v73)" in line)
     assert line.startswith("::warning file=")
-    assert "%0Aadvice: insert a quantizer behind the softmax" in line
+    assert re.search(r"%0A(advice|fix \(\w+\)): insert a quantizer behind the softmax$", line)
     assert decoded("100%25%0A") == "100%\n"
 
 
@@ -249,3 +288,29 @@ def test_markdown_stays_below_what_a_job_summary_may_have(real):
     many = qlint.Report(results=real.results * 200)
     text = markdown.render(many)
     assert len(text.encode()) < 1024 * 1024 and "longer than" in text
+
+
+# -- the services' own tools, where they are installed --------------------------------------------------------------
+
+MULTITOOL = shutil.which("Sarif.Multitool") or next(map(str, (ROOT / "node_modules").glob("@microsoft/sarif-multitool-*/Sarif.Multitool")), None)
+
+
+@pytest.mark.skipif(MULTITOOL is None, reason="Microsoft's multitool is not here (npm install @microsoft/sarif-multitool)")
+@pytest.mark.parametrize("which", ["real", "hostile", "accepted"])
+def test_microsofts_validator_finds_no_error(which, request, tmp_path):
+    """Its exit code is 0 whatever it finds; what it found is a SARIF file again."""
+    (path, told) = (tmp_path / "qlint.sarif", tmp_path / "told.sarif")
+    path.write_text(sarif.render(request.getfixturevalue(which)), encoding="utf-8")
+    subprocess.run([MULTITOOL, "validate", path, "--rule-kind", "Sarif;Ghas", "--output", told], check=True, capture_output=True)
+    (run,) = json.loads(told.read_text(encoding="utf-8-sig"))["runs"]
+    assert not [result for result in run.get("results", ()) if result.get("level") == "error"]
+
+
+@pytest.mark.parametrize("which", ["real", "hostile", "accepted"])
+def test_sarif_tools_reads_every_result(which, request, tmp_path):
+    loader = pytest.importorskip("sarif.loader")
+    report = request.getfixturevalue(which)
+    path = tmp_path / "qlint.sarif"
+    path.write_text(sarif.render(report), encoding="utf-8")
+    read = loader.load_sarif_file(str(path))
+    assert read.get_result_count() == len(report.findings) + len(report.suppressed) + len(report.gone)

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from qlint.fixing.arithmetic import WriteError, dequantized, quantized, real, requantized, same_codes
+from qlint.fixing.arithmetic import WriteError, dequantized, packed, quantized, real, requantized, same_codes
 from qlint.fixing.edits import Clamp, Depthwise, Edit, Fold, RaiseOpset, Remove, Rename, Requantize, Sort, storable
-from qlint.fixing.onnx_file import Document, Node, integer_attribute, packed
+from qlint.fixing.onnx_file import Document, Node, integer_attribute
 from qlint.graph import Model, Op, Quantizer, Tensor, Use
 from qlint.graph.axes import channel_axes
 from qlint.graph.quantizer import BLOCKS_SINCE, CHANNELS_SINCE, TYPE_SINCE

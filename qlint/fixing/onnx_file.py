@@ -6,26 +6,21 @@ documentation, metadata, functions and external data stay as they are. Field num
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
-from qlint.fixing.arithmetic import WriteError
+from qlint.fixing.arithmetic import WriteError, packed
 from qlint.graph import Data
 from qlint.readers import onnx_proto as proto
-from qlint.readers.data import TYPE_CODES, File, bits
+from qlint.readers.data import TYPE_CODES, File
 from qlint.readers.protobuf import FIXED32, FIXED64, LENGTH, VARINT, Span, fields, key, text
-
-if TYPE_CHECKING:
-    import numpy
 
 MAX_BYTES = (1 << 31) - 1  # of a message: protocol buffers
 _GRAPH, _OPSET, _FUNCTION = key(7), key(8), key(25)
 _NODE, _INITIALIZER, _INPUT, _OUTPUT, _VALUE_INFO = key(1), key(5), key(11), key(12), key(13)
 _N_INPUT, _N_OUTPUT, _N_NAME, _N_ATTRIBUTE = key(1), key(2), key(3), key(5)
-_CODES = {"float32": "f", "float16": "e", "float64": "d", "int64": "q", "int32": "i"}
 Piece = bytes | Span  # new bytes, or bytes of the file
 
 
@@ -176,6 +171,11 @@ class Document:
                 nodes(*node.piece, 0)
         return found
 
+    def lines(self) -> Iterable[str]:
+        """The nodes, for people to compare."""
+        for node in self.nodes:
+            yield f"{node.name or node.op_type}: {node.op_type}({', '.join(node.inputs)}) → {', '.join(node.outputs)}"
+
     # -- writing ------------------------------------------------------------------------------------
 
     def write(self, out: IO[bytes]) -> None:
@@ -269,27 +269,3 @@ def _attribute_name(message: bytes, a: int, b: int) -> str:
 
 def _length(piece: Piece) -> int:
     return len(piece) if isinstance(piece, bytes) else piece[1] - piece[0]
-
-
-def packed(dtype: str, values: Sequence[float] | numpy.ndarray[Any, Any]) -> bytes:
-    """Numbers as the little-endian bytes of a tensor of this type; types of less than a byte lie side by side, lowest first."""
-    import numpy as np
-
-    if dtype in _CODES and not isinstance(values, np.ndarray):
-        return struct.pack(f"<{len(values)}{_CODES[dtype]}", *values)
-    array = np.asarray(values)
-    width = bits(dtype)
-    if width >= 8 and not dtype.startswith(("bfloat", "float8")):
-        return array.astype(np.dtype(dtype).newbyteorder("<")).tobytes()
-    if dtype == "bfloat16":
-        return (array.astype("<f4").view("<u4") >> 16).astype("<u2").tobytes()
-    if width == 8 or width == 6 or dtype == "float4e2m1":
-        raise WriteError(f"qlint does not write the type {dtype}")
-    flat = array.astype(np.int64).reshape(-1) & (1 << width) - 1
-    per_byte = 8 // width
-    padded = np.zeros(-(-flat.size // per_byte) * per_byte, np.int64)
-    padded[: flat.size] = flat
-    out = np.zeros(padded.size // per_byte, np.uint8)
-    for at in range(per_byte):
-        out |= (padded[at::per_byte] << at * width).astype(np.uint8)
-    return out.tobytes()

@@ -28,6 +28,8 @@ MAX_INPUT = 1 << 24  # elements
 
 def compare(before: Path, after: Path, start: Model, end: Model, samples: list[Batch], described: str) -> tuple[Numbers | None, str]:
     """(the comparison, '') or (None, why there is none)."""
+    if start.format != "onnx":
+        return None, f"only ONNX models are run, not {start.format}"
     try:
         import numpy as np
         import onnxruntime

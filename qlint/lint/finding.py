@@ -9,7 +9,7 @@ from qlint.profile.schema import Evidence
 
 Severity = Literal["error", "warning", "info"]
 Applicability = Literal["safe", "unsafe", "display"]
-WRITABLE = frozenset({"onnx"})  # formats of which `qlint check --fix` can write files
+WRITABLE = frozenset({"onnx", "tflite"})  # formats of which `qlint check --fix` can write files
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")  # worst first
 SHOWN = 3  # sites that a one-line subject names
 

@@ -1,7 +1,7 @@
 """What cures a finding, by the name that its rule gives: from the causes in the model to edits.
 
-`quantizers` is not here: what a backend misses of quantizers is searched for over all findings at once (plan.py). Here
-are those that follow from one finding alone.
+`quantizers` and `insert` are not here: what a backend misses of quantizers is searched for over all findings at once
+(plan.py). Here are those that follow from one finding alone.
 """
 
 from __future__ import annotations
@@ -77,5 +77,5 @@ def _uses(causes: Iterable[Cause]) -> Iterator[Use]:
             yield from cause.tensor.uses
 
 
-QUANTIZERS = "quantizers"
+SEARCHED = frozenset({"quantizers", "insert"})
 CURES: dict[str, Cure] = {"remove": remove, "rename": rename, "sort": sort, "single": single, "read-as-written": read_as_written, "fold": fold}

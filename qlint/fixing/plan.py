@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from qlint.fixing.cures import CURES, QUANTIZERS
-from qlint.fixing.edits import Changes, Clamp, Edit, Proposal, Requantize, Sequence, exact, keeps, storable
+from qlint.fixing.cures import CURES, SEARCHED
+from qlint.fixing.edits import Changes, Clamp, Depthwise, Edit, Proposal, Requantize, Sequence, exact, keeps, storable
 from qlint.fixing.ranges import RELU, NoRange, Ranges
 from qlint.fixing.state import State
 from qlint.graph import Model, Op, Use
@@ -34,7 +34,7 @@ class Plan:
 
 def plan(state: State, rules: list[Rule], known: list[Rule], *, unsafe: bool, ranges: Ranges, fallback: bool = True) -> Plan:
     """The fixes that rules declare for the findings of a model: first those about the file, then those about quantizers."""
-    made = Plan()
+    made, later = Plan(), []
     for finding, causes in state.findings():
         cure = causes[0].rule.cure
         if cure in CURES:
@@ -42,7 +42,10 @@ def plan(state: State, rules: list[Rule], known: list[Rule], *, unsafe: bool, ra
             where = tuple(dict.fromkeys(f"{site.op}.{site.port}" if site.port else site.op for site in finding.sites))
             safe = all(_exact(edit) for edit in edits)
             one = Proposal(finding.rule, finding.code, where, finding.fix.text if finding.fix else "", safe, edits)
-            if edits and (one.safe or unsafe) and one not in made.proposals:
+            if any(isinstance(edit, Depthwise) for edit in edits):
+                one.text = "a depthwise convolution in its place"
+                later.append(one)
+            elif edits and (one.safe or unsafe) and one not in made.proposals:
                 made.proposals.append(one)
             elif edits and not one.safe and not unsafe:
                 made.refusals.append(Refusal(one.rule, one.code, where, UNSAFE))
@@ -58,6 +61,8 @@ def plan(state: State, rules: list[Rule], known: list[Rule], *, unsafe: bool, ra
             made.proposals.append(Proposal(rule, code, tuple(op.label for op in nodes.values()), text, True, [Clamp(tuple(nodes.values()))]))
     if not made.proposals:
         _combine(state.model, searches, made)
+    if not made.proposals and unsafe:  # what may only be worth it once its weights are quantized
+        made.proposals += later
     return made
 
 
@@ -95,7 +100,7 @@ class _Search:
     def _consent(self, mismatch: Mismatch, use: Use, sequence: Sequence) -> Sequence | None:
         """The change, if a selected rule asks for it, its numbers are known, and it is as safe as it has to be."""
         selector = self.claims.claim(mismatch, self.state.model)
-        if selector is None or id(selector.rule) not in self.rules or selector.rule.cure != QUANTIZERS:
+        if selector is None or id(selector.rule) not in self.rules or selector.rule.cure not in SEARCHED:
             return None
         rule = selector.rule
         try:

@@ -38,9 +38,9 @@ def compare(before: Path, after: Path, start: Model, end: Model, samples: list[B
     if sum(_size(path) for path in {before, after}) > MAX_BYTES:
         return None, "the model is large"
     try:
-        batches = samples[:SAMPLES] or [_random(start, seed) for seed in range(RUNS)]
+        batches = samples[:SAMPLES] or [random_inputs(start, seed) for seed in range(RUNS)]
         first, second = (_outputs(onnxruntime, path, batches) for path in (before, after))
-    except _Unknown as problem:
+    except Unknown as problem:
         return None, str(problem)
     except Exception as problem:  # whatever a runtime raises about a model
         return None, f"onnxruntime does not run it: {str(problem).splitlines()[0][:200]}"
@@ -53,7 +53,7 @@ def compare(before: Path, after: Path, start: Model, end: Model, samples: list[B
     return Numbers(f"onnxruntime {onnxruntime.__version__}", described or f"{RUNS} seeded random inputs", equal, largest, largest / max(steps) if steps else None, sqnr), ""
 
 
-class _Unknown(Exception):
+class Unknown(Exception):
     """Why there are no inputs."""
 
 
@@ -61,7 +61,8 @@ def _size(path: Path) -> int:
     return sum(each.stat().st_size for each in (path, *path.parent.glob(path.name + ".data"), *path.parent.glob(path.stem + ".data")) if each.is_file())
 
 
-def _random(model: Model, seed: int) -> Batch:
+def random_inputs(model: Model, seed: int) -> Batch:
+    """Seeded numbers for every input, within the range of its quantizer if it has one; raises Unknown."""
     import numpy as np
 
     random = np.random.default_rng(seed)
@@ -72,10 +73,10 @@ def _values(tensor: Tensor, random: numpy.random.Generator) -> Any:
     import numpy as np
 
     if tensor.shape is None:
-        raise _Unknown(f"the shape of the input {tensor.name} is not known")
+        raise Unknown(f"the shape of the input {tensor.name} is not known")
     shape = tuple(d if isinstance(d, int) else SYMBOL for d in tensor.shape)
     if math.prod(shape) > MAX_INPUT:
-        raise _Unknown(f"the input {tensor.name} is large")
+        raise Unknown(f"the input {tensor.name} is large")
     ranges = [r for use in tensor.uses for q in use.quantizers[:1] if (r := q.range) is not None]
     if tensor.dtype in ("float32", "float16", "float64"):
         low, high = ranges[0] if ranges else (-3.0, 3.0)
@@ -85,7 +86,7 @@ def _values(tensor: Tensor, random: numpy.random.Generator) -> Any:
         return random.integers(info.min, info.max, shape, dtype=tensor.dtype, endpoint=True)
     if tensor.dtype in ("int32", "int64", "bool"):
         return random.integers(0, 2, shape).astype(tensor.dtype)
-    raise _Unknown(f"qlint makes up no input of type {tensor.dtype or 'unknown'} ({tensor.name})")
+    raise Unknown(f"qlint makes up no input of type {tensor.dtype or 'unknown'} ({tensor.name})")
 
 
 def session(onnxruntime: Any, path: Path) -> Any:

@@ -13,9 +13,10 @@ from typing import TypeVar
 
 from qlint.errors import RuleError
 from qlint.graph import Model, Op
+from qlint.graph.kinds import QUANTIZER_KINDS
 from qlint.judge.verdict import SEVERITY, Consequence, Mismatch, RefusalReason, Verdict
 from qlint.lint import where
-from qlint.lint.finding import SEVERITIES, WRITABLE, Finding, Fix, Severity, Site
+from qlint.lint.finding import GRIDS, SEVERITIES, WRITABLE, Finding, Fix, Severity, Site
 from qlint.lint.fingerprint import Surroundings, combined
 from qlint.lint.message import Cause, Facts, plain, render, sentence
 from qlint.lint.rule import Claims, Explains, Issue, Rule, crashed
@@ -91,6 +92,12 @@ class _Run:
             for group in op.groups:
                 members[group].append(op)
         return members
+
+    @cached_property
+    def cures(self) -> frozenset[str]:
+        """What can be done to the model's file; quantizers that only one tool knows are not written."""
+        foreign = any(node.dialect and node.kind in QUANTIZER_KINDS for node in self.model.nodes)
+        return WRITABLE.get(self.model.format, frozenset()) - (GRIDS if foreign else frozenset())
 
     # -- causes -------------------------------------------------------------------------------
 
@@ -190,7 +197,7 @@ class _Run:
             sites,
             tuple(op.label for op in sorted(drags.values(), key=lambda op: op.index)),
             _unique(tuple(e for cause in causes for e in cause.evidence)),
-            Fix(rule.applicability if self.model.format in WRITABLE else "display", advice) if advice else None,
+            Fix(rule.applicability if rule.cure in self.cures else "display", advice) if advice else None,
             combined(site.fingerprint for site in sites) if sites else surroundings.fingerprint(rule.name, None, ""),
         )
 

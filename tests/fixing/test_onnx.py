@@ -160,3 +160,48 @@ def test_a_shared_constant_is_cloned(tmp_path):
     written = {t.name: numpy_helper.to_array(t) for t in onnx.load(tmp_path / "model.fixed.onnx").graph.initializer}
     assert fixed.numbers is None or fixed.numbers.equal
     assert written["x_zero_point"].dtype == np.int8
+
+
+# -- powers of two ---------------------------------------------------------------------------------------
+
+
+def test_scales_that_drifted_become_powers_of_two_again(tmp_path):
+    """For a backend that requantizes by shifting: scales that training has moved, biases with them."""
+    n = Network(storage=np.int8)
+    x = n.op("Relu", n.conv(n.grid("x", 2**-5 * 1.03), "conv1", (3, 8)), name="relu")
+    y = n.conv(n.grid(x, 2**-5 * 0.96), "conv2", (8, 8))
+    path = n.save(tmp_path / "model.onnx", n.grid(y, 2**-4 * 1.05), [1, 8, 16, 16])
+    before = qlint.check(path, "vitis-dpu").results[0].summary
+    fixed = qlint.fix(path, "vitis-dpu", unsafe=True)
+    after = qlint.check(fixed.output, "vitis-dpu").results[0].summary
+    assert (before.integer, after.integer + after.absorbed) == (0, 3)
+    model = qlint.load(fixed.output)
+    assert all(q.power_of_two for use, q in model.quantizers())
+    assert fixed.numbers is None or fixed.numbers.sqnr > 20
+
+
+# -- further structure -----------------------------------------------------------------------------------
+
+
+def test_a_batch_norm_that_stands_alone_becomes_a_depthwise_convolution(tmp_path):
+    """Pre-activation, as in DenseNet: concat, batch-norm, relu, conv."""
+    n = Network(storage=np.int8)
+    x = n.grid("x")
+    joined = n.grid(n.op("Concat", x, x, name="concat", axis=1), name="joined")
+    y = n.op("Relu", n.batch_norm(joined, "bn", 6, negative=False), name="relu")
+    path = n.save(tmp_path / "model.onnx", n.grid(n.conv(n.grid(y, 0.03, -128), "conv", (6, 8)), 0.05), [1, 8, 16, 16])
+    fixed = qlint.fix(path, "ort-cpu", unsafe=True)
+    assert [(one.before, one.after) for one in fixed.progress] == [(1, 2)]
+    assert fixed.numbers is None or fixed.numbers.equal or fixed.numbers.sqnr > 40
+    assert "BatchNormalization" not in {node.op_type for node in onnx.load(fixed.output).graph.node}
+
+
+def test_a_relu_that_only_its_quantizer_stands_for_is_put_into_the_file(tmp_path):
+    """Converters from TFLite leave it out. A symmetric grid without it would let negative numbers through."""
+    n = Network(storage=np.int8)
+    x = n.grid(n.conv(n.grid("x"), "conv1", (3, 8)), 0.02, -128)
+    path = n.save(tmp_path / "model.onnx", n.grid(n.conv(x, "conv2", (8, 8)), 0.05), [1, 8, 16, 16])
+    fixed = qlint.fix(path, "tensorrt", unsafe=True)
+    assert "Relu" in {node.op_type for node in onnx.load(fixed.output).graph.node}
+    assert outputs(Path(fixed.output)) == pytest.approx(outputs(path), abs=3 * 0.05)
+    assert fixed.progress[0].outcome_after == "runs"

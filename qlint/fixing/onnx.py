@@ -123,7 +123,7 @@ class _Requantizer:
     def run(self) -> None:
         anew: dict[tuple[int, tuple[Quantizer, ...]], list[Use]] = {}
         for use, sequence in self.changes.values():
-            if use.quantizers == sequence:
+            if use.quantizers == sequence and all(q.read_as is None for q in use.quantizers):
                 continue
             if use.quantizers and len(use.quantizers) == len(sequence):
                 for old, new in zip(use.quantizers, sequence, strict=True):

@@ -243,12 +243,13 @@ def _helps(before: State, after: State, proposals: Sequence[Proposal]) -> bool:
     )
     prepares = all(isinstance(edit, (Clamp, Depthwise)) for one in proposals for edit in one.edits)
     free = all(one.safe for one in proposals) or all(view.profile is None for view in before.views)
-    return gains or (free and not prepares and _serious(after) < _serious(before))
+    rules = {one.rule for one in proposals}
+    return gains or (free and not prepares and _places(after, rules) < _places(before, rules))
 
 
-def _serious(state: State) -> int:
-    """Places that errors and warnings are about."""
-    return sum(max(1, len(finding.sites)) for finding, _ in state.findings() if finding.severity != "info")
+def _places(state: State, rules: set[str]) -> int:
+    """Places that the findings of some rules are about."""
+    return sum(max(1, len(finding.sites)) for finding, _ in state.findings() if finding.rule in rules)
 
 
 def _progress(before: View, after: View) -> Progress:

@@ -205,3 +205,68 @@ def test_a_relu_that_only_its_quantizer_stands_for_is_put_into_the_file(tmp_path
     assert "Relu" in {node.op_type for node in onnx.load(fixed.output).graph.node}
     assert outputs(Path(fixed.output)) == pytest.approx(outputs(path), abs=3 * 0.05)
     assert fixed.progress[0].outcome_after == "runs"
+
+
+# -- what no backend is needed for -----------------------------------------------------------------------
+
+
+def spoiled(path: Path, how) -> Path:
+    model = onnx.load(signed(path))
+    how(model.graph)
+    onnx.save(model, path)
+    return path
+
+
+def node(graph, name: str):
+    return next(one for one in graph.node if one.name == name)
+
+
+def dangling(graph) -> None:
+    q = node(graph, "relu1_out_q")
+    graph.node.append(helper.make_node("DequantizeLinear", [q.output[0], *q.input[1:]], ["nowhere"], name="dead"))
+
+
+def twins(graph) -> None:
+    node(graph, "conv2").name = "conv1"
+
+
+def unsorted(graph) -> None:
+    first = node(graph, "relu1_out_q")
+    graph.node.remove(first)
+    graph.node.append(first)
+
+
+def doubled(graph) -> None:
+    dq, conv = node(graph, "relu2_out_dq"), node(graph, "conv3")
+    at = list(graph.node).index(conv)
+    graph.node.insert(at, helper.make_node("QuantizeLinear", [dq.output[0], *dq.input[1:]], ["again_q"], name="again_q"))
+    graph.node.insert(at + 1, helper.make_node("DequantizeLinear", ["again_q", *dq.input[1:]], ["again"], name="again_dq"))
+    node(graph, "conv3").input[0] = "again"
+
+
+def mismatched(graph) -> None:
+    graph.initializer.append(numpy_helper.from_array(np.float32(0.06), "other_scale"))
+    node(graph, "relu2_out_dq").input[1] = "other_scale"
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "applicability"),
+    [(dangling, "QL102", "safe"), (twins, "QL805", "safe"), (unsorted, "QL806", "safe"), (doubled, "QL307", "safe"), (mismatched, "QL103", "unsafe")],
+)
+def test_defects_of_the_file(how, code, applicability, tmp_path):
+    path, result = spoiled(tmp_path / "model.onnx", how), tmp_path / "model.fixed.onnx"
+    before = [finding.code for finding in qlint.check(path).findings]
+    assert code in before
+    fixed = qlint.fix(path, unsafe=applicability == "unsafe")
+    assert [(change.code, change.applicability) for change in fixed.changes] == [(code, applicability)]
+    after = [finding.code for finding in qlint.check(result).findings]
+    assert code not in after and set(after) <= set(before)
+    onnx.checker.check_model(str(result), full_check=True)
+    if applicability == "safe" and how is not twins:
+        assert np.array_equal(outputs(path), outputs(result))
+
+
+def test_nothing_to_fix(tmp_path):
+    path = qlint.fix(signed(tmp_path / "model.onnx"), "ort-cpu").output
+    again = qlint.fix(path, "ort-cpu")
+    assert not again.changes and not again.output

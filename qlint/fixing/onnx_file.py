@@ -15,10 +15,12 @@ from qlint.fixing.arithmetic import WriteError, packed
 from qlint.graph import Data
 from qlint.readers import onnx_proto as proto
 from qlint.readers.data import TYPE_CODES, File
-from qlint.readers.protobuf import FIXED32, FIXED64, LENGTH, VARINT, Span, fields, key, text
+from qlint.readers.protobuf import FIXED32, FIXED64, LENGTH, VARINT, Span, fields, key, signed, text
 
 MAX_BYTES = (1 << 31) - 1  # of a message: protocol buffers
-_GRAPH, _OPSET, _FUNCTION = key(7), key(8), key(25)
+# The version of the file format that came with an opset (ONNX, Versioning).
+IR_OF_OPSET = {13: 7, 14: 7, 15: 8, 16: 8, 17: 8, 18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11}
+_IR_VERSION, _GRAPH, _OPSET, _FUNCTION = key(1, VARINT), key(7), key(8), key(25)
 _NODE, _INITIALIZER, _INPUT, _OUTPUT, _VALUE_INFO = key(1), key(5), key(11), key(12), key(13)
 _N_INPUT, _N_OUTPUT, _N_NAME, _N_ATTRIBUTE = key(1), key(2), key(3), key(5)
 Piece = bytes | Span  # new bytes, or bytes of the file
@@ -68,6 +70,13 @@ def integer_attribute(name: str, value: int) -> bytes:
     return encoded(key(1), name.encode()) + encoded(key(3, VARINT), value) + encoded(key(20, VARINT), 2)
 
 
+def value_info(name: str, dtype: str, shape: Sequence[int]) -> bytes:
+    """A ValueInfoProto of a tensor."""
+    dims = b"".join(encoded(key(1), encoded(key(1, VARINT), d)) for d in shape)
+    tensor = encoded(key(1, VARINT), TYPE_CODES[dtype]) + encoded(key(2), dims)
+    return encoded(key(1), name.encode()) + encoded(key(2), encoded(key(1), tensor))
+
+
 class Document:
     """A file, its nodes and constants by name, and what becomes of them."""
 
@@ -82,6 +91,8 @@ class Document:
         self.names: set[str] = set()
         self.functions = any(found == _FUNCTION for found, _, _ in self.head)
         self.opset: int | None = None  # of the default domain, where it changes
+        self.ir_version = next((signed(a) for found, a, _ in self.head if found == _IR_VERSION), 0)
+        self.made: dict[str, tuple[str, Sequence[int]]] = {}  # types and shapes of new initializers
         self.extra_outputs: list[str] = []  # tensors that the file is to hand out too
         self._made: dict[tuple[Any, ...], str] = {}
         for found, a, b in self.head:
@@ -126,6 +137,7 @@ class Document:
     def array(self, wish: str, dtype: str, shape: Sequence[int], raw: bytes) -> str:
         """The name of a new initializer, from its little-endian bytes."""
         name = self.fresh(wish)
+        self.made[name] = dtype, shape
         dims = b"".join(encoded(key(1, VARINT), d) for d in shape)
         self.initializers[name] = dims + encoded(key(2, VARINT), TYPE_CODES[dtype]) + encoded(key(8), name.encode()) + encoded(key(9), raw)
         return name
@@ -136,9 +148,9 @@ class Document:
         return proto.tensor(self.file, piece)[1] if isinstance(piece, tuple) else None
 
     def prune(self, nodes: Iterable[Node]) -> None:
-        """Drop those of some nodes whose results nobody reads any more, then initializers that lost their last reader."""
+        """Drop those of some nodes whose results nobody reads any more, then constants that lost their last reader."""
         bodies = self._names_in_bodies()
-        left = list(nodes)
+        left = [*nodes, *(node for node in self.nodes if node.op_type == "Constant" and self.read_before.issuperset(node.outputs))]
         while True:
             read = {name for node in self.nodes for name in node.inputs} | self.outputs | bodies
             dead = {id(node) for node in left if not any(out in read for out in node.outputs)}
@@ -188,6 +200,8 @@ class Document:
         for i, (found, a, b) in enumerate(self.head):
             if i == graph_at:
                 self._put(out, [varint(_GRAPH) + varint(size), *inner])
+            elif found == _IR_VERSION and self.opset is not None:
+                self._put(out, [encoded(_IR_VERSION, max(self.ir_version, IR_OF_OPSET.get(self.opset, 0)))])
             elif found == _OPSET and self.opset is not None and proto.opset(self.buffer, (a, b))[0] == "":
                 version = encoded(key(1), b"") + encoded(key(2, VARINT), self.opset)
                 self._put(out, [encoded(_OPSET, version)])
@@ -215,6 +229,9 @@ class Document:
         for name, piece in self.initializers.items():
             if name not in known:
                 yield from self._message(_INITIALIZER, piece)
+        for name, (dtype, shape) in self.made.items() if self.ir_version < 4 else ():  # then initializers have to be inputs too
+            if name in self.initializers:
+                yield from self._message(_INPUT, value_info(name, dtype, shape))
         for name in self.extra_outputs:
             yield from self._message(_OUTPUT, encoded(key(1), name.encode()))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from qlint.fixing.cures import CURES, SEARCHED
-from qlint.fixing.edits import Changes, Clamp, Depthwise, Edit, Proposal, Requantize, Sequence, exact, keeps, storable
+from qlint.fixing.edits import Changes, Clamp, Depthwise, Edit, Proposal, Requantize, Sequence, exact, keeps, scale_type_of, storable
 from qlint.fixing.ranges import RELU, NoRange, Ranges
 from qlint.fixing.state import State
 from qlint.graph import Model, Op, Use
@@ -108,7 +108,7 @@ class _Search:
         except NoRange as problem:
             self._refuse(rule, str(problem), use)
             return None
-        new = tuple(map(storable, filled))
+        new = tuple(storable(q, scale_type_of(use)) for q in filled)
         if new == use.quantizers:
             return None
         if not keeps(use, new):

@@ -93,7 +93,7 @@ class _Run:
         target = source if self.options.in_place else self.options.output or fixed_name(self.path)
         temporary: list[Path] = []
         try:
-            states, accepted = self._rounds(start, source.parent, temporary)
+            states, accepted = self._rounds(start, target.parent, temporary)
             while len(states) > 1:
                 fresh = new_findings(start, states[-1])
                 if not fresh and _helps(states[-2], states[-1], accepted[-1]):
@@ -154,7 +154,7 @@ class _Run:
         try:
             handle, name = tempfile.mkstemp(prefix=f".{self.path.stem}.", suffix=".qlint.tmp", dir=folder)
         except OSError as error:
-            raise QlintError(f"no file can be written beside it ({error.strerror})", subject=str(self.path), hint="copy it to a folder of yours") from error
+            raise QlintError(f"no file can be written there ({error.strerror})", subject=str(folder), hint="--fix writes beside the model: copy it to a folder of yours") from error
         temporary.append(Path(name))
         try:
             document_of, edited = WRITERS[state.model.format]

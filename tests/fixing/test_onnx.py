@@ -270,3 +270,64 @@ def test_nothing_to_fix(tmp_path):
     path = qlint.fix(signed(tmp_path / "model.onnx"), "ort-cpu").output
     again = qlint.fix(path, "ort-cpu")
     assert not again.changes and not again.output
+
+
+def test_the_opset_is_raised_where_nothing_changes_by_it(tmp_path):
+    """int4 weights in a file of opset 19, which no runtime loads."""
+    n = Network(storage=np.int8)
+    n.conv(n.grid("x"), "conv", (3, 8))
+    path = n.save(tmp_path / "model.onnx", n.grid("conv_out", 0.05), [1, 8, 16, 16])
+    model = onnx.load(path)
+    for one in model.graph.initializer:
+        if one.name in ("conv_w", "conv_w_zero_point"):
+            values = numpy_helper.to_array(one) // 16
+            one.CopyFrom(helper.make_tensor(one.name, onnx.TensorProto.INT4, values.shape, values.reshape(-1)))
+    onnx.save(model, path)
+    fixed = qlint.fix(path)
+    written = onnx.load(fixed.output)
+    assert [change.code for change in fixed.changes] == ["QL804"]
+    assert (written.opset_import[0].version, written.ir_version) == (21, 10)
+    onnx.checker.check_model(written, full_check=True)
+    assert outputs(Path(fixed.output)).shape == (1, 8, 16, 16)
+
+
+def test_a_constant_node_that_lost_its_reader_goes(tmp_path):
+    """Scales in Constant nodes, as torch exports them, become initializers where they change."""
+    path = signed(tmp_path / "model.onnx")
+    model = onnx.load(path)
+    for one in [one for one in model.graph.initializer if one.name.startswith("relu1_out_")]:
+        model.graph.initializer.remove(one)
+        model.graph.node.insert(0, helper.make_node("Constant", [], [one.name], value=one))
+    onnx.save(model, path)
+    fixed = qlint.fix(path, "ort-cpu")
+    kinds = [one.op_type for one in onnx.load(fixed.output).graph.node]
+    assert "Constant" not in kinds and (fixed.numbers is None or fixed.numbers.equal)
+
+
+def test_an_old_file_lists_new_constants_as_inputs(tmp_path):
+    """Before version 4 of the format initializers have to be inputs of the graph."""
+    path = signed(tmp_path / "model.onnx")
+    model = onnx.load(path)
+    model.ir_version = 3
+    for one in model.graph.initializer:
+        model.graph.input.append(helper.make_tensor_value_info(one.name, one.data_type, one.dims))
+    onnx.save(model, path)
+    fixed = qlint.fix(path, "ort-cpu")
+    assert fixed.output
+    onnx.checker.check_model(fixed.output)
+
+
+def test_the_type_of_an_output_stays(tmp_path):
+    n = Network(storage=np.int8)
+    first = n.conv(n.grid("x"), "conv", (3, 8))
+    s, z = n.store("y_scale", np.float32(0.05)), n.store("y_zero_point", np.int8(0))
+    y = n.op("QuantizeLinear", first, s, z, name="y")
+    path = n.save(tmp_path / "model.onnx", y, [1, 8, 16, 16])
+    model = onnx.load(path)
+    model.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.INT8
+    onnx.save(model, path)
+    qlint.fix(path, "ort-cpu", unsafe=True)
+    result = tmp_path / "model.fixed.onnx"
+    if result.exists():
+        onnx.checker.check_model(str(result), full_check=True)
+        assert onnx.load(result).graph.output[0].type.tensor_type.elem_type == onnx.TensorProto.INT8

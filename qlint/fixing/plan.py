@@ -9,9 +9,10 @@ from qlint.fixing.edits import Changes, Clamp, Depthwise, Edit, Proposal, Requan
 from qlint.fixing.ranges import RELU, NoRange, Ranges
 from qlint.fixing.state import State
 from qlint.graph import Model, Op, Use
-from qlint.judge.repair import Backend, Budget, Outcome, good, repair, said
+from qlint.judge.repair import WORK, Backend, Budget, Outcome, good, repair, said
 from qlint.judge.verdict import Mismatch, Verdict
 from qlint.lint.rule import Claims, Rule
+from qlint.lint.run import curable
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +35,10 @@ class Plan:
 
 def plan(state: State, rules: list[Rule], known: list[Rule], *, unsafe: bool, ranges: Ranges, fallback: bool = True) -> Plan:
     """The fixes that rules declare for the findings of a model: first those about the file, then those about quantizers."""
-    made, later = Plan(), []
+    made, later, can = Plan(), [], curable(state.model)
     for finding, causes in state.findings():
         cure = causes[0].rule.cure
-        if cure in CURES:
+        if cure in CURES and cure in can:
             edits = list(CURES[cure](state.model, causes))
             where = tuple(dict.fromkeys(f"{site.op}.{site.port}" if site.port else site.op for site in finding.sites))
             safe = all(_exact(edit) for edit in edits)
@@ -52,8 +53,8 @@ def plan(state: State, rules: list[Rule], known: list[Rule], *, unsafe: bool, ra
     if made.proposals:
         return made
     searches = [
-        _Search(state, view_backend, Claims(known), set(map(id, rules)), unsafe, ranges)
-        for view_backend in (Backend(view.profile, Budget.of(state.model), fallback) for view in state.views if view.profile is not None)
+        _Search(state, view_backend, Claims(known), set(map(id, rules)), unsafe, ranges, can)
+        for view_backend in (Backend(view.profile, Budget(max(WORK // 3, 6 * len(state.model.ops))), fallback) for view in state.views if view.profile is not None)
     ]
     for search in searches:
         for (rule, code), nodes in search.clamps.items():
@@ -84,6 +85,7 @@ class _Search:
     rules: set[int]
     unsafe: bool
     ranges: Ranges
+    curable: frozenset[str]
     outcome: Outcome = field(init=False)
     rule_of: dict[int, Rule] = field(default_factory=dict)  # by use
     source_of: dict[int, str] = field(default_factory=dict)
@@ -100,7 +102,7 @@ class _Search:
     def _consent(self, mismatch: Mismatch, use: Use, sequence: Sequence) -> Sequence | None:
         """The change, if a selected rule asks for it, its numbers are known, and it is as safe as it has to be."""
         selector = self.claims.claim(mismatch, self.state.model)
-        if selector is None or id(selector.rule) not in self.rules or selector.rule.cure not in SEARCHED:
+        if selector is None or id(selector.rule) not in self.rules or selector.rule.cure not in SEARCHED & self.curable:
             return None
         rule = selector.rule
         try:

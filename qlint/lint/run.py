@@ -61,6 +61,7 @@ class _Run:
         self.selected = selected
         self.claims = Claims(known)
         self.crashes = self.claims.crashes
+        self.curable = curable(self.model)
         self.causes: dict[Key, list[Cause]] = {}
 
     def findings(self) -> list[tuple[Finding, list[Cause]]]:
@@ -92,12 +93,6 @@ class _Run:
             for group in op.groups:
                 members[group].append(op)
         return members
-
-    @cached_property
-    def cures(self) -> frozenset[str]:
-        """What can be done to the model's file; quantizers that only one tool knows are not written."""
-        foreign = any(node.dialect and node.kind in QUANTIZER_KINDS for node in self.model.nodes)
-        return WRITABLE.get(self.model.format, frozenset()) - (GRIDS if foreign else frozenset())
 
     # -- causes -------------------------------------------------------------------------------
 
@@ -197,9 +192,15 @@ class _Run:
             sites,
             tuple(op.label for op in sorted(drags.values(), key=lambda op: op.index)),
             _unique(tuple(e for cause in causes for e in cause.evidence)),
-            Fix(rule.applicability if rule.cure in self.cures else "display", advice) if advice else None,
+            Fix(rule.applicability if rule.cure in self.curable else "display", advice) if advice else None,
             combined(site.fingerprint for site in sites) if sites else surroundings.fingerprint(rule.name, None, ""),
         )
+
+
+def curable(model: Model) -> frozenset[str]:
+    """The cures (`Rule.cure`) that can be written into a model's file; quantizers that only one tool knows are not written."""
+    foreign = any(node.dialect and node.kind in QUANTIZER_KINDS for node in model.nodes)
+    return WRITABLE.get(model.format, frozenset()) - (GRIDS if foreign else frozenset())
 
 
 _nobody = Op(-1, "", "", "")

@@ -225,6 +225,9 @@ def _footer(report: Report) -> str:
     if report.fixes and not report.results:
         words = [f"{sum(bool(one.diff) for one in report.fixes)} of {count(len(report.fixes), 'model')} would change"]
     parts = [", ".join(words)]
+    curable = [finding.fix.applicability for finding in report.findings if finding.fix is not None and finding.fix.applicability != "display"]
+    if curable:
+        parts.append(f"{len(curable)} fixable, {curable.count('safe')} of them safely (--fix)")
     if report.findings:
         worst = min(report.findings, key=lambda finding: SEVERITIES.index(finding.severity))
         parts.append(f"qlint rule {worst.code} tells more")

@@ -72,6 +72,7 @@ def _exact(edit: Edit) -> bool:
     return all(keeps(use, new) for use, new in edit.changes.values()) if isinstance(edit, Requantize) else True
 
 
+DOUBLES = {"pt2": "float64"}  # formats that write scales as Python numbers
 UNSAFE = "the numbers would change: --unsafe-fixes allows that"
 
 
@@ -110,7 +111,7 @@ class _Search:
         except NoRange as problem:
             self._refuse(rule, str(problem), use)
             return None
-        new = tuple(storable(q, scale_type_of(use)) for q in filled)
+        new = tuple(storable(q, DOUBLES.get(self.state.model.format) or scale_type_of(use)) for q in filled)
         if new == use.quantizers:
             return None
         if not keeps(use, new):

@@ -34,6 +34,8 @@ def compare(before: Path, after: Path, start: Model, end: Model, samples: list[B
 
     if sum(tensor.data.nbytes for tensor in start.tensors.values() if tensor.data is not None) > MAX_BYTES:
         return None, "the model is large"
+    if start.format not in _RUNTIMES:
+        return None, f"models in the format {start.format} are not run"
     name, run = _RUNTIMES[start.format]
     try:
         batches = samples[:SAMPLES] or [random_inputs(start, seed) for seed in range(RUNS)]

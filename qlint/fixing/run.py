@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from qlint.errors import QlintError, ReadError
-from qlint.fixing import onnx, tflite
+from qlint.fixing import onnx, pt2, tflite
 from qlint.fixing.arithmetic import WriteError
 from qlint.fixing.calibration import Calibration
 from qlint.fixing.edits import REAL, STRUCTURAL, Clamp, Depthwise, Edit, Proposal, Requantize, realized
@@ -31,7 +31,10 @@ from qlint.report.fixed import Change, Fixed, Numbers, Progress, Refused
 from qlint.report.result import Result
 
 # By format: the file as something that can be changed, and how edits are made on it.
-WRITERS: dict[str, tuple[Any, Any]] = {"onnx": (OnnxDocument, onnx.edited), "tflite": (tflite.Document, tflite.edited)}
+WRITERS: dict[str, tuple[Any, Any]] = {
+    "onnx": (OnnxDocument, onnx.edited), "tflite": (tflite.Document, tflite.edited),
+    "pt2": (pt2.Document, pt2.edited),
+}
 ROUNDS = 10
 ROUNDING = 40.0  # dB: SQNR of outputs that differ by float32 rounding, and by what a quantizer makes of that now and then
 SINGLY = 40  # proposals that are tried one by one where they do not hold together

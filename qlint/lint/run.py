@@ -13,9 +13,10 @@ from typing import TypeVar
 
 from qlint.errors import RuleError
 from qlint.graph import Model, Op
+from qlint.graph.kinds import QUANTIZER_KINDS
 from qlint.judge.verdict import SEVERITY, Consequence, Mismatch, RefusalReason, Verdict
 from qlint.lint import where
-from qlint.lint.finding import SEVERITIES, WRITABLE, Finding, Fix, Severity, Site
+from qlint.lint.finding import GRIDS, SEVERITIES, WRITABLE, Finding, Fix, Severity, Site
 from qlint.lint.fingerprint import Surroundings, combined, digest
 from qlint.lint.message import Cause, Facts, plain, render, sentence
 from qlint.lint.policy import Audit, Place, Policy
@@ -88,6 +89,7 @@ class _Run:
         self.selected = selected
         self.claims = Claims(known)
         self.crashes = self.claims.crashes
+        self.curable = curable(self.model)
         self.causes: dict[Key, list[Cause]] = {}
 
     def findings(self, policy: Policy | None) -> list[tuple[Finding, list[Cause]]]:
@@ -238,10 +240,16 @@ class _Run:
             sites,
             tuple(op.label for op in sorted(drags.values(), key=lambda op: op.index)),
             _unique(tuple(e for cause in causes for e in cause.evidence)),
-            Fix(rule.applicability if self.model.format in WRITABLE else "display", advice) if advice else None,
+            Fix(rule.applicability if rule.cure in self.curable else "display", advice) if advice else None,
             combined(site.fingerprint for site in sites) if sites else _place(first, surroundings).fingerprint,
             first.suppressed,
         )
+
+
+def curable(model: Model) -> frozenset[str]:
+    """The cures (`Rule.cure`) that can be written into a model's file; quantizers that only one tool knows are not written."""
+    foreign = any(node.dialect and node.kind in QUANTIZER_KINDS for node in model.nodes)
+    return WRITABLE.get(model.format, frozenset()) - (GRIDS if foreign else frozenset())
 
 
 _nobody = Op(-1, "", "", "")

@@ -242,6 +242,9 @@ def _footer(report: Report) -> str:
     accepted = Counter[str](finding.suppressed.by for finding in report.suppressed if finding.suppressed is not None)
     if accepted:
         parts.append(", ".join(f"{accepted[by]} {said}" for by, said in (("suppression", "suppressed"), ("baseline", "in the baseline")) if accepted[by]))
+    curable = [finding.fix.applicability for finding in report.findings if finding.fix is not None and finding.fix.applicability != "display"]
+    if curable:
+        parts.append(f"{len(curable)} fixable, {curable.count('safe')} of them safely (--fix)")
     if report.findings:
         worst = min(report.findings, key=lambda finding: SEVERITIES.index(finding.severity))
         parts.append(f"qlint rule {worst.code} tells more")

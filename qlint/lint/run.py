@@ -20,6 +20,7 @@ from qlint.lint.fingerprint import Surroundings, combined
 from qlint.lint.message import Cause, Facts, plain, render, sentence
 from qlint.lint.rule import Claims, Explains, Issue, Rule, crashed
 from qlint.lint.trace import because
+from qlint.lint.words import FORMATS
 
 Key = tuple[object, ...]
 WHOLE = "model"  # what a cause without a tensor and an op is about
@@ -104,7 +105,8 @@ class _Run:
                 self._refuse(reason)
         read = verdict.profile.ingests
         if self.model.format and read and self.model.format not in read:
-            self._convert(self.model.format, " or ".join(read), "unknown" if verdict.profile.conversion == "unknown" else "note")
+            found, *wanted = (FORMATS.get(form, form) for form in (self.model.format, *read))
+            self._convert(found, " or ".join(wanted), "unknown" if verdict.profile.conversion == "unknown" else "note")
 
     def _key(self, selector: Explains, m: Mismatch) -> Key:
         if selector.about is not None:

@@ -22,6 +22,7 @@ from qlint.lint.message import Cause, Facts, plain, render, sentence
 from qlint.lint.policy import Audit, Place, Policy
 from qlint.lint.rule import Claims, Explains, Issue, Rule, crashed
 from qlint.lint.trace import because
+from qlint.lint.words import FORMATS
 
 Key = tuple[object, ...]
 WHOLE = "model"  # what a cause without a tensor and an op is about
@@ -157,7 +158,8 @@ class _Run:
                 self._refuse(reason)
         read = verdict.profile.ingests
         if self.model.format and read and self.model.format not in read:
-            self._convert("format", self.model.format, " or ".join(read), "unknown" if verdict.profile.conversion == "unknown" else "note")
+            found, *wanted = (FORMATS.get(form, form) for form in (self.model.format, *read))
+            self._convert("format", found, " or ".join(wanted), "unknown" if verdict.profile.conversion == "unknown" else "note")
         told = self.model.encodings
         if told is not None and told.format.family not in verdict.profile.encodings:
             self._convert("encodings", told.format.title, "", "note")

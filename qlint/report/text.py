@@ -12,11 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from qlint.lint.finding import SEVERITIES, Finding, Suppressed
+from qlint.lint.words import FORMATS as FORMATS
 from qlint.report.fixed import Fixed, Progress
 from qlint.report.result import Report, Result, Summary
 
 STYLE = {"error": "bold red", "warning": "yellow", "info": "cyan"}
-FORMATS = {"onnx": "ONNX", "tflite": "TFLite", "openvino": "OpenVINO IR", "torchscript": "TorchScript", "pt2": "torch.export"}
 SHOWN = ("integer", "float", "cpu", "rejected", "unknown", "absorbed")
 WIDTH = 100  # of a report that goes to no terminal
 BAR, SHORT_BAR = 20, 10

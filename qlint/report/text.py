@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from qlint.lint.finding import SEVERITIES, Finding, Suppressed
-from qlint.lint.words import FORMATS as FORMATS
+from qlint.lint.words import FORMATS
 from qlint.report.fixed import Fixed, Progress
 from qlint.report.result import Report, Result, Summary
 

@@ -51,15 +51,20 @@ def appended(name):
         file.write(b"\x0a\x00")  # an empty field more
 
 
+def _written(name, mode, text):
+    with open(name, mode, encoding="utf-8") as file:
+        file.write(text)
+
+
 @pytest.mark.parametrize(
     "change",
     [
         lambda: shutil.copy(AUTOENCODER, "resnet.onnx"),
         lambda: appended("resnet.onnx"),
-        lambda: (open("qlint.toml", "a").write('severity = { QL304 = "error" }\n')),
-        lambda: open("qlint.toml", "a").write('[[overrides]]\nnodes = "x"\nignore = "QL3"\n'),
-        lambda: open("resnet.onnx.qlint.toml", "w").write('[[suppress]]\nrules = "QL304"\nreason = "x"\n'),
-        lambda: open("qlint.toml", "a").write("fallback = false\n"),
+        lambda: _written("qlint.toml", "a", 'severity = { QL304 = "error" }\n'),
+        lambda: _written("qlint.toml", "a", '[[overrides]]\nnodes = "x"\nignore = "QL3"\n'),
+        lambda: _written("resnet.onnx.qlint.toml", "w", '[[suppress]]\nrules = "QL304"\nreason = "x"\n'),
+        lambda: _written("qlint.toml", "a", "fallback = false\n"),
     ],
     ids=["another model", "one byte", "severity", "override", "suppression", "fallback"],
 )

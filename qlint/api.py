@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,14 @@ from qlint.lint.select import Selection
 from qlint.profile import Profile
 from qlint.profile import load as load_profile
 from qlint.report.result import Report
-from qlint.runner import Settings, Shapes, Subject, check_all, failure, name_of
+from qlint.runner import Settings, Subject, check_all, failure, name_of
 
 if TYPE_CHECKING:
+    from qlint.passes.folding import Difference
     from qlint.report.comparison import Comparison
     from qlint.report.fixed import Fixed
+
+Shapes = dict[str, tuple[int, ...]]
 
 
 def load(path: object, input_shapes: Shapes | None = None, encodings: str | Path | None = None, example_inputs: object = None) -> Model:
@@ -67,6 +71,7 @@ def check(
     suppressions: bool = True,
     baseline: str | Path | None = None,
     jobs: int = 1,
+    cache: str | Path | None = None,
     progress: Callable[[str], None] = lambda name: None,
 ) -> Report:
     """Hold models against backends and lint them.
@@ -83,8 +88,9 @@ def check(
         example_inputs: what a torch module is called with: a tensor, a tuple of arguments, or a dict of them by name.
         config: settings that the arguments go over; `qlint.config.find(path)` has those of the nearest file. None: no file is looked for.
         suppressions: False counts what a configuration, or the file MODEL.qlint.toml, accepts.
-        baseline: a file of `qlint baseline write`; what is in it does not count. None is the configuration's choice.
+        baseline: a file of `qlint baseline write`; what is in it does not count. None is the configuration's choice, "" is none.
         jobs: processes that share the work; the results are the same for any number.
+        cache: a folder in which results are kept, and used while nothing that they rest on has changed.
         progress: called with the name of each model before it is read, or waited for.
 
     A model that cannot be read is in `Report.errors` and hides no other. What is suppressed or in the baseline is
@@ -99,10 +105,10 @@ def check(
     models = _each(model)
     backends = [backend] if isinstance(backend, (str, Profile)) else list(backend)
     config = config or Config()
-    chosen = Path(baseline) if baseline is not None else config.baseline
+    chosen = config.baseline if baseline is None else Path(baseline) if baseline else None
     settings = Settings(
-        tuple(backends), Selection.of(select, ignore, extend_select), config.options.fallback if fallback is None else fallback, input_shapes,
-        config, suppressions, chosen, encodings, example_inputs,
+        partial(load, input_shapes=input_shapes, encodings=encodings, example_inputs=example_inputs), tuple(backends), Selection.of(select, ignore, extend_select),
+        config.options.fallback if fallback is None else fallback, config, suppressions, chosen, Path(cache) if cache is not None else None,
     )  # fmt: skip
     problems = settings.validate(models)
     checked = check_all(models, settings, jobs, progress)
@@ -143,6 +149,17 @@ def compare(
     with building():
         loaded = model if isinstance(model, Model) else load(model, input_shapes, encodings, example_inputs)
         return hold(name_of(model), loaded, list({one.name: one for one in profiles}.values()), registry.load().rules, fallback=fallback)
+
+
+def differing_statistics(models: Iterable[str | Path | Model]) -> list[Difference]:
+    """Batch-norms whose running statistics differ between checkpoints of one network, one for each rank that trained it.
+
+    Raises:
+        ReadError: a model cannot be read.
+    """
+    from qlint.passes.folding import differing_statistics as differing
+
+    return differing([one if isinstance(one, Model) else load(one) for one in models])
 
 
 def fix(
@@ -189,7 +206,7 @@ def fix(
     config = config or Config()
     fallback = config.options.fallback if fallback is None else fallback
     backends = [backend] if isinstance(backend, (str, Profile)) else list(backend)
-    settings = Settings(tuple(backends), Selection.of(select, ignore, extend_select), fallback, input_shapes, config)
+    settings = Settings(partial(load, input_shapes=input_shapes), tuple(backends), Selection.of(select, ignore, extend_select), fallback, config)
     settings.validate([model])
     policy = settings.policy(model)
     question = Question(tuple(settings.profiles(model)), policy.rules, policy.known, fallback, input_shapes or {}, policy)

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
+from qlint import cache
 from qlint.config import Config
 from qlint.errors import QlintError, RuleError
 from qlint.graph import Model
@@ -31,23 +32,22 @@ from qlint.report.summary import summarize
 if TYPE_CHECKING:
     from qlint.judge import Verdict
 
-Shapes = dict[str, tuple[int, ...]]
-Subject = str | Path | Model | object  # the last: a live object, as `qlint.readers.live` takes them
+Subject = object  # a path, a model that was read, or what `Settings.load` makes one of
 
 
 @dataclass(frozen=True)
 class Settings:
     """What one run holds its models against, and under which settings."""
 
+    load: Callable[..., Model]  # what makes a model of a subject that is none
     backends: tuple[str | Profile, ...] = ()  # none: what the configuration says of each model
     selection: Selection = UNCHANGED
     fallback: bool = True
-    input_shapes: Shapes | None = None
     config: Config = field(default_factory=Config)
     suppressions: bool = True
     baseline: Path | None = None
-    encodings: str | Path | None = None
-    example_inputs: object = None
+    cache: Path | None = None  # None: nothing is kept
+    loaded: dict[str, Profile] = field(default_factory=dict, repr=False)  # by name
 
     def validate(self, models: Sequence[Subject]) -> list[RuleError]:
         """See that everything that is named exists, before any model is read; what is wrong with rules that are not needed is told.
@@ -57,12 +57,9 @@ class Settings:
         """
         known = self.rules()
         select.known((*self.selection.select, *self.selection.extend_select, *self.selection.ignore), known.rules)
-        for name in self.backends or {name for path in map(path_of, models) if path is not None for name in self.config.backends(path)}:
-            if isinstance(name, str):
-                _profile(name)
-        self.config.policy(None, known.rules)
-        if self.baseline is not None:
-            _baseline(self.baseline)
+        for name in self.backends or {name for model in models if (path := path_of(model)) is not None for name in self.config.backends(path)}:
+            self._profile(name)
+        self.config.policy(None, known.rules, baseline=self._baseline)
         return known.problems
 
     def profiles(self, model: Subject) -> list[Profile]:
@@ -73,7 +70,14 @@ class Settings:
         """
         path = path_of(model)
         names = self.backends or (() if path is None else self.config.backends(path))
-        return [_profile(name) if isinstance(name, str) else name for name in names]
+        return [self._profile(name) for name in names]
+
+    def _profile(self, name: str | Profile) -> Profile:
+        if isinstance(name, Profile):
+            return name
+        if name not in self.loaded:
+            self.loaded[name] = load_profile(name)
+        return self.loaded[name]
 
     def rules(self) -> registry.Registry:
         """Every rule there is, those of the configuration included."""
@@ -81,12 +85,11 @@ class Settings:
 
     def policy(self, model: Subject) -> Policy:
         """What the settings say about a model."""
-        baseline = _baseline(self.baseline) if self.baseline is not None else None
-        return self.config.policy(path_of(model), self.rules().rules, self.selection, suppressions=self.suppressions, baseline=baseline)
+        return self.config.policy(path_of(model), self.rules().rules, self.selection, suppressions=self.suppressions, baseline=self._baseline)
 
-
-_profile = lru_cache(load_profile)
-_baseline = lru_cache(Baseline.read)
+    @cached_property
+    def _baseline(self) -> Baseline | None:
+        return Baseline.read(self.baseline) if self.baseline is not None else None
 
 
 @lru_cache
@@ -109,8 +112,11 @@ def check_one(model: Subject, settings: Settings) -> Checked:
     checked = Checked()
     try:
         profiles, policy = settings.profiles(model), settings.policy(model)
+        key = _key(model, profiles, policy, settings)
+        if key is not None and (kept := _kept(key, settings)) is not None:
+            return _readable(kept, model, settings)
         with building():
-            loaded = _load(model, settings)
+            loaded = model if isinstance(model, Model) else settings.load(model)
             for profile in (*profiles,) or (None,):
                 result, crashes = _judge(name, loaded, profile, policy, settings)
                 checked.results.append(result)
@@ -121,10 +127,39 @@ def check_one(model: Subject, settings: Settings) -> Checked:
         checked.results[0].with_findings(found)
         checked.errors += [failure(name, crash) for crash in crashes]
         checked.fates = [policy.fate(one) for one in policy.suppressions if not one.private]
+        if key is not None and settings.cache is not None and not checked.errors and cache.self_contained(loaded, Path(name)):
+            cache.put(settings.cache, key, checked.model_dump_json(fallback=str))
     except QlintError as error:
         checked.errors.append(failure(name, error))
     except Exception as error:  # a defect of qlint: the other models are checked all the same
         checked.errors.append(failure(name, _defect(error)))
+    return checked
+
+
+def _key(model: Subject, profiles: Sequence[Profile], policy: Policy, settings: Settings) -> str | None:
+    """Of what is kept about a model under these settings; None if nothing is."""
+    arguments = settings.load.keywords if isinstance(settings.load, partial) else {}
+    path = path_of(model)
+    if settings.cache is None or path is None or arguments.get("encodings") is not None:
+        return None
+    said = (policy.base, sorted(policy.severity.items()), policy.overrides, policy.last, policy.suppressions, policy.accepted)
+    return cache.key(
+        Path(path), policy.known, name_of(model), repr(said), repr(arguments), repr(settings.fallback), *(profile.model_dump_json() for profile in profiles)
+    )
+
+
+def _kept(key: str, settings: Settings) -> Checked | None:
+    text = cache.get(settings.cache, key) if settings.cache is not None else None
+    try:
+        return Checked.model_validate_json(text) if text is not None else None
+    except ValidationError:  # somebody else's, or half a file
+        return None
+
+
+def _readable(checked: Checked, model: Subject, settings: Settings) -> Checked:
+    """Results that were made elsewhere, with a way to their graphs."""
+    for result in checked.results:
+        result._again = partial(_judge_again, model, settings, result.target)
     return checked
 
 
@@ -136,51 +171,56 @@ def check_all(models: Sequence[Subject], settings: Settings, jobs: int = 1, prog
 
 
 def _each(models: Sequence[Subject], settings: Settings, jobs: int, progress: Callable[[str], None]) -> Iterator[Checked]:
-    paths = [path for path in map(path_of, models) if path is not None]
-    if jobs > 1 and len(paths) == len(models) > 1:
-        yield from _in_processes([str(path) for path in paths], settings, min(jobs, len(models)), progress)
+    if jobs > 1 and len(models) > 1 and None not in map(path_of, models):
+        yield from _in_processes(models, settings, min(jobs, len(models)), progress)
         return
     for model in models:
         progress(name_of(model))
         yield check_one(model, settings)
 
 
-def _in_processes(models: Sequence[str], settings: Settings, jobs: int, progress: Callable[[str], None]) -> Iterator[Checked]:
-    with _pool(jobs) as pool:
-        futures = [pool.submit(_apart, model, settings) for model in models]
+def _in_processes(models: Sequence[Subject], settings: Settings, jobs: int, progress: Callable[[str], None]) -> Iterator[Checked]:
+    with _pool(jobs, settings) as pool:
+        futures = [pool.submit(_apart, model) for model in models]
         for model, future in zip(models, futures, strict=True):
-            progress(shown(model))
+            progress(name_of(model))
             try:
                 checked = future.result()
             except BrokenProcessPool:  # somebody's process died and took the pool along
                 checked = _alone(model, settings)
-            for result in checked.results:
-                result._again = partial(_judge_again, model, settings, result.target)
-            yield checked
+            yield _readable(checked, model, settings)
 
 
-def _alone(model: str, settings: Settings) -> Checked:
+def _alone(model: Subject, settings: Settings) -> Checked:
     """A model in a process of its own."""
     try:
-        with _pool(1) as pool:
-            return pool.submit(_apart, model, settings).result()
+        with _pool(1, settings) as pool:
+            return pool.submit(_apart, model).result()
     except BrokenProcessPool:
         error = QlintError("the process that checked it has died", hint="there may be too little memory; -j 1 checks one model after the other")
-        return Checked(errors=[failure(shown(model), error)])
+        return Checked(errors=[failure(name_of(model), error)])
 
 
-def _apart(model: Subject, settings: Settings) -> Checked:
+_theirs: list[Settings] = []  # of the run that a process works for
+
+
+def _pool(jobs: int, settings: Settings) -> ProcessPoolExecutor:
+    import multiprocessing
+
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    return ProcessPoolExecutor(jobs, context, initializer=_work_for, initargs=(settings,))
+
+
+def _work_for(settings: Settings) -> None:
+    _theirs[:] = [settings]
+
+
+def _apart(model: Subject) -> Checked:
     """In another process: graphs stay there."""
-    checked = check_one(model, settings)
+    checked = check_one(model, _theirs[0])
     for result in checked.results:
         result._canonical = result._verdict = None
     return checked
-
-
-def _pool(jobs: int) -> ProcessPoolExecutor:
-    import multiprocessing
-
-    return ProcessPoolExecutor(jobs, multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn"))
 
 
 def _judge(name: str, model: Model, profile: Profile | None, policy: Policy, settings: Settings) -> tuple[Result, list[RuleError]]:
@@ -197,16 +237,10 @@ def _verdict(model: Model, profile: Profile | None, settings: Settings) -> Verdi
     return judge(model, profile, fallback=settings.fallback)
 
 
-def _load(model: Subject, settings: Settings) -> Model:
-    from qlint.api import load
-
-    return model if isinstance(model, Model) else load(model, settings.input_shapes, settings.encodings, settings.example_inputs)
-
-
-def _judge_again(path: str, settings: Settings, target: str) -> tuple[Model, Verdict | None]:
+def _judge_again(subject: Subject, settings: Settings, target: str) -> tuple[Model, Verdict | None]:
     """The graph and the verdict of a result that was made elsewhere."""
-    model = _load(path, settings)
-    profile = next((one for one in settings.profiles(path) if one.name == target), None)
+    model = settings.load(subject)
+    profile = next((one for one in settings.profiles(subject) if one.name == target), None)
     return model, _verdict(model, profile, settings)
 
 
@@ -238,7 +272,7 @@ def _all_seen(one: Suppression, models: Sequence[Subject], settings: Settings) -
 
     config = settings.config
     globs = config.options.suppress[one.number - 1].models
-    seen = {os.path.realpath(path) for path in map(path_of, models) if path is not None}
+    seen = {os.path.realpath(path) for model in models if (path := path_of(model)) is not None}
     if globs and not any(sign in glob for glob in globs for sign in "*?["):
         there: Iterable[str] = (str(config.root / glob) for glob in globs if (config.root / glob).is_file())
     else:
@@ -246,22 +280,22 @@ def _all_seen(one: Suppression, models: Sequence[Subject], settings: Settings) -
     return all(os.path.realpath(path) in seen for path in there)
 
 
-# -- names and failures -----------------------------------------------------------------------------------------
+# -- failures -----------------------------------------------------------------------------------------
+
+
+def path_of(model: Subject) -> str | Path | None:
+    """The file of a model; None of one in memory."""
+    return model if isinstance(model, (str, Path)) else None
+
+
+def name_of(model: Subject) -> str:
+    """What reports call a model: its path, its own name, or the class of an object."""
+    return model.name if isinstance(model, Model) else shown(model) if isinstance(model, (str, Path)) else type(model).__name__
 
 
 def shown(path: str | Path) -> str:
     """A path as text that can be written anywhere, whatever bytes its name has."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def path_of(model: Subject) -> str | Path | None:
-    """Where a model is, if it is a file."""
-    return model if isinstance(model, (str, Path)) else None
-
-
-def name_of(model: Subject) -> str:
-    """What reports call a model: its path, its own name, or the class of a live object."""
-    return model.name if isinstance(model, Model) else shown(model) if isinstance(model, (str, Path)) else type(model).__name__
 
 
 def failure(name: str, error: QlintError) -> Failure:

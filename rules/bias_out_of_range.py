@@ -11,7 +11,7 @@ although they are larger than half a step of the output. A bias with a quantizer
 Integer kernels add the bias as an int32 in the accumulator. One that is larger is cut off at 2**31 - 1 or wraps
 around: the channel then has a constant that is wrong by any amount. It happens in channels whose weights are
 (nearly) zero, as pruning and batch-norms with a tiny gamma leave them: their weight scale is tiny, and the bias in
-such steps is huge. A grid that is too coarse is the opposite: the bias is rounded to zero.
+such steps is huge. With 16-bit activations a bias has 64 bits, of which some accelerators take 40. A grid that is too coarse is the opposite: the bias is rounded to zero.
 
 ## Example
 
@@ -29,6 +29,7 @@ zero, else some of them are rounded to zero. Where the bias is lost, quantize it
 ## References
 
 - LiteRT 8-bit quantization specification: a bias is int32, with the scale of input times weight
+- Vela, supported operators: "Optional Bias tensor values must fit within 40-bits"
 - microsoft/onnxruntime, quantization: weight scales are raised where a bias would not fit into int32 (pull request 22020)
 """
 
@@ -68,6 +69,8 @@ rule = Rule(
     severity="warning",
     per_kind=False,
 )
+
+rule.explains("values", what="{port} has a number of {found}", why="{backend} takes {wanted}")
 
 
 @rule.check

@@ -4,7 +4,8 @@
 
 Finds weights with one scale for all output channels, an eighth or more of whose channels use less than a sixteenth
 of the codes: of 8 bits, four and fewer are left there. Channels that are all zero do not count. The first elements
-of each channel are looked at, and all of a weight only if those are small; of a model 16 MB at most.
+of each channel are looked at, and all of a weight only if those are small; of a model 32,768 channels and
+16 MB at most.
 
 ## Why it matters on hardware
 
@@ -44,6 +45,7 @@ SMALL = 1 / 16  # of the codes on one side of the zero point
 SHARE = 1 / 8  # of the channels
 LEAST = 8  # channels that a weight has to have
 MAX_BYTES = 16 << 20  # that are looked through in one model
+MAX_CHANNELS = 1 << 15  # the first elements of which are looked at in one model
 
 def _what(facts: Facts) -> str:
     if facts.several:
@@ -65,12 +67,15 @@ rule = Rule(
 @rule.check
 def disparities(model: Model) -> Iterator[Issue]:
     """Weights with one scale that many channels make little of."""
-    left = MAX_BYTES
+    left, channels = MAX_BYTES, MAX_CHANNELS
     for weight in weights(model):
         q = weight.quantizer
         if q is None or q.granularity != "tensor" or not q.constant or q.grid != "affine" or q.bits < 5 or len(q.scale or ()) != 1 or (q.scale or (0.0,))[0] <= 0:
             continue
         limit = SMALL * max(q.qmax - (q.zero_point or (0,))[0], (q.zero_point or (0,))[0] - q.qmin)
+        channels -= weight.data.shape[weight.axis] if weight.axis is not None else 0
+        if channels < 0:
+            return
         if weight.data.nbytes > left or not _suspicious(weight, limit):
             continue
         left -= weight.data.nbytes

@@ -36,14 +36,14 @@ rule = Rule(
     name="encodings-not-read",
     code="QL813",
     since="0.1.0",
-    what="{backend} reads no {found}",
-    why="the verdict assumes that they are written into the model as quantizers",
+    what="the quantizers come from {found}, which {backend} does not read",
+    why="the verdict assumes that they are written into the model",
     fix="export the model with its quantizers in it, and check that file",
 )
 rule.explains("encodings")
 
 
-@rule.bad(sites=0, says="toy reads no AIMET encodings 1.0.0; the verdict assumes that they are written into the model as quantizers")
+@rule.bad(sites=0, says="the quantizers come from AIMET encodings 1.0.0, which toy does not read; the verdict assumes that they are written into the model")
 def of_another_vendor() -> Model:
     g = Graph()
     return told(g.model(g.conv(g.input(), w=s8())), x=u8())

@@ -66,7 +66,7 @@ def between_two_codes(model: Model) -> Iterator[Issue]:
             advice = f"store it with {q.bits + 1} bits, half the scale and zero point 0: exact" if half else "round it, and train on with it fixed"
             yield Issue.at(grid.use, value, None, "odd levels" if half else "fraction", advice=advice, meaning="it is subtracted from integers and has to be one")
         elif (learned := _truncated(grid)) is not None:
-            meaning = f"PyTorch rounds it to {math.floor(learned + 0.5)}, and exporters that cast it get {int(learned)}"
+            meaning = f"PyTorch rounds it to {round(learned)}, and exporters that cast it get {int(learned)}"
             yield Issue.at(grid.use, learned, None, "learned", consequence="note", meaning=meaning, advice="round the parameter before the export")
 
 
@@ -74,7 +74,7 @@ def _truncated(grid: Grid) -> float | None:
     """The parameter in float that an operator rounds by itself, if cutting it off gives another number."""
     use = grid.node.uses.get("zero_point") if grid.node is not None and grid.node.kind == "fake_quantize" else None
     values = small(use.tensor) if use is not None and use.tensor.dtype.startswith("float") else None
-    return next((z for z in values or () if math.isfinite(z) and math.floor(z + 0.5) != int(z)), None)
+    return next((z for z in values or () if math.isfinite(z) and round(z) != int(z)), None)
 
 
 def _odd_levels(q: Quantizer) -> bool:

@@ -39,17 +39,40 @@ from qlint.graph import Model, Op
 from qlint.judge.verdict import Mismatch
 from qlint.lint.rule import Issue, Rule
 from qlint.lint.testing import Graph, s8, u8
-from qlint.passes.folding import batch_norms, divided, fold
+from qlint.passes.folding import batch_norm, batch_norms, divided, fold
 
 rule = Rule(
     name="partly-folded-batchnorm",
     code="QL405",
     since="0.1.0",
-    what="is folded by half, its factor is in the weight and is taken out again behind the operator",
-    why=lambda facts: facts.extra.get("meaning", "") or "the division and the batch-norm stand between the operator and its quantizer",
+    what="belongs to a batch-norm that is folded by half, its factor is in the weight and is taken out again",
+    why=lambda facts: _meaning(facts.causes[0].op),
     fix="remove the division and the batch-norm, and set the bias to β - μ·γ/σ",
     per_kind=False,
+    unasked=True,
 )
+
+
+def _meaning(op: Op | None) -> str:
+    """Whether the fold is exact, if the values are in the file."""
+    norm = _behind(op) if op is not None else None
+    predicted = fold(batch_norm(norm)) if norm is not None else None
+    if predicted is None:
+        return "the division and the batch-norm stand between the operator and its quantizer"
+    exact = "folding it changes nothing, the weight keeps its integers"
+    return exact if predicted.exact else "the factor is not the batch-norm's own, folding it changes numbers"
+
+
+def _behind(op: Op) -> Op | None:
+    """The batch-norm of this form that an op is, or that stands one or two ops behind it."""
+    for _ in range(3):
+        if op.kind == "batch_norm":
+            return op if divided(op) is not None else None
+        behind = next((use.op for tensor in op.outputs for use in tensor.uses if use.op is not None), None)
+        if behind is None:
+            return None
+        op = behind
+    return None
 
 
 def _norm(m: Mismatch) -> Op | None:
@@ -74,13 +97,10 @@ rule.explains("kernel|quantizer|constant|presence", where=lambda m: _norm(m) is 
 
 @rule.check
 def divided_out(model: Model) -> Iterator[Issue]:
-    """Each batch-norm of this form, with whether its fold is exact."""
+    """Each batch-norm of this form."""
     for norm in batch_norms(model):
         if norm.state == "divided" and not norm.training:
-            predicted = fold(norm)
-            exact = "folding it changes nothing, the weight keeps its integers"
-            other = "the factor is not the batch-norm's own, folding it changes numbers"
-            yield Issue(norm.op, dimension="divided", facts={"meaning": "" if predicted is None else exact if predicted.exact else other})
+            yield Issue(norm.op, dimension="divided")
 
 
 def _network(factor: float) -> Model:
@@ -91,7 +111,7 @@ def _network(factor: float) -> Model:
     return g.model(g.op("relu", g.op("batch_norm", y, *parameters, name="bn", attrs={"epsilon": 0.0})) | u8())
 
 
-@rule.bad(says="bn: is folded by half, its factor is in the weight and is taken out again behind the operator; folding it changes nothing")
+@rule.bad(says="belongs to a batch-norm that is folded by half, its factor is in the weight and is taken out again; folding it changes nothing")
 def strategy_4() -> Model:
     return _network(1.0)
 

@@ -2,7 +2,7 @@
 
 ## What it does
 
-Finds quantizers that round down, up, towards zero or away from it. Those that round to the nearest level and differ
+Finds quantizers of activations that round down, up, towards zero or away from it. Those that round to the nearest level and differ
 in how they break ties are left alone.
 
 ## Why it matters on hardware
@@ -53,10 +53,10 @@ rule = Rule(
 
 @rule.check
 def modes(model: Model) -> Iterator[Issue]:
-    """Quantizers that round to one side; weights that the file holds as integers are rounded already."""
+    """Quantizers of activations that round to one side; weights are rounded before they are deployed."""
     for grid in grids(model):
         side = ONE_SIDED.get(grid.quantizer.rounding)
-        if side is not None and not grid.stored:
+        if side is not None and not grid.constant:
             yield Issue.at(grid.use, side, "half_even", "rounding")
 
 

@@ -7,7 +7,8 @@ sizes of a product, and the sizes of two operands of an element-wise operator.
 
 ## Why it matters on hardware
 
-No runtime runs such an operator: some refuse the model when it is loaded, some at the first input. Files come to be
+No runtime runs such an operator: some refuse the model when it is loaded, some at the first input. Where only a
+declared shape is wrong, compilers that plan memory from it are misled. Files come to be
 like that when they are cut, merged or edited, when a size is written into them for another batch or resolution, and
 where a tool swaps two axes and leaves the declared shapes.
 
@@ -43,9 +44,9 @@ rule = Rule(
     code="QL106",
     since="0.1.0",
     what="{port} of the {kind} has {found}",
-    why="it takes {wanted}, and no runtime runs it like this",
+    why="it takes {wanted}: either it does not run, or a declared shape is wrong",
     fix="export the model again, or mend the edit that changed a shape",
-    severity="error",
+    severity="warning",
 )
 
 
@@ -88,7 +89,7 @@ def _elementwise(op: Op) -> Issue | None:
     return None
 
 
-@rule.bad(says="input x of the conv has 8 channels; it takes 4, and no runtime runs it like this")
+@rule.bad(says="input x of the conv has 8 channels; it takes 4: either it does not run, or a declared shape is wrong")
 def channels() -> Model:
     g = Graph()
     return g.model(g.op("conv", g.input() | u8(), g.constant(8, 4, 3, 3) | s8(), native="Conv") | u8())

@@ -42,15 +42,17 @@ from qlint.lint.rule import Issue, Rule
 from qlint.lint.testing import Graph, s8, s32, u8
 from qlint.lint.words import numbered
 
-MAX_BYTES = 16 << 20
+MAX_BYTES = 16 << 20  # of weights that are added up in one model
+MAX_CHANNELS = 1 << 13  # with a bias that makes it possible, in one layer
 
 
 def _what(facts: Facts) -> str:
     if facts.dimension == "step":
         return f"the result of the {facts.kind} is at most {facts.found}, and half a step of the output is {facts.wanted}"
     many = sum(cause.extra["count"] for cause in facts.causes)
-    where = f"{many} channels of {len(facts.causes)} ops" if facts.several else facts["channels"]
-    return f"the result of the {facts.kind} is {facts.found} for every input in {where}"
+    if facts.several:
+        return f"{many} channels have one result each, whatever comes in"
+    return f"the result of the {facts.kind} is {facts.found} for every input in {facts['channels']}"
 
 
 rule = Rule(
@@ -60,6 +62,7 @@ rule = Rule(
     what=_what,
     why="what is computed there carries nothing",
     fix="compare the scales and the bias with the checkpoint, or prune the channels",
+    per_kind=False,
 )
 
 
@@ -74,13 +77,13 @@ def channels(model: Model) -> Iterator[Issue]:
         half, bias = (y.scale or (0.0,))[0] / 2, layer.bias_codes
         if layer.bias is not None and bias is None:
             continue
-        most = layer.bound * max(layer.scales)
-        if most < half and all(abs(b) * max(layer.scales) < half for b in bias or ()):
+        most = (layer.bound + max(map(abs, bias or (0,)))) * max(layer.scales)
+        if most < half:
             yield Issue(layer.op, "", layer.op.outputs[0], most, half, "step", severity="warning")
         elif bias is not None and layer.weight.data.nbytes <= left and (low_high := _ends(layer)) is not None and _possible(layer, bias, *low_high):
             left -= layer.weight.data.nbytes
             if stuck := _stuck(layer, bias, *low_high):
-                yield Issue(layer.op, "", layer.op.outputs[0], "the same", None, "stuck", facts={"channels": numbered("channel", stuck), "count": len(stuck)})
+                yield Issue(layer.op, "", layer.op.outputs[0], "the same", None, "stuck", facts={"channels": numbered("channel", stuck), "count": len(stuck), "numbers": stuck})
 
 
 def _ends(layer: Layer) -> tuple[float, float] | None:
@@ -98,21 +101,25 @@ def _ends(layer: Layer) -> tuple[float, float] | None:
 
 
 def _possible(layer: Layer, bias: tuple[float, ...], low: float, high: float) -> bool:
-    """Whether the bias alone is beyond an end in some channel, and stays there with the first elements of its weights."""
-    scales, heads = layer.scales, layer.weight.heads()
+    """Whether the bias of some channel is beyond an end, and no weight that was looked at brings the result back."""
+    candidates = [i for i, b in enumerate(bias) if not low < b * layer.scales[i % len(layer.scales)] < high]
+    return len(candidates) <= MAX_CHANNELS and any(_stays(layer, i, bias[i], low, high) for i in candidates)
+
+
+def _stays(layer: Layer, channel: int, bias: float, low: float, high: float) -> bool:
+    q, scale = layer.weight.quantizer, layer.scales[channel % len(layer.scales)]
+    assert q is not None and q.scale is not None and q.zero_point is not None
+    zero, unit = (q.zero_point[channel % len(q.zero_point)], 1.0) if layer.weight.stored else (0.0, q.scale[channel % len(q.scale)])
     least, most = layer.codes
-    zeros = layer.weight.quantizer.zero_point if layer.weight.quantizer is not None and layer.weight.quantizer.zero_point else (0,)
-    steps = layer.weight.quantizer.scale if layer.weight.quantizer is not None and layer.weight.quantizer.scale else (1.0,)
-    for i, b in enumerate(bias):
-        scale = scales[i % len(scales)]
-        if low < b * scale < high:
-            continue
-        head = heads[i] if i < len(heads) else None
-        codes = [] if head is None else [v - zeros[i % len(zeros)] if layer.weight.stored else v / steps[i % len(steps)] for v in head]
-        up, down = (sum(max(c * least, c * most) for c in codes), sum(min(c * least, c * most) for c in codes)) if layer.op.kind != "conv_transpose" else (0.0, 0.0)
-        if (b + up) * scale <= low or (b + down) * scale >= high:
-            return True
-    return False
+    up = down = bias
+    if layer.op.kind != "conv_transpose":
+        for piece in layer.weight.channel(channel):
+            codes = [(v - zero) / unit for v in piece]
+            up += sum(max(c * least, c * most) for c in codes)
+            down += sum(min(c * least, c * most) for c in codes)
+            if low < up * scale and down * scale < high:
+                return False
+    return up * scale <= low or down * scale >= high
 
 
 def _stuck(layer: Layer, bias: tuple[float, ...], low: float, high: float) -> list[int]:
@@ -146,7 +153,7 @@ def always_the_largest_code() -> Model:
     return _net(6000, relu=False)
 
 
-@rule.bad(says="the result of the conv is at most 163.2, and half a step of the output is 500")
+@rule.bad(says="the result of the conv is at most 163.213, and half a step of the output is 500")
 def an_output_scale_of_something_else() -> Model:
     return _net(-5, out=1000.0)
 

@@ -67,13 +67,19 @@ def factors(model: Model) -> Iterator[Issue]:
             yield Issue(op, "", op.outputs[0], max(constant.tensor.data.shape) if constant.tensor.data else 0, None, "factors", facts={"readers_are": f"a {kinds[0]}"})
 
 
+ROOTS = ("sqrt", "rsqrt", "reciprocal", "div", "pow")  # of a norm that is spelled out
+
+
 def _vector(use: Use) -> bool:
     shape = use.tensor.data.shape if use.tensor.data is not None else ()
     return bool(shape) and math.prod(shape) == max(shape) > 1
 
 
 def _gain(op: Op | None) -> bool:
-    return op is not None and (op.kind in CLASSES["norm"] or bool(op.groups))
+    if op is None or op.kind in CLASSES["norm"] or op.groups:
+        return op is not None
+    makers = [use.tensor.producer for use in op.uses.values()]
+    return op.kind in ("mul", "div") and any(maker is not None and maker.kind in ROOTS for maker in makers)
 
 
 def _takes(use: Use) -> bool:
@@ -100,6 +106,14 @@ def smoothing() -> Model:
 @rule.good
 def near_miss_the_gain_of_a_norm() -> Model:
     return _smoothed(kind="layer_norm")
+
+
+@rule.good
+def near_miss_the_gain_of_a_norm_that_is_spelled_out() -> Model:
+    g = Graph()
+    x = g.input(shape=(4, 16))
+    y = g.op("mul", g.op("mul", x, g.op("reciprocal", x)), g.constant(16))
+    return g.model(g.op("matmul", y | u8(), g.constant(16, 8) | s8(), shape=(4, 8)) | u8())
 
 
 @rule.good

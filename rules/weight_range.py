@@ -5,7 +5,7 @@
 Finds weights of which no number reaches a quarter of the grid, and weights a tenth of which is cut off at its ends:
 numbers beyond the grid in front of a quantizer, or integers that stand at the smallest or largest code (two in each
 channel are left out of account). Grids of
-fewer than 5 bits are left alone, as are weights with fewer than 64 numbers, and a network most of whose weights are
+fewer than 5 bits are left alone, as are weights with fewer than 64 numbers or with two or three different ones, and a network most of whose weights are
 narrow is another matter: [lost-bit-width]. A few places of a weight are looked at, and all of it only if those are
 suspicious; of a model 16 MB at most.
 
@@ -47,6 +47,7 @@ LEAST = 64  # elements that a weight has to have
 BITS = 5  # that a grid has to have
 UNUSED = 1 / 4  # of the codes on one side of the zero point
 CLIPPED = 1 / 10  # of all elements
+FEW = 3  # different numbers are no more than those of a binary or ternary weight
 MAX_BYTES = 16 << 20  # that are looked through in one model
 
 def _what(facts: Facts) -> str:
@@ -98,15 +99,16 @@ def _suspicious(weight: Weight, q: Quantizer) -> tuple[bool, bool]:
     zeros, scales = q.zero_point or (0,), q.scale or (1.0,)
     unit, low, high = (1.0, q.qmin, q.qmax) if weight.stored else (max(scales), q.qmin - max(zeros), q.qmax - min(zeros))
     zero = zeros[0] if weight.stored else 0
-    reach, count, beyond = 0.0, 0, 0
+    reach, count, beyond, distinct = 0.0, 0, 0, set[float]()
     for values in weight.some():
         count += len(values)
+        distinct |= set(values)
         reach = max(reach, max(abs(v - zero) for v in values) / unit)
         if weight.stored:
             beyond += sum(v in (low, high) for v in values)
         else:
             beyond += sum(not low - 0.5 <= v / min(scales) <= high + 0.5 for v in values)
-    return count > 0 and reach < UNUSED * max(abs(q.qmin - zero), abs(q.qmax - zero)), beyond >= CLIPPED * count > 0
+    return len(distinct) > 1 and reach < UNUSED * max(abs(q.qmin - zero), abs(q.qmax - zero)), beyond >= CLIPPED * count > 0 and len(distinct) > FEW
 
 
 def _reach(weight: Weight) -> float:
@@ -176,6 +178,11 @@ def near_miss_an_outlier_is_cut_off() -> Model:
 @rule.good
 def near_miss_the_largest_of_each_channel() -> Model:
     return _net([127, 3, -5, 9, -8, 60, 4, 2] * 8, s8([0.01] * 8), "int8")
+
+
+@rule.good
+def near_miss_binary() -> Model:
+    return _net([127, -128, -128, 127] * 16, s8(0.01), "int8")
 
 
 @rule.good

@@ -12,7 +12,7 @@ from qlint.errors import QlintError
 from qlint.version import __version__
 
 app = typer.Typer(name="qlint", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
-for command in (check.check, compare.compare, verify.verify, rule.rule, graph.graph, schema.schema, config.config, config.init):
+for command in (check.check, compare.compare, verify.verify, rule.rule, graph.graph, schema.schema, config.config, config.init, config.clean):
     app.command()(command)
 app.add_typer(backend.app)
 app.add_typer(baseline.app)

@@ -37,7 +37,7 @@ class _Run:
         self.groups = settings.governed(models, config or (), isolated=isolated)
         path = file or next((group.config.baseline for group in self.groups if group.config.baseline is not None), None) or Path(DEFAULT)
         self.before = Baseline(path) if fresh else Baseline.read(path)
-        self.reports = settings.run(self.groups, check, jobs, backend=settings.split(backend), baseline=None if fresh else path)
+        self.reports = settings.run(self.groups, check, jobs, backend=settings.split(backend), baseline="" if fresh else path)
         complain(error for report in self.reports for error in report.errors)
         self.failed = any(report.errors for report in self.reports)
         self.new = {entry for report in self.reports for entry in _entries(report, self.before)}
@@ -86,6 +86,7 @@ def write(
 ) -> int:  # fmt: skip
     """Write every finding that there is into a new baseline."""
     from qlint.lint.baseline import BaselineError
+    from qlint.report.text import count
 
     run = _Run(models, backend, baseline, config, jobs, isolated=isolated, fresh=True)
     if run.before.path.exists():
@@ -93,7 +94,7 @@ def write(
     if run.failed:
         return 2
     run.after().write()
-    print(f"{run.before.path}: {len(run.after().entries)} places, in {len({entry.model for entry in run.new})} of {sum(len(group.models) for group in run.groups)} models")
+    print(f"{run.before.path}: {count(len(run.after().entries), 'place')}, in {len({entry.model for entry in run.new})} of {sum(len(group.models) for group in run.groups)} models")
     if not any(group.config.baseline for group in run.groups) and baseline is None:
         print(f'  to have it used: baseline = "{run.before.path.name}" in the configuration, or qlint check --baseline {run.before.path}')
     return 0
@@ -104,12 +105,14 @@ def update(
     models: MODELS, backend: BACKENDS = None, baseline: FILE = None, config: CONFIG = None, isolated: ISOLATED = False, jobs: JOBS = 0,
 ) -> int:  # fmt: skip
     """Bring the baseline up to date with what there is now, and print what is added (+) and removed (-)."""
+    from qlint.report.text import count
+
     run = _Run(models, backend, baseline, config, jobs, isolated=isolated)
     if run.failed:
         return 2
     run.tell()
     run.after().write()
-    print(f"{run.before.path}: {len(run.new)} added, {len(run.gone)} removed, {len(run.after().entries)} places")
+    print(f"{run.before.path}: {len(run.new)} added, {len(run.gone)} removed, {count(len(run.after().entries), 'place')}")
     return 0
 
 

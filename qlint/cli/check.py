@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from qlint.cli import settings
-from qlint.cli.settings import CONFIG, ISOLATED, JOBS
+from qlint.cli.settings import CONFIG, ISOLATED, JOBS, NO_CACHE
 
 ENCODINGS = "quantizers by tensor name: AIMET, QNN overrides, MQBench clip ranges, TensorRT calibration cache"
 OUTPUT = "text, concise, json, html, markdown, github, gitlab, junit or sarif; several times: several reports of one run, all but one of them into files"
@@ -59,7 +59,8 @@ def check(
     isolated: ISOLATED = False,
     no_suppressions: Annotated[bool, typer.Option("--no-suppressions", help="count what configurations and MODEL.qlint.toml accept")] = False,
     add_ignore: Annotated[str | None, typer.Option(metavar="REASON", help="accept every finding there is, in MODEL.qlint.toml", show_default=False)] = None,
-    baseline: Annotated[Path | None, typer.Option(metavar="FILE", help="what is in it does not count (qlint baseline)", show_default=False)] = None,
+    baseline: Annotated[str | None, typer.Option(metavar="FILE", help="what is in it does not count (qlint baseline)", show_default=False)] = None,
+    no_cache: NO_CACHE = False,
     jobs: JOBS = 0,
     fix: Annotated[bool, typer.Option("--fix", help="write NAME.fixed.EXT, cured of what can be cured without changing the numbers")] = False,
     unsafe_fixes: Annotated[bool, typer.Option("--unsafe-fixes", help="with --fix or --diff: also what changes the numbers")] = False,
@@ -96,7 +97,7 @@ def check(
             groups, mended = mend(
                 groups, unsafe=unsafe_fixes, in_place=in_place, dry=diff, calibration=calibration, method=calibration_method.value, verify=verify, **how
             )
-        reports = settings.run(groups, each, jobs, suppressions=not no_suppressions, baseline=baseline, encodings=encodings, **how)
+        reports = settings.run(groups, each, jobs, suppressions=not no_suppressions, baseline=baseline, encodings=encodings, cache=not no_cache, **how)
         report = settings.joined(reports, models, mended.origins if mended is not None else {})
         if mended is not None:
             report.fixes = mended.fixes

@@ -57,11 +57,12 @@ def config(
 
         print(json.dumps(json_schema(), indent=2))
         return 0
+    from qlint.api import load
     from qlint.config import find
     from qlint.runner import Settings
 
     found = find(model, given or (), isolated=isolated)
-    settings = Settings(config=found)
+    settings = Settings(load, config=found)
     settings.validate([] if model is None else [model])
     policy = settings.policy(model) if model is not None else None
     rows = _rows(found)
@@ -140,4 +141,15 @@ def init(
     except OSError as error:
         raise QlintError(f"cannot be written ({error.strerror})", subject=str(path)) from error
     print(f"{path}: written. Next: {'' if names else 'name a backend in it, then '}qlint check MODEL · qlint baseline write MODEL accepts what is there today")
+    return 0
+
+
+def clean(given: CONFIG = None, isolated: ISOLATED = False) -> int:
+    """Remove the results that were kept."""
+    from qlint import cache
+    from qlint.config import find
+    from qlint.report.text import count
+
+    folder = find(None, given or (), isolated=isolated).cache or cache.default_folder()
+    print(f"{folder}: {count(cache.clean(folder), 'result')} removed")
     return 0

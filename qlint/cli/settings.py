@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 MODELS_EACH = 4  # that are worth a process
 CONFIG = Annotated[list[str] | None, typer.Option("--config", metavar="FILE|KEY=VALUE", help="this configuration; this setting over it", show_default=False)]
 ISOLATED = Annotated[bool, typer.Option("--isolated", help="look for no configuration")]
+NO_CACHE = Annotated[bool, typer.Option("--no-cache", help="keep no results, and use none that were kept")]
 JOBS = Annotated[int, typer.Option("--jobs", "-j", metavar="N", min=0, help="processes that share many models; 0: as many as are worth it")]
 
 
@@ -38,24 +41,34 @@ def governed(named: Sequence[str], given: Sequence[str], *, isolated: bool) -> l
     Raises:
         QlintError: a folder or pattern leads to no model, or a configuration is not valid.
     """
-    from qlint.config import find
+    from qlint.config import governing, load
     from qlint.readers.paths import expand
 
-    groups: dict[Config, Group] = {}
+    groups: dict[Path | None, Group] = {}
+    files: dict[str, Path | None] = {}  # by folder
     for model in expand(named):
-        config = find(model, given, isolated=isolated)
-        if model in named or not config.excludes(model):
-            groups.setdefault(config, Group(config)).models.append(model)
-    return list(groups.values())
+        folder = os.path.dirname(model)
+        if folder not in files:
+            files[folder] = governing(model, given, isolated=isolated)
+            groups.setdefault(files[folder], Group(load(files[folder], given)))
+        group = groups[files[folder]]
+        if model in named or not group.config.excludes(model):
+            group.models.append(model)
+    return [group for group in groups.values() if group.models]
 
 
-def run(groups: Sequence[Group], check: Callable[..., Report], jobs: int, **arguments: Any) -> list[Report]:
+def run(groups: Sequence[Group], check: Callable[..., Report], jobs: int, *, cache: bool = True, **arguments: Any) -> list[Report]:
     """A report of each group; what `arguments` leaves open, its configuration says."""
     from qlint.cli.terminal import Progress
 
     progress = Progress(sum(len(group.models) for group in groups))
     try:
-        return [check(group.models, config=group.config, jobs=processes(jobs, len(group.models)), progress=progress, **arguments) for group in groups]
+        return [
+            check(
+                group.models, config=group.config, jobs=processes(jobs, len(group.models)), cache=group.config.cache if cache else None, progress=progress, **arguments
+            )
+            for group in groups
+        ]  # fmt: skip
     finally:
         progress("")
 
@@ -84,6 +97,4 @@ def exit_code(groups: Sequence[Group], reports: Sequence[Report], fail_on: Sever
 
 def processes(jobs: int, models: int) -> int:
     """How many processes are worth starting."""
-    import os
-
     return jobs or max(1, min(os.cpu_count() or 1, models // MODELS_EACH))

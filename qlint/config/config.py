@@ -6,11 +6,11 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from qlint.config.file import ConfigError, nearest, setting, settings, validate
+from qlint import cache
+from qlint.config.file import ConfigError, nearest, read_toml, setting, settings, validate
 from qlint.config.schema import Options, OverrideTable, Places, Sidecar, SuppressTable
 from qlint.errors import RuleError
 from qlint.lint.baseline import Baseline
@@ -33,6 +33,7 @@ class Config:
     root: Path = field(default_factory=Path)
     path: Path | None = None
     origins: dict[str, str] = field(default_factory=dict)
+    named: bool = False  # the file was named, not found
 
     @property
     def source(self) -> str:
@@ -67,7 +68,14 @@ class Config:
     @property
     def baseline(self) -> Path | None:
         """Where the baseline is; None without one."""
-        return self.root / self.options.baseline if self.options.baseline else None
+        return Path(told(self.root / self.options.baseline)) if self.options.baseline else None
+
+    @property
+    def cache(self) -> Path | None:
+        """Where results are kept; None if they are not."""
+        if not self.options.cache:
+            return None
+        return self.root / self.options.cache_dir if self.options.cache_dir else cache.default_folder()
 
     def rule_paths(self) -> list[Path]:
         """Files and folders with rules of the project's own. They are code: only the project that one works in may name them.
@@ -75,7 +83,7 @@ class Config:
         Raises:
             ConfigError: the file was found beside a model elsewhere.
         """
-        if self.options.rules and self.path is not None and self.origins.get("rules") == self.source:
+        if self.options.rules and self.path is not None and not self.named and self.origins.get("rules") == self.source:
             here = os.path.realpath(os.getcwd())
             if os.path.commonpath([here, os.path.realpath(self.root)]) != os.path.realpath(self.root):
                 raise ConfigError(
@@ -107,7 +115,7 @@ class Config:
         return [one for one in self._shared() if self._meant(self.options.suppress[one.number - 1].models, model)] + (sidecar(model) if model is not None else [])
 
     def _shared(self) -> list[Suppression]:
-        return [_suppression(one, self.source, number, private=False) for number, one in enumerate(self.options.suppress, 1)]
+        return [_suppression(one, self.origins.get("suppress", self.source), number, private=False) for number, one in enumerate(self.options.suppress, 1)]
 
     def _meant(self, globs: Sequence[str], model: str | Path | None) -> bool:
         """Whether globs mean a model; none mean every one."""
@@ -115,15 +123,15 @@ class Config:
 
     def _check(self, policy: Policy, rules: Sequence[Rule]) -> None:
         """Every selector of the settings meets a rule."""
-        layers = [(policy.base, policy.severity), *((_selection(one), one.severity) for one in self.options.overrides)]
-        named = [
-            (self.source, (*layer.select, *layer.ignore, *layer.extend_select, *severity)) for layer, severity in layers
-        ] + [(one.source, one.rules) for one in (*policy.suppressions, *self._shared())]  # fmt: skip
-        for source, selectors in named:
+        options, source = self.options, self.source
+        named = [(self.origins.get(key, source), getattr(options, key.replace("-", "_"))) for key in ("select", "ignore", "extend-select", "severity")]
+        for one in options.overrides:
+            named.append((self.origins.get("overrides", source), (*one.select, *one.ignore, *one.extend_select, *one.severity)))
+        for origin, selectors in [*named, *((one.source, one.rules) for one in (*policy.suppressions, *self._shared()))]:
             try:
                 known(selectors, rules)
             except RuleError as error:
-                raise ConfigError(error.message, subject=source, hint=error.hint) from error
+                raise ConfigError(error.message, subject=origin, hint=error.hint) from error
 
 
 def find(model: str | Path | None = None, given: Iterable[str] = (), *, isolated: bool = False) -> Config:
@@ -138,21 +146,31 @@ def find(model: str | Path | None = None, given: Iterable[str] = (), *, isolated
     Raises:
         ConfigError: a file cannot be read, or a setting is unknown or of the wrong sort.
     """
-    files = [one for one in given if "=" not in one or os.path.isfile(one)]
-    pairs = [one for one in given if one not in files]
-    if files:
-        path: Path | None = Path(files[-1])
-    else:
-        folder = Path(model).parent if model is not None else Path()
-        path = None if isolated else nearest(folder) or nearest(Path())
-    return _load(path, tuple(pairs))
+    return load(governing(model, given, isolated=isolated), given)
 
 
-@lru_cache
-def _load(path: Path | None, pairs: tuple[str, ...]) -> Config:
+def governing(model: str | Path | None = None, given: Iterable[str] = (), *, isolated: bool = False) -> Path | None:
+    """The file that governs a model; arguments as of `find`."""
+    if files := [one for one in given if _is_file(one)]:
+        return Path(files[-1])
+    if isolated:
+        return None
+    return nearest(Path(model).parent if model is not None else Path()) or nearest(Path())
+
+
+def _is_file(given: str) -> bool:
+    return "=" not in given or os.path.isfile(given)
+
+
+def load(path: Path | None, given: Iterable[str] = ()) -> Config:
+    """The settings of a file (or none), with the `KEY=VALUE`s among what was given over them.
+
+    Raises:
+        ConfigError: a file cannot be read, or a setting is unknown or of the wrong sort.
+    """
     data: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    for source, table in [*([(told(path), settings(path))] if path is not None else []), *((f"--config {pair}", setting(pair)) for pair in pairs)]:
+    for source, table in [*([(told(path), settings(path))] if path is not None else []), *((f"--config {pair}", setting(pair)) for pair in given if not _is_file(pair))]:
         validate(Options, table, source)
         data = _merged(data, table)
         origins |= dict.fromkeys(_keys(table), source)
@@ -163,7 +181,7 @@ def _load(path: Path | None, pairs: tuple[str, ...]) -> Config:
                 f"overrides[{number}]: a backend is chosen for whole models, not for nodes or ops", subject=told(path) if path is not None else "--config",
                 hint="use models = [...] there",
             )  # fmt: skip
-    return Config(options, path.parent if path is not None else Path(), path, origins)
+    return Config(options, path.parent if path is not None else Path(), path, origins, any(map(_is_file, given)))
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -199,8 +217,6 @@ def sidecar(model: str | Path) -> list[Suppression]:
     path = sidecar_of(model)
     if not path.is_file():
         return []
-    from qlint.config.file import read_toml
-
     return [_suppression(one, str(path), number, private=True) for number, one in enumerate(validate(Sidecar, read_toml(path), str(path)).suppress, 1)]
 
 

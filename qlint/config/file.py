@@ -6,7 +6,6 @@ import difflib
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,17 +23,11 @@ class ConfigError(QlintError):
 
 def nearest(folder: Path) -> Path | None:
     """The configuration of a folder: its qlint.toml, its pyproject.toml with [tool.qlint], or that of the nearest folder above."""
-    return _nearest(os.path.realpath(folder))
-
-
-@lru_cache
-def _nearest(folder: str) -> Path | None:
-    for name in NAMES:
-        path = Path(folder, name)
-        if path.is_file() and (name != "pyproject.toml" or has_table(path)):
+    start = Path(os.path.realpath(folder))
+    for path in (above / name for above in (start, *start.parents) for name in NAMES):
+        if path.is_file() and (path.name != "pyproject.toml" or has_table(path)):
             return path
-    parent = os.path.dirname(folder)
-    return _nearest(parent) if parent != folder else None
+    return None
 
 
 def has_table(pyproject: Path) -> bool:

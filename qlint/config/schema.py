@@ -80,7 +80,7 @@ class Options(Table):
     baseline: str = Field("", description="the file of the baseline: what is in it does not count")
     rules: Strings = Field((), description="files or folders with rules of your own")
     cache: bool = Field(True, description="keep results, and use them while nothing has changed")
-    cache_dir: str = Field(".qlint_cache", description="where")
+    cache_dir: str = Field("", description="where; by default in the user's own cache folder")
     overrides: tuple[OverrideTable, ...] = Field((), description="other settings for some models, nodes or operators; the last one wins")
     suppress: tuple[SharedSuppressTable, ...] = Field((), description="findings that are accepted, and why")
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from typing import Any
 
 from qlint.errors import QlintError
 from qlint.fixing.edits import same_grid
 from qlint.graph import Data, Quantizer
+from qlint.readers.data import bits
+
+_CODES = {"float32": "f", "float16": "e", "float64": "d", "int64": "q", "int32": "i"}
 
 
 class WriteError(QlintError):
@@ -68,3 +72,27 @@ def real(data: Data, sequence: Sequence[Quantizer]) -> Any:
             raise WriteError(f"qlint cannot compute a constant that is {q}")
         values = dequantized(values if q.quantize is None else quantized(values, q), q.read_as or q)
     return values
+
+
+def packed(dtype: str, values: Sequence[float]) -> bytes:
+    """Numbers as the little-endian bytes of a tensor of this type; types of less than a byte lie side by side, lowest first."""
+    import numpy as np
+
+    if dtype in _CODES and not isinstance(values, np.ndarray):
+        return struct.pack(f"<{len(values)}{_CODES[dtype]}", *values)
+    array = np.asarray(values)
+    width = bits(dtype)
+    if width >= 8 and not dtype.startswith(("bfloat", "float8")):
+        return array.astype(np.dtype(dtype).newbyteorder("<")).tobytes()
+    if dtype == "bfloat16":
+        return (array.astype("<f4").view("<u4") >> 16).astype("<u2").tobytes()
+    if width == 8 or width == 6 or dtype == "float4e2m1":
+        raise WriteError(f"qlint does not write the type {dtype}")
+    flat = array.astype(np.int64).reshape(-1) & (1 << width) - 1
+    per_byte = 8 // width
+    padded = np.zeros(-(-flat.size // per_byte) * per_byte, np.int64)
+    padded[: flat.size] = flat
+    out = np.zeros(padded.size // per_byte, np.uint8)
+    for at in range(per_byte):
+        out |= (padded[at::per_byte] << at * width).astype(np.uint8)
+    return out.tobytes()

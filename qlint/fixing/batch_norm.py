@@ -36,8 +36,10 @@ def affine(op: Op) -> tuple[numpy.ndarray[Any, Any], numpy.ndarray[Any, Any]] | 
 def folded(op: Op) -> Edit | None:
     """The edit by which a batch-norm goes away: into what is in front of it, or else as a depthwise convolution."""
     found = affine(op)
-    if found is None or "x" not in op.uses or op.uses["x"].quantizers:
+    if found is None or "x" not in op.uses:
         return None
+    if op.uses["x"].quantizers:
+        return _depthwise(op, *found)
     factor, offset = found
     source = op.uses["x"].tensor
     residue = source.producer

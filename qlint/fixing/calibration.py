@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,16 +66,8 @@ class Calibration:
     def _tensors(self) -> Any:
         """(name, values) of every tensor on every sample."""
         import numpy as np
-        import onnxruntime
 
-        document = Document(self.path)
-        own = {*document.inputs, *document.outputs}
-        document.extra_outputs = [name for name in self.names if name not in own]
-        handle, name = tempfile.mkstemp(prefix=f".{self.path.stem}.", suffix=".qlint.tmp", dir=self.path.parent)
-        try:
-            with os.fdopen(handle, "wb") as out:
-                document.write(out)
-            run = session(onnxruntime, Path(name))
+        with _exposed(self.path, self.names) as run:
             outputs = [one.name for one in run.get_outputs()]
             for batch in self.samples:
                 values = dict(zip(outputs, run.run(outputs, batch), strict=True)) | batch
@@ -82,8 +75,23 @@ class Calibration:
                     array = values.get(tensor)
                     if isinstance(array, np.ndarray) and array.dtype.kind == "f" and array.size and np.all(np.isfinite(array)):
                         yield tensor, array
-        finally:
-            Path(name).unlink(missing_ok=True)
+
+
+@contextmanager
+def _exposed(path: Path, names: Iterable[str]) -> Iterator[Any]:
+    """A session that hands out further tensors of a file."""
+    import onnxruntime
+
+    document = Document(path)
+    own = {*document.inputs, *document.outputs}
+    document.extra_outputs = [name for name in names if name not in own]
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=".qlint.tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as out:
+            document.write(out)
+        yield session(onnxruntime, Path(name))
+    finally:
+        Path(name).unlink(missing_ok=True)
 
 
 def _cut(counts: Array, full: Interval, method: str) -> Interval:

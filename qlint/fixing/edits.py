@@ -123,19 +123,34 @@ def same_grid(a: Quantizer, b: Quantizer) -> bool:
     return same and b.qmax - a.qmax == offset
 
 
-def storable(q: Quantizer) -> Quantizer:
-    """A quantizer whose scales are numbers that a float32 holds, and whose zero points are integers of the container."""
+def scale_type_of(use: Use) -> str:
+    """The float type in which the scale of a quantizer in front of a reader is stored: as it is, or as the tensor is."""
+    for q in use.quantizers:
+        for op in (q.quantize, q.dequantize):
+            if op is not None and "scale" in op.uses:
+                dtype = op.uses["scale"].tensor.dtype
+                return dtype if dtype in _FORMS else "float32"
+    return use.tensor.dtype if use.tensor.dtype in _FORMS else "float32"
+
+
+def storable(q: Quantizer, dtype: str = "float32") -> Quantizer:
+    """A quantizer whose scales are numbers of a float type, and whose zero points are integers of the container."""
     if q.scale is None or q.grid != "affine":
         return q
     zero_point = None if q.zero_point is None else tuple(min(max(round(z), q.qmin), q.qmax) for z in q.zero_point)
-    return replace(q, scale=tuple(single(s) for s in q.scale), zero_point=zero_point)
+    return replace(q, scale=tuple(rounded(s, dtype) for s in q.scale), zero_point=zero_point)
 
 
-def single(value: float) -> float:
-    """The nearest float32."""
-    if not math.isfinite(value):
-        return value
-    number: float = struct.unpack("<f", struct.pack("<f", value))[0]
+_FORMS = {"float32": "<f", "float16": "<e", "float64": "<d"}
+
+
+def rounded(value: float, dtype: str = "float32") -> float:
+    """The nearest number of a float type."""
+    form = _FORMS[dtype]
+    try:
+        number: float = struct.unpack(form, struct.pack(form, value))[0]
+    except OverflowError:
+        return math.inf
     return number
 
 

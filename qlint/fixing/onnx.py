@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from qlint.fixing.arithmetic import WriteError, dequantized, quantized, real, requantized, same_codes
-from qlint.fixing.edits import Clamp, Depthwise, Edit, Fold, RaiseOpset, Remove, Rename, Requantize, Sort, storable
-from qlint.fixing.onnx_file import Document, Node, integer_attribute, packed
+from qlint.fixing.arithmetic import WriteError, dequantized, packed, quantized, real, requantized, same_codes
+from qlint.fixing.edits import Clamp, Depthwise, Edit, Fold, RaiseOpset, Remove, Rename, Requantize, Sort, scale_type_of, storable
+from qlint.fixing.onnx_file import Document, Node, integer_attribute
 from qlint.graph import Model, Op, Quantizer, Tensor, Use
 from qlint.graph.axes import channel_axes
 from qlint.graph.quantizer import BLOCKS_SINCE, CHANNELS_SINCE, TYPE_SINCE
@@ -105,11 +105,6 @@ class _Writer:
         node = self.node(use.op)
         node.inputs[use.slot], node.changed = name, True
 
-    def scale_type(self, op: Op | None) -> str:
-        """The float type in which an operator's scale is stored; float32 if it has none."""
-        use = op.uses.get("scale") if op is not None else None
-        return use.tensor.dtype if use is not None and use.tensor.dtype in ("float16", "float64") else "float32"
-
 
 class _Requantizer:
     """One set of changes: parameters are set where a use keeps as many quantizers as it had, else they are made anew."""
@@ -123,7 +118,7 @@ class _Requantizer:
     def run(self) -> None:
         anew: dict[tuple[int, tuple[Quantizer, ...]], list[Use]] = {}
         for use, sequence in self.changes.values():
-            if use.quantizers == sequence:
+            if use.quantizers == sequence and all(q.read_as is None for q in use.quantizers):
                 continue
             if use.quantizers and len(use.quantizers) == len(sequence):
                 for old, new in zip(use.quantizers, sequence, strict=True):
@@ -153,10 +148,12 @@ class _Requantizer:
                 if before != new:
                     raise WriteError(f"{node.name or node.op_type} serves readers that would need different parameters")
                 continue
+            if old.storage != new.storage and not self.document.outputs.isdisjoint(node.outputs) and op is not old.dequantize:
+                raise WriteError(f"{node.outputs[0]} is what callers get back, and would be of another type")
             self.set[id(node)] = new
             if op is old.dequantize and old.quantize is None:
                 self.recode(use, op, node, old, new)
-            self.configure(node, new, self.writer.scale_type(op), op)
+            self.configure(node, new, scale_type_of(use), op)
 
     def configure(self, node: Node, q: Quantizer, scale_type: str, op: Op | None = None) -> None:
         """Scale, zero point and axis of a node."""
@@ -208,7 +205,7 @@ class _Requantizer:
             name = self.behind_output(tensor, uses, sequence)
         else:
             at = min(self.document.nodes.index(self.writer.node(use.op)) for use in uses if use.op is not None)
-            name = self.pairs(tensor.name, sequence, at)
+            name = self.pairs(tensor.name, sequence, at, scale_type_of(uses[0]))
         for use in uses:
             if use.kind != "output":
                 self.writer.rewire(use, name)
@@ -230,7 +227,7 @@ class _Requantizer:
                 if op is not None and op.native.rpartition("::")[2] not in _PAIR:
                     raise WriteError(f"the file writes its quantizers as {op.native}: convert it to QuantizeLinear and DequantizeLinear first")
 
-    def pairs(self, source: str, sequence: Sequence[Quantizer], at: int, last: str = "") -> str:
+    def pairs(self, source: str, sequence: Sequence[Quantizer], at: int, scale_type: str, last: str = "") -> str:
         """QuantizeLinear and DequantizeLinear for each quantizer, from position `at` on; the name of what comes out."""
         name = source
         for number, q in enumerate(sequence, 1):
@@ -240,7 +237,7 @@ class _Requantizer:
             for op_type in _PAIR:
                 out = last if last and op_type == _PAIR[1] and number == len(sequence) else self.document.fresh(f"{source}_{op_type}_Output")
                 node = Node.new(op_type, self.document.fresh(f"{source}_{op_type}"), [name], [out], domain)
-                self.configure(node, q, "float32")
+                self.configure(node, q, scale_type)
                 self.document.nodes.insert(at, node)
                 at, name = at + 1, out
         return name
@@ -257,21 +254,22 @@ class _Requantizer:
             for slot, name in enumerate(node.inputs):
                 if name == tensor.name and (id(node), slot) not in ours:
                     node.inputs[slot], node.changed = inner, True
-        return self.pairs(inner, sequence, self.document.nodes.index(maker) + 1, last=tensor.name)
+        return self.pairs(inner, sequence, self.document.nodes.index(maker) + 1, scale_type_of(uses[0]), last=tensor.name)
 
     def weight(self, tensor: Tensor, use: Use, sequence: Sequence[Quantizer]) -> str:
         """A constant on another grid: its integers and one DequantizeLinear, or its real values if there is no quantizer."""
         assert tensor.data is not None
         values = real(tensor.data, use.quantizers)
+        scale_type = scale_type_of(use)
         if not sequence:
-            return self.document.array(f"{tensor.name}_float", "float32", tensor.data.shape, packed("float32", values))
+            return self.document.array(f"{tensor.name}_float", scale_type, tensor.data.shape, packed(scale_type, values))
         if len(sequence) > 1:
             raise WriteError(f"{tensor.name} would get several quantizers")
         q = sequence[0]
         integers = self.document.array(f"{tensor.name}_quantized", q.storage, tensor.data.shape, packed(q.storage, quantized(values, q)))
         out = self.document.fresh(f"{tensor.name}_DequantizeLinear_Output")
         node = Node.new("DequantizeLinear", self.document.fresh(f"{tensor.name}_DequantizeLinear"), [integers], [out])
-        self.configure(node, q, "float32")
+        self.configure(node, q, scale_type)
         self.document.nodes.insert(0, node)
         return out
 

@@ -6,26 +6,23 @@ documentation, metadata, functions and external data stay as they are. Field num
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
-from qlint.fixing.arithmetic import WriteError
+from qlint.fixing.arithmetic import WriteError, packed
 from qlint.graph import Data
 from qlint.readers import onnx_proto as proto
-from qlint.readers.data import TYPE_CODES, File, bits
-from qlint.readers.protobuf import FIXED32, FIXED64, LENGTH, VARINT, Span, fields, key, text
-
-if TYPE_CHECKING:
-    import numpy
+from qlint.readers.data import TYPE_CODES, File
+from qlint.readers.protobuf import FIXED32, FIXED64, LENGTH, VARINT, Span, fields, key, signed, text
 
 MAX_BYTES = (1 << 31) - 1  # of a message: protocol buffers
-_GRAPH, _OPSET, _FUNCTION = key(7), key(8), key(25)
+# The version of the file format that came with an opset (ONNX, Versioning).
+IR_OF_OPSET = {13: 7, 14: 7, 15: 8, 16: 8, 17: 8, 18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11}
+_IR_VERSION, _GRAPH, _OPSET, _FUNCTION = key(1, VARINT), key(7), key(8), key(25)
 _NODE, _INITIALIZER, _INPUT, _OUTPUT, _VALUE_INFO = key(1), key(5), key(11), key(12), key(13)
 _N_INPUT, _N_OUTPUT, _N_NAME, _N_ATTRIBUTE = key(1), key(2), key(3), key(5)
-_CODES = {"float32": "f", "float16": "e", "float64": "d", "int64": "q", "int32": "i"}
 Piece = bytes | Span  # new bytes, or bytes of the file
 
 
@@ -73,6 +70,13 @@ def integer_attribute(name: str, value: int) -> bytes:
     return encoded(key(1), name.encode()) + encoded(key(3, VARINT), value) + encoded(key(20, VARINT), 2)
 
 
+def value_info(name: str, dtype: str, shape: Sequence[int]) -> bytes:
+    """A ValueInfoProto of a tensor."""
+    dims = b"".join(encoded(key(1), encoded(key(1, VARINT), d)) for d in shape)
+    tensor = encoded(key(1, VARINT), TYPE_CODES[dtype]) + encoded(key(2), dims)
+    return encoded(key(1), name.encode()) + encoded(key(2), encoded(key(1), tensor))
+
+
 class Document:
     """A file, its nodes and constants by name, and what becomes of them."""
 
@@ -87,6 +91,8 @@ class Document:
         self.names: set[str] = set()
         self.functions = any(found == _FUNCTION for found, _, _ in self.head)
         self.opset: int | None = None  # of the default domain, where it changes
+        self.ir_version = next((signed(a) for found, a, _ in self.head if found == _IR_VERSION), 0)
+        self.made: dict[str, tuple[str, Sequence[int]]] = {}  # types and shapes of new initializers
         self.extra_outputs: list[str] = []  # tensors that the file is to hand out too
         self._made: dict[tuple[Any, ...], str] = {}
         for found, a, b in self.head:
@@ -131,6 +137,7 @@ class Document:
     def array(self, wish: str, dtype: str, shape: Sequence[int], raw: bytes) -> str:
         """The name of a new initializer, from its little-endian bytes."""
         name = self.fresh(wish)
+        self.made[name] = dtype, shape
         dims = b"".join(encoded(key(1, VARINT), d) for d in shape)
         self.initializers[name] = dims + encoded(key(2, VARINT), TYPE_CODES[dtype]) + encoded(key(8), name.encode()) + encoded(key(9), raw)
         return name
@@ -141,9 +148,9 @@ class Document:
         return proto.tensor(self.file, piece)[1] if isinstance(piece, tuple) else None
 
     def prune(self, nodes: Iterable[Node]) -> None:
-        """Drop those of some nodes whose results nobody reads any more, then initializers that lost their last reader."""
+        """Drop those of some nodes whose results nobody reads any more, then constants that lost their last reader."""
         bodies = self._names_in_bodies()
-        left = list(nodes)
+        left = [*nodes, *(node for node in self.nodes if node.op_type == "Constant" and self.read_before.issuperset(node.outputs))]
         while True:
             read = {name for node in self.nodes for name in node.inputs} | self.outputs | bodies
             dead = {id(node) for node in left if not any(out in read for out in node.outputs)}
@@ -176,6 +183,11 @@ class Document:
                 nodes(*node.piece, 0)
         return found
 
+    def lines(self) -> Iterable[str]:
+        """The nodes, for people to compare."""
+        for node in self.nodes:
+            yield f"{node.name or node.op_type}: {node.op_type}({', '.join(node.inputs)}) → {', '.join(node.outputs)}"
+
     # -- writing ------------------------------------------------------------------------------------
 
     def write(self, out: IO[bytes]) -> None:
@@ -188,6 +200,8 @@ class Document:
         for i, (found, a, b) in enumerate(self.head):
             if i == graph_at:
                 self._put(out, [varint(_GRAPH) + varint(size), *inner])
+            elif found == _IR_VERSION and self.opset is not None:
+                self._put(out, [encoded(_IR_VERSION, max(self.ir_version, IR_OF_OPSET.get(self.opset, 0)))])
             elif found == _OPSET and self.opset is not None and proto.opset(self.buffer, (a, b))[0] == "":
                 version = encoded(key(1), b"") + encoded(key(2, VARINT), self.opset)
                 self._put(out, [encoded(_OPSET, version)])
@@ -215,6 +229,9 @@ class Document:
         for name, piece in self.initializers.items():
             if name not in known:
                 yield from self._message(_INITIALIZER, piece)
+        for name, (dtype, shape) in self.made.items() if self.ir_version < 4 else ():  # then initializers have to be inputs too
+            if name in self.initializers:
+                yield from self._message(_INPUT, value_info(name, dtype, shape))
         for name in self.extra_outputs:
             yield from self._message(_OUTPUT, encoded(key(1), name.encode()))
 
@@ -269,27 +286,3 @@ def _attribute_name(message: bytes, a: int, b: int) -> str:
 
 def _length(piece: Piece) -> int:
     return len(piece) if isinstance(piece, bytes) else piece[1] - piece[0]
-
-
-def packed(dtype: str, values: Sequence[float] | numpy.ndarray[Any, Any]) -> bytes:
-    """Numbers as the little-endian bytes of a tensor of this type; types of less than a byte lie side by side, lowest first."""
-    import numpy as np
-
-    if dtype in _CODES and not isinstance(values, np.ndarray):
-        return struct.pack(f"<{len(values)}{_CODES[dtype]}", *values)
-    array = np.asarray(values)
-    width = bits(dtype)
-    if width >= 8 and not dtype.startswith(("bfloat", "float8")):
-        return array.astype(np.dtype(dtype).newbyteorder("<")).tobytes()
-    if dtype == "bfloat16":
-        return (array.astype("<f4").view("<u4") >> 16).astype("<u2").tobytes()
-    if width == 8 or width == 6 or dtype == "float4e2m1":
-        raise WriteError(f"qlint does not write the type {dtype}")
-    flat = array.astype(np.int64).reshape(-1) & (1 << width) - 1
-    per_byte = 8 // width
-    padded = np.zeros(-(-flat.size // per_byte) * per_byte, np.int64)
-    padded[: flat.size] = flat
-    out = np.zeros(padded.size // per_byte, np.uint8)
-    for at in range(per_byte):
-        out |= (padded[at::per_byte] << at * width).astype(np.uint8)
-    return out.tobytes()

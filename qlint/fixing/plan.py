@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from qlint.fixing.cures import CURES, QUANTIZERS
-from qlint.fixing.edits import Changes, Clamp, Edit, Proposal, Requantize, Sequence, exact, keeps, storable
+from qlint.fixing.cures import CURES, SEARCHED
+from qlint.fixing.edits import Changes, Clamp, Depthwise, Edit, Proposal, Requantize, Sequence, exact, keeps, scale_type_of, storable
 from qlint.fixing.ranges import RELU, NoRange, Ranges
 from qlint.fixing.state import State
 from qlint.graph import Model, Op, Use
-from qlint.judge.repair import Backend, Budget, Outcome, good, repair, said
+from qlint.judge.repair import WORK, Backend, Budget, Outcome, good, repair, said
 from qlint.judge.verdict import Mismatch, Verdict
 from qlint.lint.rule import Claims, Rule
+from qlint.lint.run import curable
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,23 +35,26 @@ class Plan:
 
 def plan(state: State, rules: list[Rule], known: list[Rule], *, unsafe: bool, ranges: Ranges, fallback: bool = True) -> Plan:
     """The fixes that rules declare for the findings of a model: first those about the file, then those about quantizers."""
-    made = Plan()
+    made, later, can = Plan(), [], curable(state.model)
     for finding, causes in state.findings():
         cure = causes[0].rule.cure
-        if cure in CURES:
+        if cure in CURES and cure in can:
             edits = list(CURES[cure](state.model, causes))
             where = tuple(dict.fromkeys(f"{site.op}.{site.port}" if site.port else site.op for site in finding.sites))
             safe = all(_exact(edit) for edit in edits)
             one = Proposal(finding.rule, finding.code, where, finding.fix.text if finding.fix else "", safe, edits)
-            if edits and (one.safe or unsafe) and one not in made.proposals:
+            if any(isinstance(edit, Depthwise) for edit in edits):
+                one.text = "a depthwise convolution in its place"
+                later.append(one)
+            elif edits and (one.safe or unsafe) and one not in made.proposals:
                 made.proposals.append(one)
             elif edits and not one.safe and not unsafe:
                 made.refusals.append(Refusal(one.rule, one.code, where, UNSAFE))
     if made.proposals:
         return made
     searches = [
-        _Search(state, view_backend, Claims(known), set(map(id, rules)), unsafe, ranges)
-        for view_backend in (Backend(view.profile, Budget.of(state.model), fallback) for view in state.views if view.profile is not None)
+        _Search(state, view_backend, Claims(known), set(map(id, rules)), unsafe, ranges, can)
+        for view_backend in (Backend(view.profile, Budget(max(WORK // 3, 6 * len(state.model.ops))), fallback) for view in state.views if view.profile is not None)
     ]
     for search in searches:
         for (rule, code), nodes in search.clamps.items():
@@ -58,6 +62,8 @@ def plan(state: State, rules: list[Rule], known: list[Rule], *, unsafe: bool, ra
             made.proposals.append(Proposal(rule, code, tuple(op.label for op in nodes.values()), text, True, [Clamp(tuple(nodes.values()))]))
     if not made.proposals:
         _combine(state.model, searches, made)
+    if not made.proposals and unsafe:  # what may only be worth it once its weights are quantized
+        made.proposals += later
     return made
 
 
@@ -66,6 +72,7 @@ def _exact(edit: Edit) -> bool:
     return all(keeps(use, new) for use, new in edit.changes.values()) if isinstance(edit, Requantize) else True
 
 
+DOUBLES = {"pt2": "float64"}  # formats that write scales as Python numbers
 UNSAFE = "the numbers would change: --unsafe-fixes allows that"
 
 
@@ -79,6 +86,7 @@ class _Search:
     rules: set[int]
     unsafe: bool
     ranges: Ranges
+    curable: frozenset[str]
     outcome: Outcome = field(init=False)
     rule_of: dict[int, Rule] = field(default_factory=dict)  # by use
     source_of: dict[int, str] = field(default_factory=dict)
@@ -95,7 +103,7 @@ class _Search:
     def _consent(self, mismatch: Mismatch, use: Use, sequence: Sequence) -> Sequence | None:
         """The change, if a selected rule asks for it, its numbers are known, and it is as safe as it has to be."""
         selector = self.claims.claim(mismatch, self.state.model)
-        if selector is None or id(selector.rule) not in self.rules or selector.rule.cure != QUANTIZERS:
+        if selector is None or id(selector.rule) not in self.rules or selector.rule.cure not in SEARCHED & self.curable:
             return None
         rule = selector.rule
         try:
@@ -103,7 +111,7 @@ class _Search:
         except NoRange as problem:
             self._refuse(rule, str(problem), use)
             return None
-        new = tuple(map(storable, filled))
+        new = tuple(storable(q, DOUBLES.get(self.state.model.format) or scale_type_of(use)) for q in filled)
         if new == use.quantizers:
             return None
         if not keeps(use, new):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from qlint.graph import Model, Op, Quantizer, Tensor, Use
@@ -43,6 +43,7 @@ class Ranges:
     model: Model
     measured: Callable[[str], Interval | None] = lambda name: None
     calibration: str = ""  # what reports call the data
+    _symmetric: dict[str, bool] = field(default_factory=dict)  # by container
 
     def fill(self, use: Use, sequence: tuple[Quantizer, ...]) -> tuple[tuple[Quantizer, ...], str]:
         """A planned sequence with numbers in place of placeholders, and where they come from; '' if nothing was missing.
@@ -114,8 +115,10 @@ class Ranges:
 
     def _centred(self, q: Quantizer) -> bool:
         """Whether the model's activations in this container are symmetric; signed ones are unless most are not."""
-        alike = [other for use, other in self.model.quantizers() if other.storage == q.storage and not use.tensor.constant and other.constant]
-        return sum(other.symmetric for other in alike) * 2 >= len(alike) if alike else q.signed
+        if q.storage not in self._symmetric:
+            alike = [other for use, other in self.model.quantizers() if other.storage == q.storage and not use.tensor.constant and other.constant]
+            self._symmetric[q.storage] = sum(other.symmetric for other in alike) * 2 >= len(alike) if alike else q.signed
+        return self._symmetric[q.storage]
 
     # -- constants ----------------------------------------------------------------------------
 

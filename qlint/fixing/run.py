@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from qlint.errors import QlintError, ReadError
+from qlint.fixing import onnx, pt2, tflite
 from qlint.fixing.arithmetic import WriteError
 from qlint.fixing.calibration import Calibration
 from qlint.fixing.edits import REAL, STRUCTURAL, Clamp, Depthwise, Edit, Proposal, Requantize, realized
-from qlint.fixing.onnx import edited
-from qlint.fixing.onnx_file import Document
+from qlint.fixing.onnx_file import Document as OnnxDocument
 from qlint.fixing.plan import Plan, Refusal, plan
 from qlint.fixing.proof import compare, samples
 from qlint.fixing.ranges import Ranges
@@ -30,6 +30,11 @@ from qlint.lint.finding import WRITABLE
 from qlint.report.fixed import Change, Fixed, Numbers, Progress, Refused
 from qlint.report.result import Result
 
+# By format: the file as something that can be changed, and how edits are made on it.
+WRITERS: dict[str, tuple[Any, Any]] = {
+    "onnx": (OnnxDocument, onnx.edited), "tflite": (tflite.Document, tflite.edited),
+    "pt2": (pt2.Document, pt2.edited),
+}
 ROUNDS = 10
 ROUNDING = 40.0  # dB: SQNR of outputs that differ by float32 rounding, and by what a quantizer makes of that now and then
 SINGLY = 40  # proposals that are tried one by one where they do not hold together
@@ -84,12 +89,14 @@ class _Run:
             done.refused.append(Refused("", "", [], f"qlint cannot write {start.model.format} files yet"))
             return done
         if self.options.calibration:
+            if start.model.format != "onnx":
+                raise QlintError(f"calibration data run through ONNX models only, not {start.model.format}", subject=self.shown, hint="leave out --calibration")
             self.samples = samples(self.options.calibration, start.model)
             self.described = f"{len(self.samples)} samples of {self.options.calibration}"
         target = source if self.options.in_place else self.options.output or fixed_name(self.path)
         temporary: list[Path] = []
         try:
-            states, accepted = self._rounds(start, source.parent, temporary)
+            states, accepted = self._rounds(start, target.parent, temporary)
             while len(states) > 1:
                 fresh = new_findings(start, states[-1])
                 if not fresh and _helps(states[-2], states[-1], accepted[-1]):
@@ -150,10 +157,11 @@ class _Run:
         try:
             handle, name = tempfile.mkstemp(prefix=f".{self.path.stem}.", suffix=".qlint.tmp", dir=folder)
         except OSError as error:
-            raise QlintError(f"no file can be written beside it ({error.strerror})", subject=str(self.path), hint="copy it to a folder of yours") from error
+            raise QlintError(f"no file can be written there ({error.strerror})", subject=str(folder), hint="--fix writes beside the model: copy it to a folder of yours") from error
         temporary.append(Path(name))
         try:
-            document = Document(state.path)
+            document_of, edited = WRITERS[state.model.format]
+            document = document_of(state.path)
             edited(document, state.model, edits)
             with os.fdopen(handle, "wb") as out:
                 document.write(out)
@@ -228,7 +236,7 @@ def _merged(edits: Sequence[Edit]) -> list[Edit]:
 
 
 def _helps(before: State, after: State, proposals: Sequence[Proposal]) -> bool:
-    """Whether there is anything to show for a step: an operator more in integer, or a finding less.
+    """Whether there is anything to show for a step: an operator more in integer, or a finding less if no number changes for it.
 
     What only prepares another step does not help by itself.
     """
@@ -237,12 +245,14 @@ def _helps(before: State, after: State, proposals: Sequence[Proposal]) -> bool:
         for old, new in zip(before.views, after.views, strict=True)
     )
     prepares = all(isinstance(edit, (Clamp, Depthwise)) for one in proposals for edit in one.edits)
-    return gains or (not prepares and _serious(after) < _serious(before))
+    free = all(one.safe for one in proposals) or all(view.profile is None for view in before.views)
+    rules = {one.rule for one in proposals}
+    return gains or (free and not prepares and _places(after, rules) < _places(before, rules))
 
 
-def _serious(state: State) -> int:
-    """Places that errors and warnings are about."""
-    return sum(max(1, len(finding.sites)) for finding, _ in state.findings() if finding.severity != "info")
+def _places(state: State, rules: set[str]) -> int:
+    """Places that the findings of some rules are about."""
+    return sum(max(1, len(finding.sites)) for finding, _ in state.findings() if finding.rule in rules)
 
 
 def _progress(before: View, after: View) -> Progress:
@@ -251,16 +261,14 @@ def _progress(before: View, after: View) -> Progress:
 
 
 def _integer(result: Result) -> int:
-    """Operators in integer; a backend that refuses the model runs none."""
-    return 0 if result.outcome == "refused" else result.summary.integer
+    """Operators in integer with the right numbers; a backend that refuses the model runs none."""
+    return 0 if result.outcome == "refused" else result.summary.integer - result.summary.wrong
 
 
 def difference(start: State, end: State) -> list[str]:
-    """The nodes that go and those that come, one a line: `- name: Op(inputs) → outputs`."""
-    def lines(state: State) -> list[str]:
-        return [f"{node.name or node.op_type}: {node.op_type}({', '.join(node.inputs)}) → {', '.join(node.outputs)}" for node in Document(state.path).nodes]
-
+    """What goes and what comes: nodes, or tensors where a format has grids on them."""
     import difflib
 
-    changed = difflib.unified_diff(lines(start), lines(end), lineterm="", n=1)
+    before, after = (list(WRITERS[state.model.format][0](state.path).lines()) for state in (start, end))
+    changed = difflib.unified_diff(before, after, lineterm="", n=1)
     return [line for line in changed if not line.startswith(("---", "+++"))]

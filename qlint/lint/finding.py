@@ -9,7 +9,9 @@ from qlint.profile.schema import Evidence
 
 Severity = Literal["error", "warning", "info"]
 Applicability = Literal["safe", "unsafe", "display"]
-WRITABLE = frozenset({"onnx"})  # formats of which `qlint check --fix` can write files
+# What `qlint check --fix` can do to files, by format: the names that rules give to their cures (`Rule.cure`).
+GRIDS = frozenset({"quantizers", "insert", "single", "read-as-written"})  # those that are about quantizers
+WRITABLE: dict[str, frozenset[str]] = {"onnx": GRIDS | {"remove", "rename", "sort", "fold", "opset"}, "tflite": frozenset({"quantizers"}), "pt2": frozenset({"quantizers"})}
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")  # worst first
 SHOWN = 3  # sites that a one-line subject names
 

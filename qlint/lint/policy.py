@@ -7,7 +7,7 @@ what is left still says the truth about the rest.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Literal
@@ -146,7 +146,8 @@ class Policy:
     def rules(self) -> list[Rule]:
         """The rules that may speak anywhere in the model."""
         numbers = range(len(self.overrides))
-        ways = [(), *((number,) for number in numbers), tuple(numbers)]
+        always = [number for number in numbers if self.overrides[number].scope == EVERYWHERE]
+        ways = [tuple(sorted({*always, *some})) for some in ((), *((number,) for number in numbers), numbers)]
         anywhere = frozenset[str]().union(*(self._under(way) for way in ways))
         return [rule for rule in self.known if rule.name in anywhere]
 
@@ -161,23 +162,16 @@ class Policy:
         decisions = [self._decide(place, backend) for place in places]
         if self.accepted is None:
             return decisions
-        open_ = [n for n, decision in enumerate(decisions) if not decision.silent and decision.suppressed is None]
-        found = self.accepted.match([(places[n], decisions[n].severity or places[n].severity) for n in open_], surroundings, backend)
-        for n, suppressed in zip(open_, found, strict=True):
-            if suppressed is not None:
-                decisions[n] = Decision(severity=decisions[n].severity, suppressed=suppressed)
-        return decisions
+        severities = [decision.severity or place.severity for place, decision in zip(places, decisions, strict=True)]
+        known = self.accepted.match(list(zip(places, severities, strict=True)), surroundings, backend)
+        return [replace(one, suppressed=one.suppressed or accepted) for one, accepted in zip(decisions, known, strict=True)]
 
     def _decide(self, place: Place, backend: str) -> Decision:
         within = tuple(number for number, override in enumerate(self.overrides) if override.scope.holds(place, backend))
-        if place.rule.name not in self._under(within):
-            return Decision(silent=True)
-        severity = self.severity_of(place.rule, within)
-        for one in self.suppressions:
-            if one.reason and one.holds(place, backend):
-                self.used.add(one)
-                return Decision(severity=severity, suppressed=Suppressed("suppression", one.reason, one.source))
-        return Decision(severity=severity)
+        holding = [one for one in self.suppressions if one.reason and one.holds(place, backend)]
+        self.used.update(holding)
+        suppressed = Suppressed("suppression", holding[0].reason, holding[0].source) if holding else None
+        return Decision(place.rule.name not in self._under(within), self.severity_of(place.rule, within), suppressed)
 
     def severity_of(self, rule: Rule, overrides: Iterable[int] = ()) -> Severity | None:
         """What the settings say of a rule, by these overrides; None if nothing."""

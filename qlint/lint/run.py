@@ -13,14 +13,16 @@ from typing import TypeVar
 
 from qlint.errors import RuleError
 from qlint.graph import Model, Op
+from qlint.graph.kinds import QUANTIZER_KINDS
 from qlint.judge.verdict import SEVERITY, Consequence, Mismatch, RefusalReason, Verdict
 from qlint.lint import where
-from qlint.lint.finding import SEVERITIES, WRITABLE, Finding, Fix, Severity, Site
+from qlint.lint.finding import GRIDS, SEVERITIES, WRITABLE, Finding, Fix, Severity, Site
 from qlint.lint.fingerprint import Surroundings, combined, digest
 from qlint.lint.message import Cause, Facts, plain, render, sentence
 from qlint.lint.policy import Audit, Place, Policy
 from qlint.lint.rule import Claims, Explains, Issue, Rule, crashed
 from qlint.lint.trace import because
+from qlint.lint.words import FORMATS
 
 Key = tuple[object, ...]
 WHOLE = "model"  # what a cause without a tensor and an op is about
@@ -88,6 +90,7 @@ class _Run:
         self.selected = selected
         self.claims = Claims(known)
         self.crashes = self.claims.crashes
+        self.curable = curable(self.model)
         self.causes: dict[Key, list[Cause]] = {}
 
     def findings(self, policy: Policy | None) -> list[tuple[Finding, list[Cause]]]:
@@ -155,7 +158,8 @@ class _Run:
                 self._refuse(reason)
         read = verdict.profile.ingests
         if self.model.format and read and self.model.format not in read:
-            self._convert("format", self.model.format, " or ".join(read), "unknown" if verdict.profile.conversion == "unknown" else "note")
+            found, *wanted = (FORMATS.get(form, form) for form in (self.model.format, *read))
+            self._convert("format", found, " or ".join(wanted), "unknown" if verdict.profile.conversion == "unknown" else "note")
         told = self.model.encodings
         if told is not None and told.format.family not in verdict.profile.encodings:
             self._convert("encodings", told.format.title, "", "note")
@@ -238,10 +242,16 @@ class _Run:
             sites,
             tuple(op.label for op in sorted(drags.values(), key=lambda op: op.index)),
             _unique(tuple(e for cause in causes for e in cause.evidence)),
-            Fix(rule.applicability if self.model.format in WRITABLE else "display", advice) if advice else None,
+            Fix(rule.applicability if rule.cure in self.curable else "display", advice) if advice else None,
             combined(site.fingerprint for site in sites) if sites else _place(first, surroundings).fingerprint,
             first.suppressed,
         )
+
+
+def curable(model: Model) -> frozenset[str]:
+    """The cures (`Rule.cure`) that can be written into a model's file; quantizers that only one tool knows are not written."""
+    foreign = any(node.dialect and node.kind in QUANTIZER_KINDS for node in model.nodes)
+    return WRITABLE.get(model.format, frozenset()) - (GRIDS if foreign else frozenset())
 
 
 _nobody = Op(-1, "", "", "")

@@ -88,6 +88,19 @@ class Weight:
             rows = [part(self.data, i * count, count) for i in range(min(2, each))]
             yield from (None if any(row is None for row in rows) else tuple(row[i] for row in rows if row) for i in range(count))
 
+    def channel(self, number: int) -> Iterator[Sequence[float]]:
+        """The elements of one output channel piece by piece; of channels that do not lie in one piece only the first ones."""
+        each = self.size // max(1, self.data.shape[0])
+        if self.axis != 0 or self.size <= SMALL:
+            heads = self.heads()
+            yield from [head for head in heads[number : number + 1] if head is not None]
+            return
+        for start in range(0, each, FIRST):
+            found = part(self.data, number * each + start, min(FIRST, each - start))
+            if found is None:
+                return
+            yield found
+
     def array(self) -> numpy.ndarray:
         """All of it: for what looks suspicious only."""
         return self.data.array()

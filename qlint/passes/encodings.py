@@ -35,8 +35,7 @@ def merge(model: Model, told: Encodings) -> Model:
                     told.contradicted.append((entry, tensor, earlier))
                 continue
             _put(fitting, entry, tensor, uses, told)
-    quantizers = len(given)
-    model.notes.append(f"{quantizers} tensors have their quantizers from {told.file} ({told.format.title})")
+    model.notes.append(f"{len(given)} tensor{'s have their quantizers' if len(given) != 1 else ' has its quantizer'} from {told.file} ({told.format.title})")
     return model
 
 
@@ -44,7 +43,8 @@ def _names(model: Model, told: Encodings) -> dict[str, Tensor]:
     """The tensor of the canonical graph for every name that a tensor has in the file, on either side of a quantizer."""
     found: dict[str, Tensor] = {}
     for graph in _graphs(model):
-        found.update(graph.tensors)
+        for name, tensor in graph.tensors.items():
+            found.setdefault(name, tensor)
         for node in graph.nodes:
             if node.kind in QUANTIZER_KINDS and "x" in node.uses and node.outputs:
                 behind = found.get(node.uses["x"].tensor.name)

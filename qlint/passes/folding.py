@@ -60,7 +60,7 @@ def _found(model: Model) -> Iterator[BatchNorm]:
     first: dict[int, Op] = {}  # of the weighted operators that read a tensor, the first one
     for op in model.ops:
         if op.kind == "batch_norm":
-            yield _norm(op, in_training)
+            yield batch_norm(op, in_training)
         elif op.kind in CLASSES["weighted"] and op.outputs and "x" in op.uses and op.uses.get("w") is not None:
             twin = first.setdefault(id(op.uses["x"].tensor), op)
             state = _second(twin, op) if twin is not op else None
@@ -72,7 +72,8 @@ def _found(model: Model) -> Iterator[BatchNorm]:
             yield BatchNorm(op, "unfolded", _front(op, group))
 
 
-def _norm(op: Op, in_training: bool) -> BatchNorm:
+def batch_norm(op: Op, in_training: bool = False) -> BatchNorm:
+    """The state of one batch-norm of its own; `in_training` says that the network around it is."""
     switch = op.uses.get("training_mode")
     training = bool(op.attrs.get("training_mode", 0)) if switch is None else bool(switch.tensor.data is not None and any(switch.tensor.data.values()))
     frozen = in_training and not training

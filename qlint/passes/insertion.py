@@ -47,9 +47,13 @@ def scheme(model: Model) -> str:
         return ""
     both = frozenset.intersection(*common.values())
     if both:
-        return f"insertion scheme {'/'.join(map(str, sorted(both)))}"
-    words = (f"{kind}s by {'/'.join(map(str, sorted(graphs)))}" for kind, graphs in sorted(common.items()))
+        return f"insertion scheme {_either(both)}"
+    words = (f"{kind}s by {_either(graphs)}" for kind, graphs in sorted(common.items()))
     return f"insertion schemes: {', '.join(words)}"
+
+
+def _either(graphs: frozenset[int]) -> str:
+    return " or ".join(map(str, sorted(graphs)))
 
 
 def _add(uses: list[Use]) -> frozenset[int]:

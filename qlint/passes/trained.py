@@ -25,8 +25,11 @@ ARITHMETIC = frozenset(
     "abs add sub mul div pow neg sign round floor ceil clip min max exp exp2 log log2 tanh sigmoid sqrt square reciprocal reduce_max reduce_min reduce_mean "
     "reduce_sum arg_min arg_max gather index unsqueeze squeeze reshape expand where less greater equal cast fill_like random_uniform_like identity".split()
 )
-# Without one of these kinds nothing but names and operators can tell.
-_TELLING = frozenset({"round", "floor", "ceil", "sign", "tanh", "arg_min", "reduce_min", "where"})
+# Kinds that no form of an algorithm does without: a model must have all of one row, or only names and operators can tell.
+_TELLING = (
+    *({kind} for kind in ("round", "floor", "ceil", "sign", "arg_min", "reduce_min")), {"tanh", "abs", "reduce_max"}, {"where", "random_uniform_like"},
+    {"where", "fill_like"},
+)  # fmt: skip
 
 
 class Trained(NamedTuple):
@@ -74,40 +77,55 @@ _trained: WeakKeyDictionary[Model, tuple[Trained, ...]] = WeakKeyDictionary()  #
 
 def _found(model: Model) -> Iterator[Trained]:
     modules = model.modules or dict(_named(model))
-    if not modules and not model.by_kind.keys() & _TELLING and not any(q.algorithm for _, q in model.quantizers()):
-        return
+    called = {path: algorithm for path, module in modules.items() if (algorithm := _called(module)) is not None}
     forms: dict[int, list[str]] = defaultdict(list)  # names of rows of the table, by the op that they end with
-    if model.by_kind.keys() & _TELLING:
+    if any(kinds <= model.by_kind.keys() for kinds in _TELLING):
         for match in matches(model, TABLE):
             if _fits(match.name, match.root):
                 forms[id(match.root)].append(match.name)
+    if not called and not forms and not any(q.algorithm for _, q in model.quantizers()):
+        return
     shown = {name for names in forms.values() for name in names}
     for op in model.ops:
         for use in op.uses.values():
             if use.quantizers or (op.kind in CLASSES["weighted"] and use.role in ("x", "w", "lhs", "rhs")):
-                ops = tuple(_ops(use))
-                one = _of(use, ops, modules, forms, shown)
+                ops = tuple(_ops(use)) if forms or not use.quantizers else ()
+                one = _by_module(use, ops, modules, called) or _by_operator(use) or _by_arithmetic(ops, forms, shown)
                 if one is not None:
                     yield Trained(use, _offset(one[0], use), one[1], ops)
 
 
-def _of(use: Use, ops: tuple[Op, ...], modules: dict[str, Module], forms: dict[int, list[str]], shown: set[str]) -> tuple[str, str] | None:
-    """(algorithm, sign) of one operand."""
-    rounding = next((q.quantize for q in reversed(use.quantizers) if q.quantize is not None), None)
-    callers = [_path(op) for op in (rounding, *ops[:1]) if op is not None]
-    for path in dict.fromkeys(callers):
-        for owner in _owners(path, modules):
-            algorithm = _called(modules[owner])
-            if algorithm is not None:
-                return algorithm.name, f"module {owner or 'at the root'} of class {modules[owner].cls}" if modules[owner].cls else f"parameters of {owner}"
+Seen = tuple[str, str]  # algorithm, sign
+
+
+def _by_module(use: Use, ops: tuple[Op, ...], modules: dict[str, Module], called: dict[str, type[Algorithm]]) -> Seen | None:
+    """From the innermost module around what rounds, or around the op that ends it."""
+    for op in (_rounding(use), *ops[:1]):
+        at, path = (None, None) if op is None or not called else (_path(op), _path(op))
+        while at is not None:
+            if at in called and (at or not path):  # the network itself counts for what it calls by itself
+                cls = modules[at].cls
+                return called[at].name, f"module {at or 'at the root'} of class {cls}" if cls else f"parameters of {at}"
+            at = at.rpartition(".")[0] if at else None
+    return None
+
+
+def _by_operator(use: Use) -> Seen | None:
     told = next((q.algorithm for q in reversed(use.quantizers) if q.algorithm), None)
-    if told is not None and rounding is not None:
-        return told, f"operator {rounding.native}"
+    rounding = _rounding(use)
+    return (told, f"operator {rounding.native}") if told is not None and rounding is not None else None
+
+
+def _by_arithmetic(ops: tuple[Op, ...], forms: dict[int, list[str]], shown: set[str]) -> Seen | None:
     seen = {name for op in ops for name in forms.get(id(op), ())}
-    for algorithm in ALGORITHMS:
+    for algorithm in ALGORITHMS if seen else ():
         if algorithm.name in seen or (f"{algorithm.name}?" in seen and algorithm.name in shown):
             return algorithm.name, "arithmetic"
     return None
+
+
+def _rounding(use: Use) -> Op | None:
+    return next((q.quantize for q in reversed(use.quantizers) if q.quantize is not None), None)
 
 
 def _offset(algorithm: str, use: Use) -> str:
@@ -153,17 +171,6 @@ def _called(module: Module) -> type[Algorithm] | None:
 @lru_cache(maxsize=64)
 def _pattern(classes: str) -> re.Pattern[str]:
     return re.compile(classes)
-
-
-def _owners(path: str, modules: dict[str, Module]) -> Iterator[str]:
-    """The modules around a call, from the inside; the network itself only if it calls the operator."""
-    at = path
-    while at:
-        if at in modules:
-            yield at
-        at = at.rpartition(".")[0]
-    if not path and "" in modules:
-        yield ""
 
 
 def _path(op: Op) -> str:

@@ -124,14 +124,15 @@ def _module(module: Any, example_inputs: object, folder: Path) -> Model:
             model = _exported(torch.export.export(frozen.module, args, kwargs, strict=False), None, folder)
         except Exception as export:
             try:
-                trace: Any = torch.jit.trace
-                traced = trace(frozen.module, args if not kwargs else None, example_kwarg_inputs=kwargs or None, check_trace=False, strict=False)
+                trace_of: Any = torch.jit.trace
+                traced = trace_of(frozen.module, args if not kwargs else None, example_kwarg_inputs=kwargs or None, check_trace=False, strict=False)
                 model = _scripted(traced, None, folder)
-            except Exception as tracing:
+            except Exception as trace:
                 raise ReadError(
-                    f"can be neither exported nor traced: torch.export says {_first(export)!r}, torch.jit.trace {_first(tracing)!r}",
-                    hint="check that the module runs with example_inputs, and take control flow over values out of forward",
-                ) from tracing
+                    f"can be neither exported nor traced: torch.export says {_first(export)!r}, torch.jit.trace {_first(trace)!r}",
+                    hint=f"{', '.join(frozen.unknown[:3])}: on no grid that can be frozen" if frozen.unknown
+                    else "check that the module runs with example_inputs, and take control flow over values out of forward",
+                ) from trace
     model.notes += frozen.notes(module.training)
     model.observers += frozen.observers
     return model

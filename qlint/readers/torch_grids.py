@@ -49,9 +49,7 @@ def rounded(own: Quantizer) -> Quantizer:
     zeros = own.zero_point
     if zeros is None or isinstance(zeros, Numbers) or not all(map(math.isfinite, zeros)):
         return own
-    nearest = math.floor if own.granularity == "tensor" else round
-    shift = 0.5 if own.granularity == "tensor" else 0.0
-    return replace(own, zero_point=tuple(int(min(max(nearest(z + shift), own.qmin), own.qmax)) for z in zeros))
+    return replace(own, zero_point=tuple(int(min(max(round(z), own.qmin), own.qmax)) for z in zeros))
 
 
 def dynamic(reduced: bool) -> Quantizer:

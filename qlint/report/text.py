@@ -12,11 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from qlint.lint.finding import SEVERITIES, Finding, Suppressed
+from qlint.lint.words import FORMATS
 from qlint.report.fixed import Fixed, Progress
 from qlint.report.result import Report, Result, Summary
 
 STYLE = {"error": "bold red", "warning": "yellow", "info": "cyan"}
-FORMATS = {"onnx": "ONNX", "tflite": "TFLite", "openvino": "OpenVINO IR", "torchscript": "TorchScript", "pt2": "torch.export"}
 SHOWN = ("integer", "float", "cpu", "rejected", "unknown", "absorbed")
 WIDTH = 100  # of a report that goes to no terminal
 BAR, SHORT_BAR = 20, 10
@@ -242,6 +242,9 @@ def _footer(report: Report) -> str:
     accepted = Counter[str](finding.suppressed.by for finding in report.suppressed if finding.suppressed is not None)
     if accepted:
         parts.append(", ".join(f"{accepted[by]} {said}" for by, said in (("suppression", "suppressed"), ("baseline", "in the baseline")) if accepted[by]))
+    curable = [finding.fix.applicability for finding in report.findings if finding.fix is not None and finding.fix.applicability != "display"]
+    if curable:
+        parts.append(f"{len(curable)} fixable, {curable.count('safe')} of them safely (--fix)")
     if report.findings:
         worst = min(report.findings, key=lambda finding: SEVERITIES.index(finding.severity))
         parts.append(f"qlint rule {worst.code} tells more")

@@ -56,7 +56,7 @@ class Network:
         inputs = [x, self.weight(f"{name}_w", shape, axis=axis, float_form=float_form)]
         if bias:
             inputs.append(self.store(f"{name}_b", (self.random.normal(size=out) * 0.2).astype(np.float32)))
-        return self.op(kind, *inputs, name=name, pads=[kernel // 2] * 4, group=group)
+        return self.op(kind, *inputs, name=name, kernel_shape=[kernel] * 2, strides=[1, 1], dilations=[1, 1], pads=[kernel // 2] * 4, group=group)
 
     def batch_norm(self, x: str, name: str, channels: int, *, negative: bool = True) -> str:
         gamma = self.random.uniform(0.5, 1.5, channels).astype(np.float32)

@@ -121,12 +121,12 @@ def test_the_command_line(tmp_path):
 
 def test_a_folder_that_cannot_be_written_to(tmp_path):
     path = signed(tmp_path / "model.onnx")
-    with pytest.raises(QlintError, match="cannot be written"):
+    with pytest.raises(QlintError, match="no file can be written there"):
         qlint.fix(path, "ort-cpu", output=tmp_path / "nowhere" / "model.onnx")
     assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_format_that_cannot_be_written_is_said_so():
-    tflite = next(Path(__file__).parent.parent.glob("zoo/tflite-micro/micro_speech_quantized.tflite"))
-    fixed = qlint.fix(tflite, "tflm")
-    assert not fixed.output and "tflite" in fixed.refused[0].why
+    path = next(Path(__file__).parent.parent.glob("zoo/silero-vad/*.jit"))
+    fixed = qlint.fix(path, "ort-cpu")
+    assert not fixed.output and "torchscript" in fixed.refused[0].why

@@ -160,3 +160,174 @@ def test_a_shared_constant_is_cloned(tmp_path):
     written = {t.name: numpy_helper.to_array(t) for t in onnx.load(tmp_path / "model.fixed.onnx").graph.initializer}
     assert fixed.numbers is None or fixed.numbers.equal
     assert written["x_zero_point"].dtype == np.int8
+
+
+# -- powers of two ---------------------------------------------------------------------------------------
+
+
+def test_scales_that_drifted_become_powers_of_two_again(tmp_path):
+    """For a backend that requantizes by shifting: scales that training has moved, biases with them."""
+    n = Network(storage=np.int8)
+    x = n.op("Relu", n.conv(n.grid("x", 2**-5 * 1.03), "conv1", (3, 8)), name="relu")
+    y = n.conv(n.grid(x, 2**-5 * 0.96), "conv2", (8, 8))
+    path = n.save(tmp_path / "model.onnx", n.grid(y, 2**-4 * 1.05), [1, 8, 16, 16])
+    before = qlint.check(path, "vitis-dpu").results[0].summary
+    fixed = qlint.fix(path, "vitis-dpu", unsafe=True)
+    after = qlint.check(fixed.output, "vitis-dpu").results[0].summary
+    assert (before.integer, after.integer + after.absorbed) == (0, 3)
+    model = qlint.load(fixed.output)
+    assert all(q.power_of_two for use, q in model.quantizers())
+    assert fixed.numbers is None or fixed.numbers.sqnr > 20
+
+
+# -- further structure -----------------------------------------------------------------------------------
+
+
+def test_a_batch_norm_that_stands_alone_becomes_a_depthwise_convolution(tmp_path):
+    """Pre-activation, as in DenseNet: concat, batch-norm, relu, conv."""
+    n = Network(storage=np.int8)
+    x = n.grid("x")
+    joined = n.grid(n.op("Concat", x, x, name="concat", axis=1), name="joined")
+    y = n.op("Relu", n.batch_norm(joined, "bn", 6, negative=False), name="relu")
+    path = n.save(tmp_path / "model.onnx", n.grid(n.conv(n.grid(y, 0.03, -128), "conv", (6, 8)), 0.05), [1, 8, 16, 16])
+    fixed = qlint.fix(path, "ort-cpu", unsafe=True)
+    assert [(one.before, one.after) for one in fixed.progress] == [(1, 2)]
+    assert fixed.numbers is None or fixed.numbers.equal or fixed.numbers.sqnr > 40
+    assert "BatchNormalization" not in {node.op_type for node in onnx.load(fixed.output).graph.node}
+
+
+def test_a_relu_that_only_its_quantizer_stands_for_is_put_into_the_file(tmp_path):
+    """Converters from TFLite leave it out. A symmetric grid without it would let negative numbers through."""
+    n = Network(storage=np.int8)
+    x = n.grid(n.conv(n.grid("x"), "conv1", (3, 8)), 0.02, -128)
+    path = n.save(tmp_path / "model.onnx", n.grid(n.conv(x, "conv2", (8, 8)), 0.05), [1, 8, 16, 16])
+    fixed = qlint.fix(path, "tensorrt", unsafe=True)
+    assert "Relu" in {node.op_type for node in onnx.load(fixed.output).graph.node}
+    assert outputs(Path(fixed.output)) == pytest.approx(outputs(path), abs=3 * 0.05)
+    assert fixed.progress[0].outcome_after == "runs"
+
+
+# -- what no backend is needed for -----------------------------------------------------------------------
+
+
+def spoiled(path: Path, how) -> Path:
+    model = onnx.load(signed(path))
+    how(model.graph)
+    onnx.save(model, path)
+    return path
+
+
+def node(graph, name: str):
+    return next(one for one in graph.node if one.name == name)
+
+
+def dangling(graph) -> None:
+    q = node(graph, "relu1_out_q")
+    graph.node.append(helper.make_node("DequantizeLinear", [q.output[0], *q.input[1:]], ["nowhere"], name="dead"))
+
+
+def twins(graph) -> None:
+    node(graph, "conv2").name = "conv1"
+
+
+def unsorted(graph) -> None:
+    first = node(graph, "relu1_out_q")
+    graph.node.remove(first)
+    graph.node.append(first)
+
+
+def doubled(graph) -> None:
+    dq, conv = node(graph, "relu2_out_dq"), node(graph, "conv3")
+    at = list(graph.node).index(conv)
+    graph.node.insert(at, helper.make_node("QuantizeLinear", [dq.output[0], *dq.input[1:]], ["again_q"], name="again_q"))
+    graph.node.insert(at + 1, helper.make_node("DequantizeLinear", ["again_q", *dq.input[1:]], ["again"], name="again_dq"))
+    node(graph, "conv3").input[0] = "again"
+
+
+def mismatched(graph) -> None:
+    graph.initializer.append(numpy_helper.from_array(np.float32(0.06), "other_scale"))
+    node(graph, "relu2_out_dq").input[1] = "other_scale"
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "applicability"),
+    [(dangling, "QL102", "safe"), (twins, "QL805", "safe"), (unsorted, "QL806", "safe"), (doubled, "QL307", "safe"), (mismatched, "QL103", "unsafe")],
+)
+def test_defects_of_the_file(how, code, applicability, tmp_path):
+    path, result = spoiled(tmp_path / "model.onnx", how), tmp_path / "model.fixed.onnx"
+    before = [finding.code for finding in qlint.check(path).findings]
+    assert code in before
+    fixed = qlint.fix(path, unsafe=applicability == "unsafe")
+    assert [(change.code, change.applicability) for change in fixed.changes] == [(code, applicability)]
+    after = [finding.code for finding in qlint.check(result).findings]
+    assert code not in after and set(after) <= set(before)
+    onnx.checker.check_model(str(result), full_check=True)
+    if applicability == "safe" and how is not twins:
+        assert np.array_equal(outputs(path), outputs(result))
+
+
+def test_nothing_to_fix(tmp_path):
+    path = qlint.fix(signed(tmp_path / "model.onnx"), "ort-cpu").output
+    again = qlint.fix(path, "ort-cpu")
+    assert not again.changes and not again.output
+
+
+def test_the_opset_is_raised_where_nothing_changes_by_it(tmp_path):
+    """int4 weights in a file of opset 19, which no runtime loads."""
+    n = Network(storage=np.int8)
+    n.conv(n.grid("x"), "conv", (3, 8))
+    path = n.save(tmp_path / "model.onnx", n.grid("conv_out", 0.05), [1, 8, 16, 16])
+    model = onnx.load(path)
+    for one in model.graph.initializer:
+        if one.name in ("conv_w", "conv_w_zero_point"):
+            values = numpy_helper.to_array(one) // 16
+            one.CopyFrom(helper.make_tensor(one.name, onnx.TensorProto.INT4, values.shape, values.reshape(-1)))
+    onnx.save(model, path)
+    fixed = qlint.fix(path)
+    written = onnx.load(fixed.output)
+    assert [change.code for change in fixed.changes] == ["QL804"]
+    assert (written.opset_import[0].version, written.ir_version) == (21, 10)
+    onnx.checker.check_model(written, full_check=True)
+    assert outputs(Path(fixed.output)).shape == (1, 8, 16, 16)
+
+
+def test_a_constant_node_that_lost_its_reader_goes(tmp_path):
+    """Scales in Constant nodes, as torch exports them, become initializers where they change."""
+    path = signed(tmp_path / "model.onnx")
+    model = onnx.load(path)
+    for one in [one for one in model.graph.initializer if one.name.startswith("relu1_out_")]:
+        model.graph.initializer.remove(one)
+        model.graph.node.insert(0, helper.make_node("Constant", [], [one.name], value=one))
+    onnx.save(model, path)
+    fixed = qlint.fix(path, "ort-cpu")
+    kinds = [one.op_type for one in onnx.load(fixed.output).graph.node]
+    assert "Constant" not in kinds and (fixed.numbers is None or fixed.numbers.equal)
+
+
+def test_an_old_file_lists_new_constants_as_inputs(tmp_path):
+    """Before version 4 of the format initializers have to be inputs of the graph."""
+    path = signed(tmp_path / "model.onnx")
+    model = onnx.load(path)
+    model.ir_version = 3
+    for one in model.graph.initializer:
+        model.graph.input.append(helper.make_tensor_value_info(one.name, one.data_type, one.dims))
+    onnx.save(model, path)
+    fixed = qlint.fix(path, "ort-cpu")
+    assert fixed.output
+    onnx.checker.check_model(fixed.output)
+
+
+def test_the_type_of_an_output_stays(tmp_path):
+    n = Network(storage=np.int8)
+    first = n.conv(n.grid("x"), "conv", (3, 8))
+    s, z = n.store("y_scale", np.float32(0.05)), n.store("y_zero_point", np.int8(0))
+    y = n.op("QuantizeLinear", first, s, z, name="y")
+    path = n.save(tmp_path / "model.onnx", y, [1, 8, 16, 16])
+    model = onnx.load(path)
+    model.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.INT8
+    onnx.save(model, path)
+    qlint.fix(path, "ort-cpu", unsafe=True)
+    result = tmp_path / "model.fixed.onnx"
+    if result.exists():
+        onnx.checker.check_model(str(result), full_check=True)
+        assert onnx.load(result).graph.output[0].type.tensor_type.elem_type == onnx.TensorProto.INT8

@@ -12,8 +12,9 @@ import folding  # noqa: E402
 import training  # noqa: E402
 from onnx import numpy_helper  # noqa: E402
 
+import qlint  # noqa: E402
 from qlint.api import load  # noqa: E402
-from qlint.passes.folding import batch_norms, differing_statistics, fold  # noqa: E402
+from qlint.passes.folding import batch_norms, fold  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -124,8 +125,8 @@ def test_ranks_that_went_their_own_way(tmp_path):
             network(torch.rand(4, 3, 8, 8) * (1 + rank))
         training.save(network, "eval trace", tmp_path / f"{rank}.pt")
         models.append(load(tmp_path / f"{rank}.pt"))
-    assert differing_statistics([models[0], models[0]]) == []
-    (found,) = differing_statistics(models)
+    assert qlint.differing_statistics([models[0], models[0]]) == []
+    (found,) = qlint.differing_statistics([tmp_path / "0.pt", models[1]])
     a, b = (network.layer.bn for network in (one, other))
     quotient = torch.sqrt((a.running_var + a.eps) / (b.running_var + b.eps))
     assert found.name == "layer.bn" and found.factor == pytest.approx(max(quotient.max().item(), 1 / quotient.min().item()), rel=1e-5) and found.mean > 0

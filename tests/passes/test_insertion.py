@@ -44,7 +44,7 @@ def concat(*quantizers):
         (lambda: add(None, None), "insertion scheme 1"), (lambda: add(None, u8()), "insertion scheme 2"), (lambda: add(u8(), u8()), "insertion scheme 3"),
         (lambda: add(u8(), None), ""),  # the convolution's output is quantized, what it is added to is not
         (lambda: add(None, u8(), from_conv=False), ""),  # no convolution that the add could be fused into
-        (lambda: concat(None, None), "insertion scheme 1"), (lambda: concat(u8(), u8()), "insertion scheme 2/3"),
+        (lambda: concat(None, None), "insertion scheme 1"), (lambda: concat(u8(), u8()), "insertion scheme 2 or 3"),
         (lambda: concat(u8(0.1), u8(0.2)), ""), (lambda: concat(u8(), None), ""),
     ],
 )  # fmt: skip

@@ -82,16 +82,17 @@
   }
   const where = (node) => result.placed[node] ? result.placed[node][0] : "none";
   const worst = (nodes) => LEVELS.find((level) => nodes.some((node) => result.marks[node].some((at) => result.findings[at].severity === level)));
-  // {placement: share}, by MACs where they are known, else by operators
+  // [placement, share] of the work: of the MACs where they are known, else of the operators
   function shares(nodes) {
-    const working = nodes.filter((node) => result.placed[node]);
-    const known = working.every((node) => model.nodes[node].macs !== null) && working.some((node) => model.nodes[node].macs > 0);
+    const placed = nodes.filter((node) => result.placed[node]);
+    const known = placed.every((node) => model.nodes[node].macs !== null) && placed.some((node) => model.nodes[node].macs > 0);
     const sums = new Map(), weight = (node) => known ? model.nodes[node].macs : 1;
     let total = 0;
-    working.forEach((node) => { sums.set(where(node), (sums.get(where(node)) || 0) + weight(node)); total += weight(node); });
+    placed.forEach((node) => { sums.set(where(node), (sums.get(where(node)) || 0) + weight(node)); total += weight(node); });
     return PLACES.filter((place) => sums.get(place)).map((place) => [place, sums.get(place) / total]);
   }
-  const bar = (parts) => el("div", { class: "bar" }, parts.map(([place, share]) => el("i", { class: place, style: `flex:${share}` })));
+  const percent = (share) => share === 1 ? "100 %" : `${Math.min(99, Math.max(1, Math.round(100 * share)))} %`;
+  const bar = (parts) => el("div", { class: "bar", title: parts.map(([place, share]) => `${place} ${percent(share)}`).join(", ") }, parts.map(([place, share]) => el("i", { class: place, style: `flex:${share}` })));
 
   // -- layout: every group was laid out by itself; what is unfolded pushes the others apart -------------------------
   function place(group) {
@@ -260,7 +261,7 @@
       el("rect", { class: "box", x: box.x + 4, y: box.y + 4, width: box.w, height: box.h, rx: 7 }),
       el("rect", { class: "box", x: box.x, y: box.y, width: box.w, height: box.h, rx: 7 }),
       el("text", { x: box.x + 12, y: box.y + 19 }, start(child.name, 20)),
-      el("text", { class: "count", x: box.x + 12, y: box.y + 33 }, start(`${child.nodes.length} ops · ${kinds(child)}`, 24)));
+      el("text", { class: "count", x: box.x + 12, y: box.y + 33 }, start(`${count(working(child).length, "op")} · ${kinds(child)}`, 24)));
     let x = box.x + 12;
     for (const [place, share] of shares(child.nodes)) { const w = share * (box.w - 24); made.append(el("rect", { class: `share ${place}`, x, y: box.y + 41, width: Math.max(w, 1), height: 6 })); x += w; }
     made.append(...badge(child.nodes, box));
@@ -273,14 +274,16 @@
       el("rect", { class: "title", x: box.x, y: box.y, width: box.w, height: TITLE, rx: 7, onclick: () => fold(child.id) }, el("title", {}, "click to fold")),
       el("text", { x: box.x + 11, y: box.y + 17 }, `▾ ${start(child.name, Math.floor((box.doors.get(-1) > 110 ? box.doors.get(-1) - 20 : box.w - 20) / 7.4))}`));
   }
+  const working = (group) => group.nodes.filter((node) => model.nodes[node].native !== undefined); // no inputs and outputs
   function kinds(group) {
     const counts = new Map();
-    group.nodes.forEach((node) => counts.set(model.nodes[node].kind, (counts.get(model.nodes[node].kind) || 0) + 1));
+    working(group).forEach((node) => counts.set(model.nodes[node].kind, (counts.get(model.nodes[node].kind) || 0) + 1));
     return [...counts].sort((a, b) => b[1] - a[1]).slice(0, 2).map(([kind]) => kind).join(", ");
   }
   function summary(group) {
     const counts = PLACES.map((place) => [group.nodes.filter((node) => result.placed[node] && where(node) === place).length, place]);
-    return [count(group.nodes.length, "op"), ...counts.filter(([n]) => n).map(([n, place]) => `${n} ${place}`)].join(" · ");
+    const work = shares(group.nodes).map(([place, share]) => `${place} ${percent(share)}`).join(", ");
+    return [count(working(group).length, "op"), work && `work: ${work}`, ...counts.filter(([n]) => n).map(([n, place]) => `${n} ${place}`)].filter(Boolean).join(" · ");
   }
   function rings(lit) {
     const ring = (node, sort) => { const box = visible.get(node); if (box) world.append(el("rect", { class: `ring ${sort}`, x: box.x - 4, y: box.y - 4, width: box.w + 8, height: box.h + 8, rx: 9 })); };

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import shlex
@@ -12,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +38,7 @@ def pages() -> dict[Path, str]:
         docs / "rules.md": rules(),
         docs / "backends.md": backends(),
         docs / "catalogue.md": catalogue(),
+        docs / "algorithms.md": algorithms(),
         **{path: played(path.read_text(encoding="utf-8")) for path in sorted(docs.glob("*.md")) if "```console" in path.read_text(encoding="utf-8")},
     }
 
@@ -106,6 +109,22 @@ def backends() -> str:
 
     blocks = [f"\n## {name}\n\n```text\n{page(load(name))}```\n" for name in names()]
     return "# Backends\n\nWhat `qlint backend NAME` prints: every claim, and on whose evidence.\n" + "".join(blocks)
+
+
+def algorithms() -> str:
+    """What qlint knows of training algorithms: the docstrings of their classes, behind what may be seen of them."""
+    from qlint.passes import trained
+    from qlint.passes.algorithms import ALGORITHMS
+
+    pages = []
+    for algorithm in sorted(ALGORITHMS, key=lambda one: one.name.lower()):
+        signs = [("the class of a module", algorithm.classes), ("names of parameters", algorithm.parameters), ("what is computed", algorithm.forms)]
+        seen = ", ".join(sign for sign, there in signs if there) or "an offset beside the signs of LSQ"
+        text = inspect.cleandoc(algorithm.__doc__ or "").partition("\n")
+        formula = re.sub(r"(?:^ {4}.*\n?)+", lambda match: f"```text\n{textwrap.dedent(match[0]).rstrip()}\n```\n", text[2].strip("\n"), flags=re.MULTILINE)
+        pages.append(f"\n## {algorithm.name}\n\n{text[0]} Seen by {seen}.\n\n{formula.strip()}\n")
+    intro = inspect.cleandoc(trained.__doc__ or "").partition("\n\n")[2]
+    return f"# Training algorithms\n\n{intro}\nThe header line of a report names the algorithm: `LSQ, W4 per-tensor, A4 per-tensor`.\n{''.join(pages)}"
 
 
 def played(text: str) -> str:

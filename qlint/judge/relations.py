@@ -53,7 +53,7 @@ def absorbed(wanted: str, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
 
     `range`: in real numbers. `first_range`: the same for the first channel alone, and only 8 and 16 bits wide.
     `zero_point`: in the integers of y's grid, which must be 8 or 16 bits wide with a scalar scale (ONNX Runtime,
-    `IsClipMadeRedundantByQ` in qdq_util.cc).
+    `IsClipMadeRedundantByQ` in qdq_util.cc). `no`: they still clamp, in real numbers, what y's grid would let pass.
     """
     clamps = chain.ops[1:] if chain.anchor.kind not in CLASSES["clamp"] else chain.ops
     for port, q in quantized(("y",), chain, prepared):
@@ -73,8 +73,9 @@ def absorbed(wanted: str, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
                 yield miss(port, "storage", q.storage, _WIDE, SHAPE)
             elif (found := _first(q) if wanted == "first_range" else q.range) is not None:
                 slack = RANGE_TOLERANCE * max(abs(found[0]), abs(found[1]))
-                if found[0] < bounds[0] - slack or found[1] > bounds[1] + slack:
-                    yield miss(port, "range", found, bounds, VALUE)
+                inside = bounds[0] - slack <= found[0] and found[1] <= bounds[1] + slack
+                if inside == (wanted == "no"):
+                    yield miss(port, "range", found, bounds if wanted != "no" else "a range beyond the bounds", VALUE)
 
 
 def _first(q: Quantizer) -> tuple[float, float]:

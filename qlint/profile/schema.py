@@ -59,7 +59,7 @@ class Space(_Data):
     written: Names = ()  # where the grid stands: operator (it reads or writes the integers itself), nodes (around it), fake-quant
     storage: Names = ()  # container: int8, uint8, int4 ...
     granularity: Names = ()  # tensor, channel, block
-    axis: Literal["out", "in"] | None = None  # of a per-channel quantizer, in the op's own terms
+    axis: Literal["out", "in"] | int | None = None  # of a per-channel quantizer, in the op's own terms; where it has none, by number
     scales: Literal["out", "enough"] | None = None  # a per-channel quantizer has as many scales as there are output channels, or at least as many
     block_size: tuple[int, ...] = ()
     zero_point_given: bool | None = None  # written out, not left to the default
@@ -68,8 +68,10 @@ class Space(_Data):
     scale_shape: Literal["scalar", "vector"] | None = None
     integers: Names = ()  # how integers between operators were declared (see judge/integers.py): grid, plain; known, lost
     rewritten: bool | None = None  # a prepare step changed the container
+    inherited: bool | None = None  # a prepare step put the quantizer there, behind data movement
     own_scale: bool | None = None  # no other node of the file uses an equal float constant (some optimizers share them)
     writers: int | None = None  # quantize nodes behind an output, after merging those that share their parameters
+    dequantizers: int | None = None  # dequantize nodes with parameters of their own that give an input's tensor on the same grid
     symmetric: bool | None = None
     dynamic: bool | None = None  # the scale is computed at run time
 
@@ -128,7 +130,7 @@ class Factors(_Data):
 class Guard(_Data):
     """Relations between ports and facts of the op; a closed set. All fields that are given must hold."""
 
-    absorbed: Literal["zero_point", "range", "first_range"] | None = None  # the clamps in the chain vanish into y's grid
+    absorbed: Literal["zero_point", "range", "first_range", "no"] | None = None  # the clamps in the chain vanish into y's grid, or do not
     bias_scale: float | None = None  # scale(b) == scale(x) * scale(w), relative tolerance
     shift: Shift | None = None  # requantization by shifting, within what the shifter can do
     multiplier: Multiplier | None = None  # requantization by a factor, within what the kernel takes
@@ -240,10 +242,13 @@ class Prepare(_Data):
     step: Literal["defaults", "remove", "strip", "dead", "series", "transparent", "storage"]
     storage: Names = ()  # strip: quantizers of activations with these containers are removed
     how: Literal["intersect", "first", "last", "keep"] = "keep"  # series
-    breaks_behind: Names = ()  # strip: kinds behind which removing one in front of a graph output makes the model invalid
+    # strip: kinds behind which removing one in front of a graph output makes the model invalid; `input`: a graph input, `output`: what is a graph output already
+    breaks_behind: Names = ()
     kinds: Names = ()  # remove (where they do nothing), transparent
+    aligns: Names = ()  # transparent: containers whose operands are brought onto one grid, if their scales are different
     forward: bool = False
     backward: bool = False
+    writers: int | None = None  # transparent, backward: quantize nodes behind, after merging those that share their parameters
     from_: str = Field("", alias="from")  # storage
     to: str = ""
     readers: int | None = None
@@ -283,6 +288,7 @@ class Overlay(_Data):
     title: str = ""
     like: str = ""  # another overlay of the profile, applied before this one
     toolchain: str = ""
+    encodings: tuple[str, ...] = ()
     fallback: Literal["cpu", "float", "none"] | None = None
     misplaced: Literal["moved", "refused"] | None = None
     segments: Literal["any", "one"] | None = None
@@ -314,6 +320,7 @@ class Profile(_Data):
     aliases: tuple[str, ...] = ()
     extends: str = ""
     ingests: tuple[str, ...] = ()
+    encodings: tuple[str, ...] = ()  # whose encodings files tell the backend its quantizers beside the model: aimet, tensorrt, vitis ...
     toolchain: str = ""
     targets: tuple[str, ...] = ()
     default_target: str = ""

@@ -4,7 +4,7 @@
 
 Finds quantizers of 16 or fewer bits whose every scale is at most 2**-23 (with up to 256 levels), exactly
 2**-23 (with more), or above 65504. Biases, which have 32 bits, are meant to have tiny scales. A weight is
-reported only if all of its channels are like that: a pruned channel is fine.
+reported only if all of its channels are like that: a pruned channel is fine. So is a constant that is small itself.
 
 ## Why it matters on hardware
 
@@ -38,11 +38,12 @@ from collections.abc import Iterator
 
 from qlint.graph import Model, Quantizer
 from qlint.lint.rule import Issue, Rule
-from qlint.lint.sweep import TOLERANCE, grids
+from qlint.lint.sweep import TOLERANCE, Grid, grids
 from qlint.lint.testing import Graph, quantizer, s8, s32, u8
 
 EPSILON = 2.0**-23  # of float32
 LARGEST_FLOAT16 = 65504.0
+EPSILON_BYTES = 64  # of a constant that is a number, and no weight
 
 rule = Rule(
     name="degenerate-scale",
@@ -62,6 +63,12 @@ def _collapsed(scale: float, q: Quantizer) -> bool:
     return floor or (0 < scale < EPSILON and q.levels <= 256)
 
 
+def _small_by_nature(grid: Grid) -> bool:
+    """Whether it is on a number of the model that is as small as its grid: the epsilon of a norm."""
+    data = grid.use.tensor.data
+    return data is not None and data.nbytes <= EPSILON_BYTES and any(data.values())
+
+
 @rule.check
 def ranges(model: Model) -> Iterator[Issue]:
     """Every quantizer all of whose scales are at the floor, or above float16."""
@@ -69,7 +76,7 @@ def ranges(model: Model) -> Iterator[Issue]:
         q = grid.quantizer
         if not q.scale or q.grid != "affine" or 2 * EPSILON < min(q.scale) <= LARGEST_FLOAT16 or q.bits > 16:
             continue
-        if all(_collapsed(s, q) for s in q.scale):
+        if all(_collapsed(s, q) for s in q.scale) and not _small_by_nature(grid):
             reason = "that is the least that calibration gives, for a tensor in which it saw only zeros"
             yield Issue.at(grid.use, max(q.scale), EPSILON, "collapsed", reason=reason)
         elif min(q.scale) > LARGEST_FLOAT16 and max(q.scale) < float("inf"):
@@ -112,3 +119,9 @@ def near_miss_pruned_channel() -> Model:
 def near_miss_fine_grid_of_16_bits() -> Model:
     g = Graph()
     return g.model(g.op("add", g.input("a") | quantizer("int16", 1e-7), g.input("b") | u8()) | u8())
+
+
+@rule.good
+def near_miss_epsilon_of_a_norm() -> Model:
+    g = Graph()
+    return g.model(g.op("add", g.input() | u8(), g.constant(1, values=[1e-6]) | u8(4e-9)) | u8())

@@ -58,7 +58,7 @@ def domains(model: Model) -> Iterator[Issue]:
         return
     nodes = [node for graph in graphs(model) for node in graph.nodes if node.domain not in STANDARD and not node.dialect]
     for domain in dict.fromkeys(node.domain for node in nodes):
-        counts = Counter(node.native for node in nodes if node.domain == domain)
+        counts = Counter(node.native.rpartition("::")[2] for node in nodes if node.domain == domain)
         yield Issue(found=few([f"{count} {native}" for native, count in counts.items()]), wanted=f"the domain {domain}", dimension=domain)
 
 

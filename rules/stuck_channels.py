@@ -114,6 +114,9 @@ def _stays(layer: Layer, channel: int, bias: float, low: float, high: float) -> 
     up = down = bias
     if layer.op.kind != "conv_transpose":
         for piece in layer.weight.channel(channel):
+            top, bottom = (max(piece) - zero) / unit, (min(piece) - zero) / unit  # one product is enough, mostly
+            if low < (up + max(top * most, bottom * least)) * scale and (down + min(top * least, bottom * most)) * scale < high:
+                return False
             codes = [(v - zero) / unit for v in piece]
             up += sum(max(c * least, c * most) for c in codes)
             down += sum(min(c * least, c * most) for c in codes)

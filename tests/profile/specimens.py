@@ -244,6 +244,8 @@ class Bench:
         which = {name for name in {*draft.looks, *self._roles(draft), "y"} if name in self._asked(ready) or name in about or name == "x1"}
         for name in sorted(which - ({"y"} if "y*" in draft.looks else set())):
             yield from self._another_look(draft, name)
+        if "multiplier" in asked and (y := draft.looks.get("y")) is not None and y.q is not None and y.q.scale:
+            yield draft.look("y", replace(y, q=replace(y.q, scale=tuple(s * 2.0**-20 for s in y.q.scale))))
         if asked & {"rank", "dims"}:
             yield from (draft.but(rank=rank, dims={}) for rank in (2, 3, 4, 5, 6))
             yield from (draft.but(dims={**draft.dims, at: size}) for at, size in product((0, 1, 2, -1), (1, 2, 3, 17, 512, 70000)))

@@ -133,7 +133,8 @@ def _module(module: Any, example_inputs: object, folder: Path) -> Model:
                     hint=f"{', '.join(frozen.unknown[:3])}: on no grid that can be frozen" if frozen.unknown
                     else "check that the module runs with example_inputs, and take control flow over values out of forward",
                 ) from trace
-    model.notes += frozen.notes(module.training)
+    captured = any(kind.__name__ == "GraphModule" for kind in type(module).__mro__)  # with the mode that it was captured in
+    model.notes += frozen.notes(module.training and not captured)
     model.observers += frozen.observers
     return model
 

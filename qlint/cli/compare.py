@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from qlint.cli.check import BACKEND, ENCODINGS, shapes, write
+from qlint.cli.check import BACKEND, ENCODINGS, shapes
+from qlint.cli.outputs import write
 
 
 class Format(StrEnum):

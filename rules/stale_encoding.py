@@ -3,10 +3,9 @@
 ## What it does
 
 Holds each entry of an encodings file against the model: whether there is a tensor of its name, whether the tensor has
-as many channels (or blocks) as the entry, whether a weight comes near the range that the entry gives it, and whether
-an activation whose bounds are known can fill it (softmax and sigmoid lie in 0 to 1, tanh in -1 to 1, behind a clip the bounds of
-the clip). A weight is read to its end only if it is small, and a range is only reported where it is off by more than calibration
-could have meant: four times too large, or a sixteenth of what the weight holds.
+as many channels (or blocks) as the entry, and whether a weight comes near the range that the entry gives it. A weight is read
+only if it is small, and a range is only reported where it is off by more than calibration could have meant: four times too large,
+or a sixteenth of what the weight holds. (Activations that cannot fill their range are `range-beyond-function`'s.)
 
 ## Why it matters on hardware
 
@@ -42,8 +41,6 @@ from qlint.lint.testing import Graph, s8, told, u8
 
 WIDE, NARROW = 4.0, 1 / 16  # how much larger or smaller than what a weight holds no calibration makes a range
 MAX_BYTES = 1 << 20  # of a weight that is read for this
-FAR = 2.0  # by how much a range may pass the bounds of an activation (signed grids of tensors without negative values do)
-BOUNDS: dict[str, tuple[float, float]] = {"softmax": (0.0, 1.0), "sigmoid": (0.0, 1.0), "hard_sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
 
 
 def _what(facts: Facts) -> str:
@@ -103,39 +100,15 @@ def _pairs(told: Encodings) -> Iterator[tuple[Encoding, Tensor]]:
 
 
 def _off(grid: Quantizer, tensor: Tensor) -> tuple[str, str, str] | None:
-    """(range of the entry, what the tensor holds, what that means) if the two are too far apart."""
-    span = grid.range
-    if span is None or grid.grid != "affine" or grid.bits > 16:  # a bias of 32 bits has room to spare
+    """(range of the entry, what the weight holds, what that means) if the two are too far apart."""
+    span, held = grid.range, _held(tensor)
+    if span is None or held is None or not held[1] > held[0] or grid.grid != "affine" or grid.bits > 16:  # a bias of 32 bits has room to spare
         return None
-    ends = f"{span[0]:.4g} to {span[1]:.4g}"
-    if tensor.constant:
-        held = _held(tensor)
-        if held is None or not held[1] > held[0]:
-            return None
-        most, reach = max(-held[0], held[1]), max(-span[0], span[1])
-        if NARROW * most <= reach <= WIDE * most:
-            return None
-        meaning = "everything beyond it is cut off" if reach < most else "most of its levels are never used"
-        return ends, f"holds {held[0]:.4g} to {held[1]:.4g}", meaning
-    bounds = _bounds(tensor)
-    if bounds is None:
+    most, reach = max(-held[0], held[1]), max(-span[0], span[1])
+    if NARROW * most <= reach <= WIDE * most:
         return None
-    low, high = bounds
-    reach, most = max(-span[0], span[1]), max(-low, high)
-    if span[1] <= 0 < high:
-        return ends, f"has no value below {low:g}", "it has one level for all of them"
-    return (ends, f"lies in {low:g} to {high:g}", "most of its levels are never used") if reach > FAR * most else None
-
-
-def _bounds(tensor: Tensor) -> tuple[float, float] | None:
-    """Between which values an activation lies, whatever the weights are."""
-    op = tensor.producer
-    if op is None:
-        return None
-    if op.kind == "clip":
-        low, high = op.attrs.get("min"), op.attrs.get("max")
-        return (low, high) if isinstance(low, (int, float)) and isinstance(high, (int, float)) and low < high else None
-    return BOUNDS.get(op.kind)
+    meaning = "everything beyond it is cut off" if reach < most else "most of its levels are never used"
+    return f"{span[0]:.4g} to {span[1]:.4g}", f"holds {held[0]:.4g} to {held[1]:.4g}", meaning
 
 
 def _held(tensor: Tensor) -> tuple[float, float] | None:
@@ -175,12 +148,6 @@ def trained_on() -> Model:
     return _net(s8(0.001), values=(4.0, -4.0) * 288)
 
 
-@rule.bad(says="has the range 0 to 12.75, and the tensor lies in 0 to 1; most of its levels are never used")
-def logits_of_a_softmax() -> Model:
-    g = Graph()
-    return told(g.model(g.op("softmax", g.input(), name="sm")), sm_out=u8(0.05))
-
-
 @rule.good
 def one_network() -> Model:
     return _net(s8([0.03] * 8, axis=None), values=(4.0, -4.0) * 288)
@@ -189,12 +156,6 @@ def one_network() -> Model:
 @rule.good
 def near_miss_clipped_outliers() -> Model:
     return _net(s8(0.01), values=(4.0, -4.0) * 288)
-
-
-@rule.good
-def near_miss_signed_softmax() -> Model:
-    g = Graph()
-    return told(g.model(g.op("softmax", g.input(), name="sm")), sm_out=s8(1 / 127))
 
 
 @rule.good

@@ -7,12 +7,9 @@ quantizers that torch.export cannot follow are frozen to plain ones, see live_fr
 
 from __future__ import annotations
 
-import io
-import logging
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +38,8 @@ def read_live(thing: object, example_inputs: object = None) -> Model:
     Raises:
         ReadError: it is no network that qlint knows, or it cannot be exported; the message has the exporter's words.
     """
+    import tempfile
+
     read = _reader(thing)
     if read is None:
         raise ReadError(f"is a {_named(type(thing))}, which is no model", subject=shown(thing), hint=ACCEPTED)
@@ -57,6 +56,10 @@ def read_live(thing: object, example_inputs: object = None) -> Model:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Exporters warn and log at length about what qlint says in a sentence, or does on purpose."""
+    import io
+    import logging
+    from contextlib import redirect_stderr
+
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
@@ -133,7 +136,8 @@ def _module(module: Any, example_inputs: object, folder: Path) -> Model:
                     hint=f"{', '.join(frozen.unknown[:3])}: on no grid that can be frozen" if frozen.unknown
                     else "check that the module runs with example_inputs, and take control flow over values out of forward",
                 ) from trace
-    model.notes += frozen.notes(module.training)
+    captured = any(kind.__name__ == "GraphModule" for kind in type(module).__mro__)  # with the mode that it was captured in
+    model.notes += frozen.notes(module.training and not captured)
     model.observers += frozen.observers
     return model
 

@@ -54,7 +54,7 @@ def test_what_aimet_writes_fits_its_model(version):
     found = qlint.check(HERE / "net.onnx", backend="snpe", encodings=HERE / f"net_{version}.encodings")
     (result,) = found.results
     assert not found.errors and not found.findings
-    assert result.summary.integer + result.summary.absorbed == result.summary.ops and result.summary.quantization == "W8 per-channel, A8 per-tensor"
+    assert result.summary.integer + result.summary.absorbed == result.summary.ops and result.summary.quantization.startswith("W8 per-channel, A8 per-tensor")
     assert f"AIMET encodings {version}" in result.notes[-1]
 
 
@@ -71,9 +71,8 @@ def test_a_file_of_a_real_submission_is_complete_for_its_network():
     (result,) = found.results
     assert result.summary.integer == result.summary.ops == 16
     assert result.notes[-1].startswith("26 tensors have their quantizers from ic_aimet_symmetric.json (AIMET encodings 0.5.0)")
-    assert not [finding for finding in found.findings if finding.rule in ("missing-encoding", "inconsistent-encoding", "contradicted-quantizer")]
-    (stale,) = [finding for finding in found.findings if finding.rule == "stale-encoding"]  # the softmax has the range of its logits
-    assert stale.subject == "SOFTMAX:15" and "-26.16 to 25.96" in stale.message
+    assert not [finding for finding in found.findings if finding.code in ("QL808", "QL809", "QL810", "QL812", "QL813")]
+    assert "SOFTMAX:15" in [finding.subject for finding in found.findings]  # which has the range of its logits
 
 
 def test_and_stale_for_another_network():

@@ -1,11 +1,15 @@
 """Algorithms by artefact: each cell is recognised, or not visible, and never under a wrong name."""
 
+import sys
 from collections import defaultdict
+from pathlib import Path
 
 import pytest
 
 torch = pytest.importorskip("torch")
+sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
 import training  # noqa: E402
+from command import qlint  # noqa: E402
 
 from qlint.api import load  # noqa: E402
 from qlint.passes.algorithms import ALGORITHMS  # noqa: E402
@@ -126,3 +130,10 @@ def test_learned_zero_points_are_rounded_as_the_operator_does(zero, axis, tmp_pa
     assert use.op.kind == "relu" and q.algorithm == "LSQ"
     expected = torch.relu(torch.fake_quantize_per_tensor_affine(x, 0.05, q.zero_point[0], -128, 127))
     assert torch.equal(network(x), expected)
+
+
+def test_the_graph_says_by_which_sign(networks, tmp_path):
+    training.save(training.renamed(networks("PACT"), NEUTRAL), "onnx", tmp_path / "network.onnx")
+    printed = qlint("graph", tmp_path / "network.onnx").stdout
+    assert "trained with PACT: 3 operands, told by what is computed\n" in printed
+    assert "batch-norm unfolded, strategy -1: /stem/bn/BatchNormalization, /one/bn/BatchNormalization and /two/bn/BatchNormalization\n" in printed

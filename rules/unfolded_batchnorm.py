@@ -21,8 +21,9 @@ not into weights that are already integers, so convolution and batch-norm both r
 
 ## Fix and its safety
 
-Fold before quantizing: exact in real arithmetic. Folding under a quantized weight changes its range, so it
-has to be quantized again: unsafe. During training, simulate the folding (there are several ways, which
+Fold before quantizing: exact in real arithmetic. Under a quantized weight `--fix` keeps the integers and multiplies the
+scales, which is exact as well, but gives the weight a scale for each output channel. Where a backend wants one for the
+tensor, the weight has to be quantized again: unsafe. During training, simulate the folding (there are several ways, which
 differ in the statistics that they use).
 
 ## References
@@ -44,7 +45,9 @@ rule = Rule(
     since="0.1.0",
     what="stands behind {producer} and is not folded into it",
     why="{backend} runs it in integer only as part of the operator in front",
-    fix="fold the batch-norm into the operator in front of it before quantizing",
+    fix="fold the batch-norm into the operator in front of it",
+    cure="fold",
+    applicability="unsafe",
 )
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import networkx
     import numpy
 
+    from qlint.graph.encodings import Encodings
+
 Dim = int | str | None  # a number, a symbol, or unknown
 Shape = tuple[Dim, ...]
 
@@ -180,6 +182,7 @@ class Model:
     observers: list[str] = field(default_factory=list)  # modules that measure the range of a tensor on each run and quantize nothing
     modules: dict[str, Module] = field(default_factory=dict)  # by path in the module tree, where the file tells
     annotations: dict[str, dict[str, str]] = field(default_factory=dict)  # what the file says of tensors beside its nodes, by tensor and key
+    encodings: Encodings | None = None  # the file beside the model that quantizers were merged from
 
     @cached_property
     def by_kind(self) -> dict[str, list[Op]]:

@@ -11,7 +11,7 @@ from qlint.graph.kinds import QUANTIZER_KINDS
 from qlint.graph.macs import macs
 from qlint.judge import Verdict
 from qlint.judge.verdict import WORST
-from qlint.lint.finding import SEVERITIES, Finding
+from qlint.lint.finding import Finding
 from qlint.passes.insertion import scheme
 from qlint.passes.trained import trained
 from qlint.report.result import Counts, OpReport, Result, Summary, Where
@@ -25,16 +25,16 @@ def summarize(name: str, model: Model, verdict: Verdict | None, findings: list[F
     ops = list(_ops(model, verdict))
     counted = [op for op in ops if op.kind not in NOT_COUNTED]
     placed = Counter[str](op.placement for op in counted)
-    severities = Counter[str](finding.severity for finding in findings)
+    counts, suppressed = [finding for finding in findings if finding.suppressed is None], [finding for finding in findings if finding.suppressed is not None]
     summary = Summary(
         quantization=quantization(model), ops=len(counted), wrong=_wrong(verdict), **{where: placed[where] for where in PLACEMENTS},
-        integer_macs=_integer_macs(model, verdict), findings=Counts(**{severity: severities[severity] for severity in SEVERITIES}),
+        integer_macs=_integer_macs(model, verdict), findings=Counts.of(counts),
     )  # fmt: skip
     profile = verdict.profile if verdict is not None else None
     result = Result(
         model=name, format=model.format, backend=profile.id if profile else "", revision=profile.target_name if profile else "",
         outcome=verdict.outcome if verdict is not None else None, reasons=list(_reasons(verdict)),
-        summary=summary, ops=ops, findings=findings, notes=list(dict.fromkeys(model.notes)),
+        summary=summary, ops=ops, findings=counts, suppressed=suppressed, notes=list(dict.fromkeys(model.notes)),
     )  # fmt: skip
     result._canonical, result._verdict = model, verdict
     return result

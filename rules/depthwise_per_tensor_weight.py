@@ -1,8 +1,8 @@
-"""The weight of a depthwise convolution has one scale for all channels.
+"""The weight of a depthwise convolution has few bits, and one scale for all channels.
 
 ## What it does
 
-Notes depthwise convolutions with at least 8 channels whose weight is quantized per tensor.
+Notes depthwise convolutions with at least 8 channels whose weight is quantized per tensor, to fewer than 8 bits.
 
 ## Why it matters on hardware
 
@@ -13,11 +13,11 @@ PACT and DSQ, and 4 to 8 with LSQ. With 8 bits it is a few points, or none.
 
 ## Example
 
-    depthwise conv, weight (96, 1, 3, 3): scale 0.02
+    depthwise conv, weight (96, 1, 3, 3), int4: scale 0.02
 
 ## Instead
 
-    depthwise conv, weight (96, 1, 3, 3): 96 scales along axis 0
+    depthwise conv, weight (96, 1, 3, 3), int4: 96 scales along axis 0
 
 ## Fix and its safety
 
@@ -35,15 +35,16 @@ from collections.abc import Iterator
 from qlint.graph import Model, Op
 from qlint.lint.rule import Issue, Rule
 from qlint.lint.sweep import graphs
-from qlint.lint.testing import Graph, s8, u8
+from qlint.lint.testing import Graph, quantizer, u8
 
 LEAST = 8  # channels
+BITS = 8  # from which on it costs little
 
 rule = Rule(
     name="depthwise-per-tensor-weight",
     code="QL714",
     since="0.1.0",
-    what="the weight has one scale for {found} channels",
+    what="the weight has one scale for {found} channels, and few bits",
     why="their ranges differ, and the small ones keep a few levels",
     fix="quantize it per channel where the backend takes that, or equalize the ranges first",
 )
@@ -51,11 +52,12 @@ rule = Rule(
 
 @rule.check
 def one_scale(model: Model) -> Iterator[Issue]:
-    """Weights of depthwise convolutions that are quantized per tensor."""
+    """Weights of depthwise convolutions that are quantized per tensor to few bits."""
     for graph in graphs(model):
         for op in graph.ops:
             use = op.uses.get("w")
-            if use is not None and use.quantizers and use.quantizers[-1].granularity == "tensor" and (channels := _depthwise(op)) >= LEAST:
+            q = use.quantizers[-1] if use is not None and use.quantizers else None
+            if use is not None and q is not None and q.granularity == "tensor" and 1 < q.bits < BITS and (channels := _depthwise(op)) >= LEAST:
                 yield Issue.at(use, channels, None, "granularity")
 
 
@@ -67,13 +69,13 @@ def _depthwise(op: Op) -> int:
     return group if shape is None or group in shape[1:] else 0
 
 
-def _network(group: int, scale: float | list[float] = 0.02) -> Model:
+def _network(group: int, scale: float | list[float] = 0.02, storage: str = "int4") -> Model:
     g = Graph()
-    w = g.constant(8, 8 // group, 3, 3) | s8(scale)
+    w = g.constant(8, 8 // group, 3, 3) | quantizer(storage, scale)
     return g.model(g.op("conv", g.input() | u8(), w, name="dw", attrs={"group": group}) | u8())
 
 
-@rule.bad(says="dw: the weight has one scale for 8 channels; their ranges differ")
+@rule.bad(says="dw: the weight has one scale for 8 channels, and few bits; their ranges differ")
 def per_tensor() -> Model:
     return _network(8)
 
@@ -86,3 +88,8 @@ def per_channel() -> Model:
 @rule.good
 def near_miss_two_groups() -> Model:
     return _network(2)
+
+
+@rule.good
+def near_miss_eight_bits() -> Model:
+    return _network(8, storage="int8")

@@ -2,7 +2,8 @@
 
 ## What it does
 
-Notes a first or last convolution or linear layer whose weight or input is quantized to fewer than 8 bits.
+Notes a first or last convolution or linear layer whose weight or input is quantized to fewer than 7 bits (8 with a
+reduced range are 7).
 
 ## Why it matters on hardware
 
@@ -37,7 +38,7 @@ from qlint.graph.kinds import CLASSES
 from qlint.lint.rule import Issue, Rule
 from qlint.lint.testing import Graph, quantizer, s8, u8
 
-BITS = 8
+BITS = 7  # that 8 leave where the range is reduced
 LEAST = 3  # layers: in a smaller network none is between the others
 
 rule = Rule(
@@ -64,7 +65,8 @@ def ends(model: Model) -> Iterator[Issue]:
 def _narrow(op: Op) -> Iterator[Use]:
     for role in ("x", "w"):
         use = op.uses.get(role)
-        if use is not None and use.quantizers and use.quantizers[-1].grid == "affine" and 1 < use.quantizers[-1].bits < BITS:
+        q = use.quantizers[-1] if use is not None and use.quantizers else None
+        if use is not None and q is not None and q.grid == "affine" and not q.dynamic and 1 < q.bits < BITS:
             yield use
 
 
@@ -84,6 +86,15 @@ def narrow_at_the_front() -> Model:
 @rule.bad(says="the weight of the last layer has 2 bits")
 def narrow_at_the_end() -> Model:
     return _network("int8", "int2")
+
+
+@rule.good
+def near_miss_reduced_range() -> Model:
+    g = Graph()
+    x = g.input() | u8(qmax=127)
+    for _ in range(3):
+        x = g.conv(x, w=s8()) | u8(qmax=127)
+    return g.model(x)
 
 
 @rule.good

@@ -18,11 +18,11 @@ PyTorch's `convert_fx` knows the form and folds it; an ONNX export of it is take
 
 ## Instead
 
-    w·γ/σ ─ Q ─► conv(bias β - μ·γ/σ) ─► relu ─ Q ─►
+    w·γ/σ ─ Q ─► conv(bias β + (b - μ)·γ/σ) ─► relu ─ Q ─►
 
 ## Fix and its safety
 
-Remove the division and the batch-norm, and give the operator the bias `β - μ·γ/σ` (plus its own times γ/σ); the
+Remove the division and the batch-norm, and give the operator the bias `β + (b - μ)·γ/σ`, where b is its own; the
 weight and its quantizer stay. Exact in real arithmetic, the integers of the weight are the same: safe, if the
 factor is the batch-norm's own. If statistics went on after the factor was computed it is not: unsafe.
 MQBench's `convert_merge_bn` does it for all backends but Academic and Tensorrt_NLP.
@@ -47,7 +47,7 @@ rule = Rule(
     since="0.1.0",
     what="belongs to a batch-norm that is folded by half, its factor is in the weight and is taken out again",
     why=lambda facts: _meaning(facts.causes[0].op),
-    fix="remove the division and the batch-norm, and set the bias to β - μ·γ/σ",
+    fix="remove the division and the batch-norm, and set the bias to β + (b - μ)·γ/σ",
     per_kind=False,
     unasked=True,
 )
@@ -64,8 +64,8 @@ def _meaning(op: Op | None) -> str:
 
 
 def _behind(op: Op) -> Op | None:
-    """The batch-norm of this form that an op is, or that stands one or two ops behind it."""
-    for _ in range(3):
+    """The batch-norm of this form that an op is, or that stands a few ops behind it."""
+    for _ in range(4):
         if op.kind == "batch_norm":
             return op if divided(op) is not None else None
         behind = next((use.op for tensor in op.outputs for use in tensor.uses if use.op is not None), None)
@@ -81,9 +81,8 @@ def _norm(m: Mismatch) -> Op | None:
     if m.port == "y" and m.tensor is not None:
         near += [use.op for use in m.tensor.uses if use.op is not None]
     for op in near:
-        behind = [use.op for tensor in op.outputs for use in tensor.uses]
-        norm = next((one for one in (op, *behind) if one is not None and one.kind == "batch_norm" and divided(one) is not None), None)
-        if norm is not None and (op is norm or op is divided(norm)):
+        norm = _behind(op)
+        if norm is not None and (op is norm or op is divided(norm) or op is norm.uses["x"].tensor.producer):
             return norm
     return None
 

@@ -29,6 +29,8 @@ def graph(
         print(f"{model} · {loaded.format} · {len(loaded.nodes)} nodes, {len(loaded.ops)} ops after quantizers moved onto the edges · {quantization(loaded)}")
         for note in loaded.notes:
             print(f"note: {note}")
+        for line in _training(loaded):
+            print(line)
         print("\n".join(_block(loaded, "")))
         return 0
     found = [line for op in loaded.walk() if at in op.label or at == op.kind for line in _op(op, "")]
@@ -36,6 +38,25 @@ def graph(
         raise QlintError(f"there is no op called {at!r} and none of that kind", subject=model, hint="qlint graph without --at lists all")
     print("\n".join(found))
     return 0
+
+
+def _training(model: Model) -> Iterator[str]:
+    """How operands were trained, and by which sign that is told; in which state batch-norms are."""
+    from qlint.lint.words import few
+    from qlint.passes.folding import batch_norms
+    from qlint.passes.trained import trained
+
+    signs: dict[str, list[str]] = {}
+    for one in trained(model):
+        signs.setdefault(one.algorithm, []).append(one.sign)
+    for algorithm, told in signs.items():
+        yield f"trained with {algorithm}: {len(told)} operands, told by {few(told)}"
+    states: dict[str, list[str]] = {}
+    for norm in batch_norms(model):
+        strategies = f", strategy {' or '.join(map(str, norm.strategies))}" if norm.strategies else ""
+        states.setdefault(norm.state + strategies + ", in training" * norm.training + ", frozen" * norm.frozen, []).append(norm.op.label)
+    for state, names in states.items():
+        yield f"batch-norm {state}: {few(names)}"
 
 
 def _block(model: Model, indent: str) -> Iterator[str]:

@@ -204,7 +204,7 @@ def _before(rounding: Op, estimators: list[Op]) -> list[Step]:
     found: list[Step] = []
     tensor, readers = rounding.uses["x"].tensor, [rounding]
     while len(found) < MAX_STEPS and all(use.op is not None and any(use.op is r for r in (*readers, *estimators)) for use in tensor.uses):
-        step = _learned_clamp(tensor.producer) or _step(tensor.producer)
+        step = _learned_clamp(tensor.producer) or _chosen(tensor.producer) or _step(tensor.producer)
         if step is None:
             break
         found.append(step)
@@ -240,6 +240,20 @@ def _learned_clamp(op: Op | None) -> Step | None:
     if shifted is None or a is None or b != a or not a > 0:
         return None
     return Step(op, x, low=0.0, high=a, more=(first, shifted, second, subtract, add))
+
+
+def _chosen(op: Op | None) -> Step | None:
+    """`where(x < a, x, a)` or `where(a > x, x, a)`: a clamp to at most a, as PACT is written too."""
+    if op is None or op.kind != "where" or not {"cond", "lhs", "rhs"} <= op.uses.keys():
+        return None
+    less, x, a = op.uses["cond"].tensor.producer, op.uses["lhs"].tensor, small(op.uses["rhs"].tensor)
+    smaller, larger = _COMPARED.get(less.kind, ("", "")) if less is not None else ("", "")
+    if less is None or smaller not in less.uses or less.uses[smaller].tensor is not x or not a or len(a) > 1:
+        return None
+    return Step(op, x, high=a[0], more=(less,)) if small(less.uses[larger].tensor) == a else None
+
+
+_COMPARED = {"less": ("lhs", "rhs"), "less_or_equal": ("lhs", "rhs"), "greater": ("rhs", "lhs"), "greater_or_equal": ("rhs", "lhs")}
 
 
 def _factor(op: Op | None, kind: str, number: float) -> Op | None:
@@ -336,7 +350,7 @@ def interval(tensor: Tensor, depth: int = 0) -> tuple[float, float]:
         return -most, most
     if op.kind in ("mul", "pow"):
         return _product(op, depth)
-    step = _learned_clamp(op) or _step(op)
+    step = _learned_clamp(op) or _chosen(op) or _step(op)
     if step is None or len(step.factor) > 1 or len(step.offset) > 1:
         return -math.inf, math.inf
     low, high = interval(step.x, depth + 1)

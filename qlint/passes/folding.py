@@ -37,6 +37,7 @@ class BatchNorm:
     training: bool = False  # computes the statistics of the batch
     frozen: bool = False  # keeps its statistics while the network around it is in training
     divide: Op | None = None  # of a divided one: the op that takes the factor out again
+    shift: Op | None = None  # of a divided one: the op behind that, which adds the bias that the operator in front had
     blocked: str = ""  # why it cannot be folded into what stands in front
 
     @property
@@ -68,7 +69,8 @@ def _found(model: Model) -> Iterator[BatchNorm]:
                 yield BatchNorm(op, state, op, training=True)
             elif _folds(op) and not any(use.op is not None and (use.op.kind == "batch_norm" or _divides(use.op)) for use in op.outputs[0].uses):
                 yield BatchNorm(op, "in the graph", op, frozen=in_training)
-        if (group := next((group for group in op.groups if group.startswith("batch_norm:")), "")) and not _continues(op, group):
+        group = next((group for group in op.groups if group.startswith("batch_norm:")), "")
+        if group and not _continues(op, group) and not any(use.op is not None and use.op.kind == "batch_norm" for use in op.outputs[0].uses):
             yield BatchNorm(op, "unfolded", _front(op, group))
 
 
@@ -80,7 +82,7 @@ def batch_norm(op: Op, in_training: bool = False) -> BatchNorm:
     x = op.uses["x"].tensor
     made = x.producer
     if (divide := divided(op)) is not None:
-        return BatchNorm(op, "divided", divide.uses[_data(divide)].tensor.producer, training, frozen, divide)
+        return BatchNorm(op, "divided", divide.uses[_data(divide)].tensor.producer, training, frozen, divide, made if made is not divide else None)
     if made is None or made.kind not in CLASSES["weighted"] or made.outputs[0] is not x:
         return BatchNorm(op, "standalone", None, training, frozen)
     blocked = "others read what it normalizes" if len(x.uses) > 1 else "a quantizer stands in between" if op.uses["x"].quantizers else ""
@@ -104,14 +106,16 @@ def _front(op: Op, group: str) -> Op | None:
 
 
 def divided(norm: Op) -> Op | None:
-    """The op in front of a batch-norm that takes its factor out of what a weighted operator computes."""
+    """The op in front of a batch-norm that takes its factor out of what a weighted operator computes; a bias may be added in between."""
     made = norm.uses["x"].tensor.producer if "x" in norm.uses else None
+    if made is not None and made.kind == "add" and _per_channel(made) is not None and len(norm.uses["x"].tensor.uses) == 1:
+        made = made.uses[_data(made)].tensor.producer
     return made if made is not None and _divides(made) else None
 
 
 def _data(op: Op) -> str:
-    """The operand of a Mul or Div that is no constant."""
-    return "rhs" if op.kind == "mul" and op.uses["lhs"].tensor.constant else "lhs"
+    """The operand of a Mul, Div or Add that is no constant."""
+    return "rhs" if op.kind != "div" and op.uses["lhs"].tensor.constant else "lhs"
 
 
 def _divides(op: Op) -> bool:
@@ -125,11 +129,21 @@ def _divides(op: Op) -> bool:
 
 def factors(op: Op) -> tuple[float, ...] | None:
     """What a Mul or Div by a constant multiplies each channel with."""
+    values = _per_channel(op)
+    if values is None or not all(values):
+        return None
+    return tuple(1 / v for v in values) if op.kind == "div" else values
+
+
+def _per_channel(op: Op) -> tuple[float, ...] | None:
+    """The constant operand of a Mul, Div or Add: one value, or one for each channel."""
+    if set(op.uses) != {"lhs", "rhs"}:
+        return None
     constant = op.uses["rhs" if _data(op) == "lhs" else "lhs"].tensor
     values, shape = small(constant), constant.data.shape if constant.data is not None else ()
-    if values is None or sum(size != 1 for size in shape) > 1 or not all(isinstance(v, (int, float)) and v for v in values):
+    if not values or sum(size != 1 for size in shape) > 1 or not all(isinstance(v, (int, float)) for v in values):
         return None
-    return tuple(1 / v for v in values) if op.kind == "div" else tuple(map(float, values))
+    return tuple(map(float, values))
 
 
 def _folds(op: Op) -> bool:
@@ -195,7 +209,7 @@ class Fold:
 
 
 def fold(norm: BatchNorm) -> Fold | None:
-    """The fold of a divided batch-norm: `b = β - μ·γ/σ (+ b·γ/σ)`; None if a value is not in the file, or it is in training.
+    """The fold of a divided batch-norm: `b = β + (b - μ)·γ/σ`; None if a value is not in the file, or it is in training.
 
     Exact in real arithmetic: the quantized weight holds γ/σ already, and dividing by it cancels the batch-norm's own factor.
     """
@@ -208,11 +222,25 @@ def fold(norm: BatchNorm) -> Fold | None:
     factor = factor * len(own) if len(factor) == 1 else factor
     if len(factor) != len(own):
         return None
-    before = small(norm.front.uses["b"].tensor) if "b" in norm.front.uses else (0.0,) * len(own)
+    before = _bias(norm.front, len(own))
     if before is None or len(before) != len(own):
         return None
-    bias = tuple(b - m * o + c * f * o for b, m, o, c, f in zip(beta, mean, own, before, factor, strict=True))
+    behind = _per_channel(norm.shift) if norm.shift is not None else (0.0,)
+    if behind is None or len(behind) not in (1, len(own)):
+        return None
+    behind = behind * len(own) if len(behind) == 1 else behind
+    bias = tuple(b + (a - m) * o + c * f * o for b, a, m, o, c, f in zip(beta, behind, mean, own, before, factor, strict=True))
     return Fold(bias, all(math.isclose(f * o, 1.0, rel_tol=TOLERANCE) for f, o in zip(factor, own, strict=True)))
+
+
+def _bias(op: Op, channels: int) -> Sequence[float] | None:
+    """The bias of a weighted operator; zeros where it has none, or where PyTorch makes zeros of the shape of another one."""
+    tensor = op.uses["b"].tensor if "b" in op.uses else None
+    zeros = tensor is None or (tensor.producer is not None and tensor.producer.native in _ZEROS)
+    return (0.0,) * channels if zeros or tensor is None else small(tensor)
+
+
+_ZEROS = ("aten::zeros_like", "aten::zeros")
 
 
 def _parameters(op: Op) -> tuple[Sequence[float], ...] | None:

@@ -37,7 +37,7 @@ class Trained(NamedTuple):
 
     use: Use
     algorithm: str
-    sign: str  # "module stem.w of class LsqWeight", "operator aten::…", "arithmetic"
+    sign: str  # "the class LsqWeight of a module", "the operator aten::…", "what is computed"
     ops: tuple[Op, ...]  # that compute the operand, where they are spelled out
 
 
@@ -105,7 +105,7 @@ def _by_module(use: Use, ops: tuple[Op, ...], modules: dict[str, Module], called
         while at is not None:
             if at in called and (at or not path):  # the network itself counts for what it calls by itself
                 cls = modules[at].cls
-                return called[at].name, f"module {at or 'at the root'} of class {cls}" if cls else f"parameters of {at}"
+                return called[at].name, f"the class {cls} of a module" if cls else f"the parameters of {at}"
             at = at.rpartition(".")[0] if at else None
     return None
 
@@ -113,14 +113,14 @@ def _by_module(use: Use, ops: tuple[Op, ...], modules: dict[str, Module], called
 def _by_operator(use: Use) -> Seen | None:
     told = next((q.algorithm for q in reversed(use.quantizers) if q.algorithm), None)
     rounding = _rounding(use)
-    return (told, f"operator {rounding.native}") if told is not None and rounding is not None else None
+    return (told, f"the operator {rounding.native}") if told is not None and rounding is not None else None
 
 
 def _by_arithmetic(ops: tuple[Op, ...], forms: dict[int, list[str]], shown: set[str]) -> Seen | None:
     seen = {name for op in ops for name in forms.get(id(op), ())}
     for algorithm in ALGORITHMS if seen else ():
         if algorithm.name in seen or (f"{algorithm.name}?" in seen and algorithm.name in shown):
-            return algorithm.name, "arithmetic"
+            return algorithm.name, "what is computed"
     return None
 
 

@@ -85,6 +85,31 @@ def test_the_fold_in_the_file(tmp_path):
     assert np.abs(before - after).max() == 0.0 and np.ptp(before) > 0
 
 
+@pytest.mark.parametrize("bias", [False, True])
+def test_modules_of_pytorch(bias, tmp_path):
+    """nniqat.ConvBn2d, which adds the bias that the convolution had behind the division: folded by PyTorch's own convert."""
+    from torch.ao import quantization
+    from torch.ao.nn.intrinsic import qat
+
+    torch.manual_seed(5)
+    module = qat.ConvBn2d(3, 6, 3, bias=bias, qconfig=quantization.get_default_qat_qconfig("fbgemm"))
+    torch.nn.init.normal_(module.bn.bias)
+    for _ in range(3):
+        module(torch.randn(4, 3, 8, 8))
+    module.eval()
+    module.weight_fake_quant.apply(quantization.disable_observer)
+    for artefact in ("eval trace", "pt2"):
+        path = tmp_path / f"module{training.ARTEFACTS[artefact]}"
+        training.save(module, artefact, path)
+        (norm,) = batch_norms(load(path))
+        predicted = fold(norm)
+        assert norm.state == "divided" and predicted.exact
+        folded = torch.ao.nn.intrinsic.ConvBn2d(torch.nn.Conv2d(3, 6, 3, bias=bias), module.bn)
+        folded[0].load_state_dict({name: value for name, value in module.state_dict().items() if name in ("weight", "bias")})
+        merged = torch.nn.utils.fuse_conv_bn_eval(folded.eval()[0], folded[1])
+        np.testing.assert_allclose(predicted.bias, merged.bias.detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
 def test_a_factor_that_is_not_the_batch_norms_own(tmp_path):
     """Statistics that went on after the factor was computed: the fold is no longer exact."""
     network, path = folding.Network("4"), tmp_path / "network.onnx"

@@ -1,11 +1,15 @@
 """Algorithms by artefact: each cell is recognised, or not visible, and never under a wrong name."""
 
+import sys
 from collections import defaultdict
+from pathlib import Path
 
 import pytest
 
 torch = pytest.importorskip("torch")
+sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
 import training  # noqa: E402
+from command import qlint  # noqa: E402
 
 from qlint.api import load  # noqa: E402
 from qlint.passes.algorithms import ALGORITHMS  # noqa: E402
@@ -126,3 +130,57 @@ def test_learned_zero_points_are_rounded_as_the_operator_does(zero, axis, tmp_pa
     assert use.op.kind == "relu" and q.algorithm == "LSQ"
     expected = torch.relu(torch.fake_quantize_per_tensor_affine(x, 0.05, q.zero_point[0], -128, 127))
     assert torch.equal(network(x), expected)
+
+
+def test_the_graph_says_by_which_sign(networks, tmp_path):
+    training.save(training.renamed(networks("PACT"), NEUTRAL), "onnx", tmp_path / "network.onnx")
+    printed = qlint("graph", tmp_path / "network.onnx").stdout
+    assert "trained with PACT: 3 operands, told by what is computed\n" in printed
+    assert "batch-norm unfolded, strategy -1: /stem/bn/BatchNormalization, /one/bn/BatchNormalization and /two/bn/BatchNormalization\n" in printed
+
+
+class Where(training.Quantizer):
+    """PACT, as it is written too: the smaller one of two is chosen."""
+
+    def start(self):
+        self.p = torch.nn.Parameter(torch.tensor(0.31 if self.of == "weight" else 0.7))
+
+    def forward(self, x):
+        y = torch.where(x < self.p, x, self.p).clamp(min=0)
+        step = self.p / (2**self.bits - 1)
+        return training.straight((y / step).round() * step, y)
+
+
+class Channels(training.Lsq):
+    """LSQ with a step for each output channel."""
+
+    def start(self):
+        self.p = torch.nn.Parameter(torch.rand(8, 1, 1, 1) * 0.05 + 0.02 if self.of == "weight" else torch.tensor(0.2))
+
+
+GRIDS = {**{name: training.QUANTIZERS[name] for name in ("LSQ", "LSQ+", "PACT", "DoReFa", "QIL", "TQT", "QDrop")}, "where": Where, "per channel": Channels}
+
+
+@pytest.mark.parametrize("artefact", ["eval trace", "onnx"])
+@pytest.mark.parametrize("name", GRIDS)
+def test_values_lie_on_the_grid_that_is_read(name, artefact, tmp_path):
+    """What each module computes, on weights and on inputs, is a level of the quantizer that the file is found to hold; the outermost levels too."""
+    torch.manual_seed(1)
+    network, path = training.Network(GRIDS[name]).eval(), tmp_path / f"network{training.ARTEFACTS[artefact]}"
+    layer = network.stem
+    layer.weight.data *= 20
+    training.save(network, artefact, path)
+    conv = next(op for op in load(path).ops if op.kind == "conv")
+    with torch.no_grad():
+        values = {"w": layer.w(layer.weight), "x": layer.x(torch.rand(4, 3, 8, 8) * 40 - 20)}
+    for role, value in values.items():
+        if (name, artefact, role) == ("where", "onnx", "w"):  # the exporter computes the comparison, and its bound is gone
+            assert conv.uses[role].quantizers == ()
+            continue
+        (q,) = conv.uses[role].quantizers
+        scale, zero = torch.tensor(list(q.scale)), torch.tensor(list(q.zero_point), dtype=torch.float32)
+        codes = value / (scale.view(-1, 1, 1, 1) if len(scale) > 1 else scale) + (zero.view(-1, 1, 1, 1) if len(zero) > 1 else zero)
+        assert (codes - codes.round()).abs().max() < 1e-3, role
+        assert codes.round().max() <= q.qmax and codes.round().min() >= q.qmin, role
+        if (name, role) != ("PACT", "w"):  # whose scale is that of the largest weight: the other side may end earlier
+            assert {codes.round().max().item(), codes.round().min().item()} == {q.qmin, q.qmax}, role

@@ -32,9 +32,8 @@ from qlint.report.result import Result
 
 # By format: the file as something that can be changed, and how edits are made on it.
 WRITERS: dict[str, tuple[Any, Any]] = {
-    "onnx": (OnnxDocument, onnx.edited), "tflite": (tflite.Document, tflite.edited),
-    "pt2": (pt2.Document, pt2.edited),
-}
+    "onnx": (OnnxDocument, onnx.edited), "tflite": (tflite.Document, tflite.edited), "pt2": (pt2.Document, pt2.edited),
+}  # fmt: skip
 ROUNDS = 10
 ROUNDING = 40.0  # dB: SQNR of outputs that differ by float32 rounding, and by what a quantizer makes of that now and then
 SINGLY = 40  # proposals that are tried one by one where they do not hold together

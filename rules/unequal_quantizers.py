@@ -51,6 +51,11 @@ rule.explains(
     what="{port} is quantized by {found} nodes with parameters of their own",
     why="{backend} {runs} in integer only if one of them serves all readers",
 )
+rule.explains(
+    "dequantizers",
+    what="{port} is dequantized by {found} nodes with parameters of their own, for different readers",
+    why="{backend} {runs} in integer only if one of them serves all readers",
+)
 
 
 @rule.bad(says="the output is quantized by 2 nodes with parameters of their own; toy runs a tanh in integer only if one")

@@ -32,7 +32,8 @@ differ in the statistics that they use).
 - MQBench (arXiv 2111.03759), section 3.2 and Figure 3: five strategies of folding
 """
 
-from qlint.graph import Model
+from qlint.graph import Model, Op
+from qlint.graph.kinds import CLASSES
 from qlint.judge import Mismatch
 from qlint.lint.rule import Rule
 from qlint.lint.testing import Graph, s8, u8
@@ -50,7 +51,7 @@ rule = Rule(
 )
 
 
-def _batch_norm(m: Mismatch) -> object:
+def _batch_norm(m: Mismatch) -> Op | None:
     """The batch-norm that a mismatch of it, or of the op in front of it, is about."""
     if m.anchor.kind == "batch_norm":
         return m.anchor
@@ -59,7 +60,10 @@ def _batch_norm(m: Mismatch) -> object:
 
 
 def _in_front(m: Mismatch) -> bool:
-    return _batch_norm(m) is not None
+    """Whether it is about a batch-norm that something weighted stands in front of; one on its own has standalone-batchnorm."""
+    norm = _batch_norm(m)
+    made = norm.uses["x"].tensor.producer if norm is not None and "x" in norm.uses else None
+    return made is not None and made.kind in CLASSES["weighted"] | {"div", "mul"}
 
 
 rule.explains("kernel", kinds="batch_norm", about=_batch_norm)

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from qlint.cli.settings import Group
+
 if TYPE_CHECKING:
     from qlint.report.fixed import Fixed
     from qlint.report.result import Failure
@@ -13,30 +15,38 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Mended:
-    """The files to check, and what was done to get them."""
+    """What was done to get the files that are checked then."""
 
-    models: list[str] = field(default_factory=list)
     fixes: list[Fixed] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    origins: dict[str, str] = field(default_factory=dict)  # the model that a file was made from
 
 
-def mend(models: Iterable[str], backends: list[str], progress: Any, **options: Any) -> Mended:
-    """Fix models; one that cannot be read is left for the check to complain of."""
+def mend(groups: Iterable[Group], **options: Any) -> tuple[list[Group], Mended]:
+    """Fix the models of each group under its configuration; one that cannot be read is left for the check to complain of."""
     from qlint.api import fix
+    from qlint.cli.terminal import Progress
     from qlint.errors import QlintError, ReadError
-    from qlint.report.result import Failure
+    from qlint.runner import failure, shown
 
-    done = Mended()
-    for model in models:
-        progress(model)
-        try:
-            fixed = fix(model, backends, **options)
-        except ReadError:
-            done.models.append(model)
-        except QlintError as error:
-            done.failures.append(Failure(model=model, message=f"{error.subject}: {error.message}" if error.subject else error.message, hint=error.hint))
-            done.models.append(model)
-        else:
-            done.fixes.append(fixed)
-            done.models.append(fixed.output or model)
-    return done
+    groups, done, after = list(groups), Mended(), []
+    progress = Progress(sum(len(group.models) for group in groups))
+    for group in groups:
+        models = []
+        for model in group.models:
+            progress(model)
+            made = model
+            try:
+                fixed = fix(model, config=group.config, **options)
+            except ReadError:
+                pass
+            except QlintError as error:
+                done.failures.append(failure(shown(model), error))
+            else:
+                done.fixes.append(fixed)
+                made = fixed.output or model
+            done.origins[made] = model
+            models.append(made)
+        after.append(Group(group.config, models))
+    progress("")
+    return after, done

@@ -11,6 +11,7 @@ from qlint.graph import Model
 from qlint.judge.verdict import WORST, Verdict, Where
 from qlint.lint.finding import SEVERITIES, Finding
 from qlint.lint.message import Cause
+from qlint.lint.policy import Policy
 from qlint.lint.rule import Rule
 from qlint.profile import Profile
 from qlint.report.result import Result
@@ -40,6 +41,7 @@ class Question:
     known: Sequence[Rule]
     fallback: bool = True
     input_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    policy: Policy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,8 @@ class State:
         views = []
         for profile in question.profiles or (None,):
             verdict = None if profile is None else judge(model, profile, fallback=question.fallback)
-            found = explain(verdict or model, question.rules, known=question.known)[0]
+            found = explain(verdict or model, question.rules, known=question.known, policy=question.policy)[0]
+            found = [each for each in found if not each[0].suppressed]
             views.append(View(profile, verdict, summarize("", model, verdict, [finding for finding, _ in found]), found))
         return cls(path, model, tuple(views))
 

@@ -31,6 +31,7 @@ class Site:
     wanted: Any = None
     kind: str = ""
     fingerprint: str = ""
+    dimension: str = ""  # of what was found: storage, zero_point …
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,15 @@ class Fix:
 
     applicability: Applicability
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Suppressed:
+    """Why a finding does not count: a suppression, with its reason and the file it stands in, or the baseline."""
+
+    by: Literal["suppression", "baseline"]
+    reason: str
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +69,7 @@ class Finding:
     evidence: tuple[Evidence, ...] = ()
     fix: Fix | None = None
     fingerprint: str = ""
+    suppressed: Suppressed | None = None  # of one that counts: None
 
     def at_least(self, severity: Severity) -> bool:
         """Whether this finding is as severe as `severity`, or more so."""

@@ -93,6 +93,11 @@ class Proposal:
     safe: bool
     edits: list[Edit] = field(default_factory=list)
 
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What tells it from others, in whichever file it is proposed."""
+        return (self.rule, self.sites, self.text)
+
 
 def exact(old: Sequence, new: Sequence) -> bool:
     """Whether the same numbers come out: the same grids, however stored, or one less of two equal ones in a row."""

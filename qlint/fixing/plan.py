@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 
 from qlint.fixing.cures import CURES, SEARCHED
@@ -23,6 +24,7 @@ class Refusal:
     code: str
     sites: tuple[str, ...]
     why: str
+    conflict: bool = False  # between backends
 
 
 @dataclass(slots=True)
@@ -33,8 +35,13 @@ class Plan:
     refusals: list[Refusal] = field(default_factory=list)
 
 
-def plan(state: State, rules: list[Rule], known: list[Rule], *, unsafe: bool, ranges: Ranges, fallback: bool = True) -> Plan:
-    """The fixes that rules declare for the findings of a model: first those about the file, then those about quantizers."""
+def plan(
+    state: State, rules: Iterable[Rule], known: Iterable[Rule], *, unsafe: bool, ranges: Ranges, fallback: bool = True, tried: Container[object] = ()
+) -> Plan:
+    """The fixes that rules declare for the findings of a model: first those about the file, then those about quantizers.
+
+    What was `tried` (`Proposal.key`) is not proposed again.
+    """
     made, later, can = Plan(), [], curable(state.model)
     for finding, causes in state.findings():
         cure = causes[0].rule.cure
@@ -45,7 +52,9 @@ def plan(state: State, rules: list[Rule], known: list[Rule], *, unsafe: bool, ra
             one = Proposal(finding.rule, finding.code, where, finding.fix.text if finding.fix else "", safe, edits)
             if any(isinstance(edit, Depthwise) for edit in edits):
                 one.text = "a depthwise convolution in its place"
-                later.append(one)
+                later += [one] if one.key not in tried else []
+            elif one.key in tried:
+                continue
             elif edits and (one.safe or unsafe) and one not in made.proposals:
                 made.proposals.append(one)
             elif edits and not one.safe and not unsafe:
@@ -59,9 +68,11 @@ def plan(state: State, rules: list[Rule], known: list[Rule], *, unsafe: bool, ra
     for search in searches:
         for (rule, code), nodes in search.clamps.items():
             text = "a relu in front of quantizers whose grid begins at zero, so that they need not stand for it"
-            made.proposals.append(Proposal(rule, code, tuple(op.label for op in nodes.values()), text, True, [Clamp(tuple(nodes.values()))]))
+            clamp = Proposal(rule, code, tuple(op.label for op in nodes.values()), text, True, [Clamp(tuple(nodes.values()))])
+            made.proposals += [clamp] if clamp.key not in tried else []
     if not made.proposals:
         _combine(state.model, searches, made)
+        made.proposals = [one for one in made.proposals if one.key not in tried]
     if not made.proposals and unsafe:  # what may only be worth it once its weights are quantized
         made.proposals += later
     return made
@@ -148,7 +159,7 @@ def _combine(model: Model, searches: list[_Search], made: Plan) -> None:
             trial = {**accepted, **part}
             against = [other.backend.profile.name for other in searches if other is not one and _loses(other, model, accepted, trial)]
             if against:
-                made.refusals.append(Refusal(rule, code, where, f"{one.backend.profile.name} wants {text}, which {' and '.join(against)} cannot use"))
+                made.refusals.append(Refusal(rule, code, where, f"{one.backend.profile.name} wants {text}, which {' and '.join(against)} cannot use", True))
                 continue
             if any(key in accepted and accepted[key][1] != sequence for key, (_, sequence) in part.items()):
                 continue  # another backend has already got what it wants there

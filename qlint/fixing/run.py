@@ -32,9 +32,8 @@ from qlint.report.result import Result
 
 # By format: the file as something that can be changed, and how edits are made on it.
 WRITERS: dict[str, tuple[Any, Any]] = {
-    "onnx": (OnnxDocument, onnx.edited), "tflite": (tflite.Document, tflite.edited),
-    "pt2": (pt2.Document, pt2.edited),
-}
+    "onnx": (OnnxDocument, onnx.edited), "tflite": (tflite.Document, tflite.edited), "pt2": (pt2.Document, pt2.edited),
+}  # fmt: skip
 ROUNDS = 10
 ROUNDING = 40.0  # dB: SQNR of outputs that differ by float32 rounding, and by what a quantizer makes of that now and then
 SINGLY = 40  # proposals that are tried one by one where they do not hold together
@@ -74,8 +73,6 @@ class _Run:
     question: Question
     options: Options
     shown: str
-    folder: str = ""
-    written: int = 0
     tried: set[tuple[object, ...]] = field(default_factory=set)
     refusals: dict[tuple[str, str, str], Refusal] = field(default_factory=dict)
     samples: list[Any] = field(default_factory=list)
@@ -97,14 +94,16 @@ class _Run:
         temporary: list[Path] = []
         try:
             states, accepted = self._rounds(start, target.parent, temporary)
-            while len(states) > 1:
-                fresh = new_findings(start, states[-1])
-                if not fresh and _helps(states[-2], states[-1], accepted[-1]):
-                    break
+            while len(states) > 1 and (why := self._doubt(start, states[-2], states[-1], accepted[-1])):
                 states.pop()
-                why = f"it would bring {fresh[0].rule} {fresh[0].code} at {fresh[0].subject}" if fresh else "it would bring no operator into integer, and cure nothing"
-                for one in accepted.pop():
-                    self._refuse(one, why)
+                doubtful = accepted.pop()
+                if len(doubtful) == 1:
+                    self._refuse(doubtful[0], why)
+                    continue
+                best, kept = self._singly(states[-1], doubtful, target.parent, temporary, start)
+                if kept:
+                    states.append(best)
+                    accepted.append(kept)
             return self._finish(start, states[-1], [one for step in accepted for one in step], target)
         finally:
             for each in temporary:
@@ -118,38 +117,49 @@ class _Run:
             if self.samples:
                 ranges.measured = Calibration(state.path, state.model, self.samples, self.options.method)
                 ranges.calibration = f"{self.options.method} over {self.described}"
-            made: Plan = plan(state, list(self.question.rules), list(self.question.known), unsafe=self.options.unsafe, ranges=ranges, fallback=self.question.fallback)
+            made: Plan = plan(
+                state, self.question.rules, self.question.known, unsafe=self.options.unsafe, ranges=ranges, fallback=self.question.fallback, tried=self.tried
+            )  # fmt: skip
             for each in made.refusals:
                 self.refusals[each.rule, each.why, each.sites[0] if each.sites else ""] = each
-            proposals = [one for one in made.proposals if _key(one) not in self.tried]
-            self.tried |= {_key(one) for one in proposals}
-            if not proposals:
+            if not made.proposals:
                 break
-            after, kept = self._step(state, proposals, folder, temporary)
-            if not kept:
-                break
-            states.append(after)
-            accepted.append(kept)
+            self.tried |= {one.key for one in made.proposals}
+            after, why = self._attempt(state, made.proposals, folder, temporary)
+            kept = made.proposals
+            if after is None and len(kept) == 1:
+                self._refuse(kept[0], why)
+                continue
+            if after is None:
+                after, kept = self._singly(state, kept, folder, temporary)
+            if kept:
+                states.append(after)
+                accepted.append(kept)
         return states, accepted
 
-    def _step(self, state: State, proposals: list[Proposal], folder: Path, temporary: list[Path]) -> tuple[State, list[Proposal]]:
-        """The state after as many proposals as hold: all at once, or else one after the other."""
-        after, why = self._attempt(state, proposals, folder, temporary)
-        if after is not None:
-            return after, proposals
-        if len(proposals) == 1:
-            self._refuse(proposals[0], why)
-            return state, []
+    def _singly(
+        self, state: State, proposals: list[Proposal], folder: Path, temporary: list[Path], start: State | None = None
+    ) -> tuple[State, list[Proposal]]:
+        """The state after those proposals that hold, one after the other; each without a doubt, if it is said where it all started."""
         kept: list[Proposal] = []
         best = state
         for one in proposals[:SINGLY]:
             after, why = self._attempt(state, [*kept, one], folder, temporary)
+            if after is not None and start is not None and (doubt := self._doubt(start, best, after, [one])):
+                after, why = None, doubt
             if after is None:
                 self._refuse(one, why)
             else:
                 best = after
                 kept.append(one)
         return best, kept
+
+    @staticmethod
+    def _doubt(start: State, before: State, after: State, proposals: list[Proposal]) -> str:
+        """Why a step should not be the last one; '' if it may be."""
+        if fresh := new_findings(start, after):
+            return f"it would bring {fresh[0].rule} {fresh[0].code} at {fresh[0].subject}"
+        return "" if _helps(before, after, proposals) else "it would bring no operator into integer, and cure nothing"
 
     def _attempt(self, state: State, proposals: list[Proposal], folder: Path, temporary: list[Path]) -> tuple[State | None, str]:
         """The state after some proposals, or why it is none to have."""
@@ -160,10 +170,10 @@ class _Run:
             raise QlintError(f"no file can be written there ({error.strerror})", subject=str(folder), hint="--fix writes beside the model: copy it to a folder of yours") from error
         temporary.append(Path(name))
         try:
-            document_of, edited = WRITERS[state.model.format]
-            document = document_of(state.path)
-            edited(document, state.model, edits)
             with os.fdopen(handle, "wb") as out:
+                document_of, edited = WRITERS[state.model.format]
+                document = document_of(state.path)
+                edited(document, state.model, edits)
                 document.write(out)
                 out.flush()
                 os.fsync(out.fileno())
@@ -188,7 +198,8 @@ class _Run:
     def _finish(self, start: State, end: State, proposals: list[Proposal], target: Path) -> Fixed:
         done = Fixed(self.shown, "")
         done.changes = [Change(one.rule, one.code, "safe" if one.safe else "unsafe", list(one.sites), one.text) for one in proposals]
-        done.refused = [Refused(one.rule, one.code, list(one.sites), one.why) for one in self.refusals.values()]
+        made = {site for one in proposals for site in one.sites}
+        done.refused = [Refused(one.rule, one.code, list(one.sites), one.why) for one in self.refusals.values() if one.conflict or not made.issuperset(one.sites)]
         done.cured = max(0, sum(1 for _ in start.findings()) - sum(1 for _ in end.findings()))
         done.progress = [_progress(before, after) for before, after in zip(start.views, end.views, strict=True) if before.profile is not None]
         if end is start:
@@ -222,10 +233,6 @@ def _as_promised(numbers: Numbers, proposals: Sequence[Proposal]) -> bool:
     """Bit-equal; where something is exact in real arithmetic only, so near that rounding explains it."""
     rounds = any(isinstance(edit, REAL) for one in proposals for edit in one.edits)
     return numbers.equal or (rounds and (numbers.sqnr or 0.0) >= ROUNDING)
-
-
-def _key(one: Proposal) -> tuple[object, ...]:
-    return (one.rule, one.sites, one.text)
 
 
 def _merged(edits: Sequence[Edit]) -> list[Edit]:

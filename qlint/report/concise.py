@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from qlint.report.fixed import Fixed
 from qlint.report.result import Report, Result
 
 
 def render(report: Report) -> str:
     """Nothing is said about a model without findings, except that a backend refuses it."""
-    return "".join(f"{result.model}: {line}\n" for result in report.results for line in _lines(result))
+    fixes = (f"{fixed.model}: {line}\n" for fixed in report.fixes for line in _fixes(fixed))
+    return "".join((*fixes, *(f"{result.model}: {line}\n" for result in report.results for line in _lines(result))))
+
+
+def _fixes(fixed: Fixed) -> Iterator[str]:
+    done = "would fix" if fixed.diff else f"fixed in {fixed.output}"
+    for change in fixed.changes:
+        yield f"{done}: {', '.join(change.sites)}: {change.text} ({change.applicability}) [{change.rule} {change.code}]"
+    for refused in fixed.refused:
+        yield f"not fixed: {', '.join(refused.sites)}: {refused.why}" + (f" [{refused.rule} {refused.code}]" if refused.rule else "")
 
 
 def _lines(result: Result) -> Iterator[str]:

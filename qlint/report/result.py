@@ -152,8 +152,19 @@ class Report(Contract):
     qlint: str = __version__
     results: list[Result] = []
     errors: list[Failure] = []
-    fixes: list[Fixed] = []  # with --fix or --diff: one for each model; the results are those of the fixed ones
+    fixes: list[Fixed] = []  # with --fix or --diff only: one for each model; the results are those of the fixed ones
     _gone: list[Entry] = PrivateAttr(default_factory=list)
+
+    def to_json(self, indent: int | None = 2) -> str:
+        """As the JSON contract has it; the same results are the same bytes."""
+        return self.model_dump_json(indent=indent, fallback=str, exclude=None if self.fixes else {"fixes"})
+
+    @classmethod
+    def json_schema(cls) -> dict[str, Any]:
+        """JSON Schema (2020-12) of `to_json`."""
+        schema = super().json_schema()
+        schema["required"].remove("fixes")
+        return schema
 
     @property
     def gone(self) -> list[Entry]:

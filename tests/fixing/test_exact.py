@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qlint.fixing.arithmetic import dequantized, packed, quantized, requantized
@@ -30,6 +30,7 @@ def other_sign(q):
     return rewritten(q, q.storage.removeprefix("u") if q.storage.startswith("u") else f"u{q.storage}")
 
 
+@settings(deadline=None)
 @given(grids(), st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=20))
 def test_the_other_container_gives_the_same_numbers(q, values):
     other = storable(other_sign(q))
@@ -38,6 +39,7 @@ def test_the_other_container_gives_the_same_numbers(q, values):
     assert np.array_equal(dequantized(quantized(array, q), q), dequantized(quantized(array, other), other))
 
 
+@settings(deadline=None)
 @given(grids(), st.data())
 def test_stored_integers_are_shifted_and_mean_the_same(q, data):
     codes = np.asarray(data.draw(st.lists(st.integers(int(q.qmin), int(q.qmax)), min_size=1, max_size=20)))
@@ -47,17 +49,20 @@ def test_stored_integers_are_shifted_and_mean_the_same(q, data):
     assert np.array_equal(dequantized(codes, q), dequantized(moved, other))
 
 
+@settings(deadline=None)
 @given(grids(), scales)
 def test_another_scale_is_not_exact(q, scale):
     if rounded(scale) != q.scale[0]:
         assert not exact((q,), (replace(q, scale=(rounded(scale),)),))
 
 
+@settings(deadline=None)
 @given(grids())
 def test_one_of_two_equal_quantizers_is_enough(q):
     assert exact((q, q), (q,)) and not exact((q,), ()) and not exact((q, other_sign(q)), (q,))
 
 
+@settings(deadline=None)
 @given(st.sampled_from(["int8", "uint8", "int4", "uint4", "int2", "uint2", "int16", "uint16", "int32"]), st.data())
 def test_packed_integers_are_read_back(storage, data):
     from qlint.readers.data import decode

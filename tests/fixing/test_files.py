@@ -111,6 +111,7 @@ def test_the_command_line(tmp_path):
     assert path.read_bytes() == original and len(list(tmp_path.iterdir())) == 1
     said = run(path, "-b", "ort-cpu", "--fix", code=1)  # relus without an integer kernel remain
     assert "shared-readers QL403" in said and "model.fixed.onnx" in said
+    assert "would fix" in run(path, "-b", "ort-cpu", "--diff", "-f", "concise", code=1)
     run(tmp_path / "model.fixed.onnx", "-b", "ort-cpu", "--diff", code=0)
     run(path, "-b", "ort-cpu", "--fix", "--in-place", code=1)
     assert path.read_bytes() == (tmp_path / "model.fixed.onnx").read_bytes() != original

@@ -331,3 +331,16 @@ def test_the_type_of_an_output_stays(tmp_path):
     if result.exists():
         onnx.checker.check_model(str(result), full_check=True)
         assert onnx.load(result).graph.output[0].type.tensor_type.elem_type == onnx.TensorProto.INT8
+
+
+def test_a_fold_that_is_refused_hides_no_other_fix(tmp_path):
+    """A transposed convolution whose groups would need scales of their own: the batch-norm stays, the signed activations do not."""
+    n = Network(storage=np.int8)
+    x = n.grid("x")
+    left, right = (n.grid(n.conv(x, name, (3, 8)), 0.03) for name in ("conv1", "conv2"))
+    c = n.conv(n.grid(n.op("Add", left, right, name="add"), 0.05), "up", (8, 8), kind="ConvTranspose", group=2, axis=1)
+    path = n.save(tmp_path / "model.onnx", n.grid(n.op("Relu", n.batch_norm(c, "bn", 8), name="relu"), 0.03), [1, 8, 16, 16])
+    fixed = qlint.fix(path, "ort-cpu")
+    assert [change.code for change in fixed.changes] == ["QL403"]
+    assert any(refused.code == "QL401" for refused in fixed.refused)
+    assert integer(Path(fixed.output), "ort-cpu", "x86") == 2

@@ -43,6 +43,9 @@ def _about(op: Op, dimension: str, found: Any, wanted: Any, weight: int) -> Miss
 # -- facts of ops and tensors -----------------------------------------------------------------------
 
 
+_STEPS = {"strides": 1, "dilations": 1}  # along each axis, where ONNX operators do not say
+
+
 def _attrs(wanted: dict[str, Any], chain: Chain, _: Prepared) -> Iterator[Miss]:
     yield from _op_attrs({chain.anchor.kind: wanted}, chain, _)
 
@@ -50,8 +53,8 @@ def _attrs(wanted: dict[str, Any], chain: Chain, _: Prepared) -> Iterator[Miss]:
 def _op_attrs(wanted: dict[str, dict[str, Any]], chain: Chain, _: Prepared) -> Iterator[Miss]:
     for op in chain.ops:
         for name, allowed in wanted.get(op.kind, {}).items():
-            value = op.attrs.get(name, "absent")  # no default at this opset, and not given
-            value = "absent" if value is None else value
+            value = op.attrs.get(name)
+            value = _STEPS.get(name, "absent") if value is None else value  # not given, and no default at this opset
             value = tuple(value) if isinstance(value, list) else value
             values = value if isinstance(value, tuple) else (value,)
             if any(v not in allowed for v in values):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import lru_cache
@@ -87,10 +86,9 @@ def put(folder: Path, name: str, text: str) -> None:
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
         _thin_out(folder)
-        handle, made = tempfile.mkstemp(dir=folder, prefix="new-")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(made, folder / f"{name}{_SUFFIX}")
+        made = folder / f"{name}.{os.getpid()}"
+        made.write_text(text, encoding="utf-8")
+        made.replace(folder / f"{name}{_SUFFIX}")
 
 
 def clean(folder: Path) -> int:

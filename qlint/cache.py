@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import lru_cache
 from hashlib import blake2b
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -117,10 +118,9 @@ def _kept(folder: Path) -> list[Path]:
 @lru_cache
 def _code() -> str:
     """What qlint is made of: a version alone does not tell one state of a checkout from the next."""
-    import qlint.profiles
-    import qlint.rules
+    import qlint
 
-    rooms = [*qlint.__path__[:1], *qlint.rules.__path__, *qlint.profiles.__path__]
+    rooms = [*qlint.__path__[:1], *(folder for name in ("rules", "profiles") for folder in import_module(f"qlint.{name}").__path__)]
     return "\n".join(_stamps(dict.fromkeys(os.path.realpath(file) for room in rooms for file in _files(room))))
 
 

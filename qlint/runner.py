@@ -262,7 +262,8 @@ def _about_shared(models: Sequence[Subject], settings: Settings, checked: Sequen
                 fates.setdefault(suppression, []).append((fate, number))
     if not fates:
         return
-    idle = [one for one, seen in fates.items() if {fate for fate, _ in seen} == {"idle"} and _all_seen(one, models, settings)]
+    looked_at = [model for model, one in zip(models, checked, strict=True) if one.results]
+    idle = [one for one, seen in fates.items() if {fate for fate, _ in seen} == {"idle"} and _all_seen(one, looked_at, settings)]
     for at in sorted({seen[0][1] for seen in fates.values()}):
         first = [one for one, seen in fates.items() if seen[0][1] == at]
         told = Audit(tuple(one for one in first if one in idle), tuple(one for one in first if not one.reason))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -73,8 +73,8 @@ def run(groups: Sequence[Group], check: Callable[..., Report], jobs: int, *, cac
         progress("")
 
 
-def joined(reports: Sequence[Report], groups: Sequence[Group], named: Sequence[str]) -> Report:
-    """One report over all groups, its results in the order in which the models were named."""
+def joined(reports: Sequence[Report], named: Sequence[str], origins: Mapping[str, str]) -> Report:
+    """One report over all groups, its results in the order in which the models were named; `origins` are the models of files made from them."""
     from qlint.readers.paths import expand
     from qlint.report.result import Report
     from qlint.runner import shown
@@ -82,7 +82,7 @@ def joined(reports: Sequence[Report], groups: Sequence[Group], named: Sequence[s
     if len(reports) == 1:
         return reports[0]
     order = {shown(model): number for number, model in enumerate(expand(named))}
-    results = sorted((result for report in reports for result in report.results), key=lambda result: order[result.model])
+    results = sorted((result for report in reports for result in report.results), key=lambda result: order[shown(origins.get(result.model, result.model))])
     return Report(results=results, errors=[error for report in reports for error in report.errors])
 
 

@@ -8,6 +8,10 @@ from typing import Any, Literal
 from qlint.profile.schema import Evidence
 
 Severity = Literal["error", "warning", "info"]
+Applicability = Literal["safe", "unsafe", "display"]
+# What `qlint check --fix` can do to files, by format: the names that rules give to their cures (`Rule.cure`).
+GRIDS = frozenset({"quantizers", "insert", "single", "read-as-written"})  # those that are about quantizers
+WRITABLE: dict[str, frozenset[str]] = {"onnx": GRIDS | {"remove", "rename", "sort", "fold", "opset"}, "tflite": frozenset({"quantizers"}), "pt2": frozenset({"quantizers"})}
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")  # worst first
 SHOWN = 3  # sites that a one-line subject names
 
@@ -34,7 +38,7 @@ class Site:
 class Fix:
     """What would cure the finding. `display` is advice only; `safe` and `unsafe` can be applied."""
 
-    applicability: Literal["safe", "unsafe", "display"]
+    applicability: Applicability
     text: str
 
 

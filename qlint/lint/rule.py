@@ -1,7 +1,8 @@
 """The Rule API. A rule is a named explanation; it never names a backend.
 
 A *profile rule* declares which mismatches it explains, with `rule.explains(...)`; the sentence is a
-template over the data. A *graph rule* looks at the canonical model, with `@rule.check`. A rule may be both.
+template over the data. A *graph rule* looks at the canonical model, with `@rule.check`. A *proof* looks at what
+a backend runs in integer and at how it computes, with `@rule.proof`. A rule may be all of them.
 The docstring of a rule's module is its page.
 """
 
@@ -16,8 +17,9 @@ from typing import TYPE_CHECKING, Any, overload
 from qlint.errors import RuleError
 from qlint.graph import Model, Op, Tensor, Use
 from qlint.graph.kinds import expand
-from qlint.judge.verdict import Consequence, Mismatch
-from qlint.lint.finding import Severity
+from qlint.judge.verdict import Consequence, Mismatch, Verdict
+from qlint.lint.finding import Applicability, Severity
+from qlint.profile.schema import Evidence
 
 if TYPE_CHECKING:
     from qlint.lint.message import Facts
@@ -55,6 +57,7 @@ class Issue:
     consequence: Consequence | None = None  # None: the rule's own
     severity: Severity | None = None  # None: the rule's own, or what follows from the consequence
     facts: dict[str, Any] = field(default_factory=dict)
+    evidence: tuple[Evidence, ...] = ()  # of what a proof takes from the backend's profile
 
     @classmethod
     def at(
@@ -123,6 +126,8 @@ class Rule:
         code: `QLnnn`, the first digit tells the category; frozen with the name once out of preview.
         since: the version of qlint that brought it.
         fix: advice (a template) shown with each finding.
+        cure: the name of what `qlint check --fix` does about it (`qlint.fixing.cures`); empty if only people can.
+        applicability: `safe` if the cure leaves the numbers as they are, always; `unsafe` if it may change them.
         consequence: of what the rule's own check finds; a mismatch brings its own.
         severity: of what the rule's own check finds, where the consequence alone would mislead.
         per_kind: causes at ops of different kinds are different findings.
@@ -134,6 +139,8 @@ class Rule:
     what: Text = ""
     why: Text = ""
     fix: Text = ""
+    cure: str = ""
+    applicability: Applicability = "display"
     consequence: Consequence = "note"
     severity: Severity | None = None
     per_kind: bool = True
@@ -144,6 +151,7 @@ class Rule:
     origin: str = field(default="", repr=False)  # the module or file that the rule came from
     selectors: list[Explains] = field(default_factory=list, repr=False)
     checks: list[Callable[[Model], Iterable[Issue]]] = field(default_factory=list, repr=False)
+    proofs: list[Callable[[Verdict], Iterable[Issue]]] = field(default_factory=list, repr=False)
     audits: list[Callable[[Audit], Iterable[Issue]]] = field(default_factory=list, repr=False)
     cases: list[Case] = field(default_factory=list, repr=False)
 
@@ -201,6 +209,11 @@ class Rule:
     def check(self, function: Callable[[Model], Iterable[Issue]]) -> Callable[[Model], Iterable[Issue]]:
         """Decorator: looks at the canonical model; `qlint.lint.sweep` goes into control-flow bodies."""
         self.checks.append(function)
+        return function
+
+    def proof(self, function: Callable[[Verdict], Iterable[Issue]]) -> Callable[[Verdict], Iterable[Issue]]:
+        """Decorator: looks at a verdict, and runs only where a backend is named; what it finds changes no placement."""
+        self.proofs.append(function)
         return function
 
     def audit(self, function: Callable[[Audit], Iterable[Issue]]) -> Callable[[Audit], Iterable[Issue]]:

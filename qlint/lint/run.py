@@ -7,20 +7,22 @@ claimed over all known rules, selected or not, so that leaving a rule out makes 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property, partial
 from typing import TypeVar
 
 from qlint.errors import RuleError
 from qlint.graph import Model, Op
+from qlint.graph.kinds import QUANTIZER_KINDS
 from qlint.judge.verdict import SEVERITY, Consequence, Mismatch, RefusalReason, Verdict
 from qlint.lint import where
-from qlint.lint.finding import SEVERITIES, Finding, Fix, Severity, Site
+from qlint.lint.finding import GRIDS, SEVERITIES, WRITABLE, Finding, Fix, Severity, Site
 from qlint.lint.fingerprint import Surroundings, combined, digest
 from qlint.lint.message import Cause, Facts, plain, render, sentence
 from qlint.lint.policy import Audit, Place, Policy
 from qlint.lint.rule import Claims, Explains, Issue, Rule, crashed
 from qlint.lint.trace import because
+from qlint.lint.words import FORMATS
 
 Key = tuple[object, ...]
 WHOLE = "model"  # what a cause without a tensor and an op is about
@@ -36,6 +38,14 @@ def lint(
         known: every rule there is, for deciding who explains what; by default all that are installed.
         policy: what the settings say: where a rule is silent, how severe it is, and which findings are accepted.
     """
+    explained, crashes = explain(subject, rules, known=known, policy=policy)
+    return [finding for finding, _ in explained], crashes
+
+
+def explain(
+    subject: Verdict | Model, rules: Iterable[Rule], *, known: Iterable[Rule] | None = None, policy: Policy | None = None
+) -> tuple[list[tuple[Finding, list[Cause]]], list[RuleError]]:
+    """As `lint`, each finding with its causes in the model."""
     selected = list(rules)
     if known is None:
         from qlint.lint import registry
@@ -80,9 +90,10 @@ class _Run:
         self.selected = selected
         self.claims = Claims(known)
         self.crashes = self.claims.crashes
+        self.curable = curable(self.model)
         self.causes: dict[Key, list[Cause]] = {}
 
-    def findings(self, policy: Policy | None) -> list[Finding]:
+    def findings(self, policy: Policy | None) -> list[tuple[Finding, list[Cause]]]:
         if self.verdict is not None:
             self._explain(self.verdict)
         for rule in self.selected:
@@ -104,8 +115,8 @@ class _Run:
         groups: dict[Key, list[Cause]] = {}
         for cause in sorted(mine, key=place):
             groups.setdefault(_alike(cause), []).append(cause)
-        found = [self._finding(group, surroundings) for group in groups.values()]
-        return sorted(found, key=lambda finding: (SEVERITIES.index(finding.severity), finding.code))
+        found = [(self._finding(group, surroundings), group) for group in groups.values()]
+        return sorted(found, key=lambda each: (SEVERITIES.index(each[0].severity), each[0].code))
 
     def _decided(self, causes: list[Cause], policy: Policy, surroundings: Surroundings) -> list[Cause]:
         """Causes that the settings do not silence, as severe as they say, and marked if they are accepted."""
@@ -147,7 +158,11 @@ class _Run:
                 self._refuse(reason)
         read = verdict.profile.ingests
         if self.model.format and read and self.model.format not in read:
-            self._convert(self.model.format, " or ".join(read), "unknown" if verdict.profile.conversion == "unknown" else "note")
+            found, *wanted = (FORMATS.get(form, form) for form in (self.model.format, *read))
+            self._convert("format", found, " or ".join(wanted), "unknown" if verdict.profile.conversion == "unknown" else "note")
+        told = self.model.encodings
+        if told is not None and told.format.family not in verdict.profile.encodings:
+            self._convert("encodings", told.format.title, "", "note")
 
     def _key(self, selector: Explains, m: Mismatch) -> Key:
         if selector.about is not None:
@@ -172,20 +187,23 @@ class _Run:
         )
         self._add((selector.rule.name, reason.claim, id(reason.op)), cause)
 
-    def _convert(self, found: str, wanted: str, consequence: Consequence) -> None:
-        """A model that the backend takes in another format only, claimed as the dimension `format`: it was judged as if it were converted, or not at all."""
+    def _convert(self, dimension: str, found: str, wanted: str, consequence: Consequence) -> None:
+        """What the backend does not take as it is: a model in another `format`, `encodings` beside it. It was judged as if it were converted, or not at all."""
         nobody = Op(-1, "", "", "")
-        selector = self.claims.claim(Mismatch("", nobody, nobody, "", None, "format", found, wanted, consequence), self.model)
+        selector = self.claims.claim(Mismatch("", nobody, nobody, "", None, dimension, found, wanted, consequence), self.model)
         if selector is not None:
-            self._add((selector.rule.name, found), Cause(selector.rule, selector, None, "", None, "format", found, wanted, consequence))
+            self._add((selector.rule.name, found), Cause(selector.rule, selector, None, "", None, dimension, found, wanted, consequence))
 
     def _check(self, rule: Rule) -> None:
         if rule.unasked and self.verdict is not None:
             return
         told = self._told(rule.yields) if rule.yields else ()
-        for check in rule.checks:
+        looks: list[Callable[[], Iterable[Issue]]] = [partial(check, self.model) for check in rule.checks]
+        if self.verdict is not None:
+            looks += [partial(proof, self.verdict) for proof in rule.proofs]
+        for look in looks:
             try:
-                causes = [_cause(rule, issue) for issue in check(self.model)]
+                causes = [_cause(rule, issue) for issue in look()]
             except Exception as error:  # a rule must not take the others down
                 self.crashes.setdefault(rule.name, crashed(rule, error))
                 continue
@@ -224,10 +242,16 @@ class _Run:
             sites,
             tuple(op.label for op in sorted(drags.values(), key=lambda op: op.index)),
             _unique(tuple(e for cause in causes for e in cause.evidence)),
-            Fix("display", advice) if advice else None,
+            Fix(rule.applicability if rule.cure in self.curable else "display", advice) if advice else None,
             combined(site.fingerprint for site in sites) if sites else _place(first, surroundings).fingerprint,
             first.suppressed,
         )
+
+
+def curable(model: Model) -> frozenset[str]:
+    """The cures (`Rule.cure`) that can be written into a model's file; quantizers that only one tool knows are not written."""
+    foreign = any(node.dialect and node.kind in QUANTIZER_KINDS for node in model.nodes)
+    return WRITABLE.get(model.format, frozenset()) - (GRIDS if foreign else frozenset())
 
 
 _nobody = Op(-1, "", "", "")
@@ -264,7 +288,7 @@ def _folded_refusals(verdict: Verdict) -> dict[int, list[RefusalReason]]:
 def _cause(rule: Rule, issue: Issue) -> Cause:
     consequence: Consequence = issue.consequence or rule.consequence
     return Cause(
-        rule, None, issue.op, issue.port, issue.tensor, issue.dimension, issue.found, issue.wanted, consequence,
+        rule, None, issue.op, issue.port, issue.tensor, issue.dimension, issue.found, issue.wanted, consequence, issue.evidence,
         extra=issue.facts, severity=issue.severity or rule.severity, own=True,
     )  # fmt: skip
 

@@ -18,6 +18,7 @@ from qlint.graph import Model
 from qlint.judge import Verdict
 from qlint.lint.baseline import Entry
 from qlint.lint.finding import SEVERITIES, Finding, Severity
+from qlint.report.fixed import Fixed
 from qlint.version import __version__
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -151,6 +152,7 @@ class Report(Contract):
     qlint: str = __version__
     results: list[Result] = []
     errors: list[Failure] = []
+    fixes: list[Fixed] = []  # with --fix or --diff: one for each model; the results are those of the fixed ones
     _gone: list[Entry] = PrivateAttr(default_factory=list)
 
     @property
@@ -203,7 +205,17 @@ class Report(Contract):
 
         return render(self)
 
+    def to_html(self) -> str:
+        """The report as a page that opens offline: the graph, the findings, the quantizers.
+
+        Raises:
+            QlintError: igraph is not installed (`pip install "qlint-nn[html]"`), or the report was read back from JSON.
+        """
+        from qlint.report.html import render
+
+        return render(self)
+
     def _repr_html_(self) -> str:
-        from qlint.report.html import table
+        from qlint.report.notebook import table
 
         return table(self)

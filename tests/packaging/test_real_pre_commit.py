@@ -75,10 +75,6 @@ def test_a_commit_with_a_bad_model_is_stopped(hooks, project):
     assert commit(folder, home).returncode == 0
 
 
-MENDS = "--fix" in subprocess.run([sys.executable, "-m", "qlint", "check", "--help"], capture_output=True, text=True, cwd=ROOT, check=False).stdout
-
-
-@pytest.mark.skipif(not MENDS, reason="this state of qlint has no --fix")
 def test_what_can_be_mended_is_and_the_second_commit_passes(hooks, project):
     *_, home = hooks
     folder = project("qlint-fix", "qlint", arguments=("--backend", "ort-cpu", "--ignore", "missing-output-quantizer"))

@@ -41,9 +41,9 @@ def verify(
 def _compare(path: str, model: Model, profile: Profile, all_ops: bool) -> bool:
     """Print the prediction for one backend beside its answer; whether they agree."""
     from qlint.judge import judge
+    from qlint.lint.words import FORMATS
     from qlint.oracles import ORACLES
     from qlint.oracles import judge as ask
-    from qlint.report.text import FORMATS
 
     oracle = ORACLES.get(profile.id)
     if oracle is not None and model.format != oracle.format:

@@ -21,10 +21,10 @@ from qlint.graph import Quantizer, Shape
 from qlint.graph.macs import macs
 from qlint.judge.verdict import WORST, Placement
 from qlint.lint.finding import Finding
-from qlint.lint.words import value
+from qlint.lint.words import FORMATS, value
 from qlint.report.drawing import Group, Node, fold, lay_out, nodes
 from qlint.report.result import Report, Result
-from qlint.report.text import FORMATS, accepted, notes, share
+from qlint.report.text import accepted, notes, share
 from qlint.version import __version__
 
 SCALES = 48  # of a per-channel quantizer that are drawn

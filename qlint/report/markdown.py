@@ -12,9 +12,10 @@ from html import escape
 from itertools import groupby
 
 from qlint.lint.finding import Finding
+from qlint.lint.words import FORMATS
 from qlint.report.place import one_line
 from qlint.report.result import Report, Result
-from qlint.report.text import FORMATS, count, dragged, notes, placed, share
+from qlint.report.text import count, dragged, notes, placed, share
 
 MARKS = {"error": "🔴", "warning": "🟡", "info": "🔵"}
 LIMIT = 1000 * 1024  # bytes; GitHub drops a job summary of more than 1 MiB altogether

@@ -6,8 +6,9 @@ from html import escape
 from itertools import groupby
 
 from qlint.lint.finding import Finding
+from qlint.lint.words import FORMATS
 from qlint.report.result import Report, Result
-from qlint.report.text import FORMATS, count, dragged, notes, placed, share
+from qlint.report.text import count, dragged, notes, placed, share
 
 # Works on light and dark pages: colours for what matters, everything else inherits.
 STYLE = """<style>

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import lru_cache
@@ -88,10 +87,9 @@ def put(folder: Path, name: str, text: str) -> None:
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
         _thin_out(folder)
-        handle, made = tempfile.mkstemp(dir=folder, prefix="new-")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(made, folder / f"{name}{_SUFFIX}")
+        made = folder / f"{name}.{os.getpid()}"
+        made.write_text(text, encoding="utf-8")
+        made.replace(folder / f"{name}{_SUFFIX}")
 
 
 def clean(folder: Path) -> int:
@@ -122,7 +120,7 @@ def _code() -> str:
     """What qlint is made of: a version alone does not tell one state of a checkout from the next."""
     import qlint
 
-    rooms = [*qlint.__path__[:1], *(path for name in ("qlint.rules", "qlint.profiles") for path in import_module(name).__path__)]
+    rooms = [*qlint.__path__[:1], *(folder for name in ("rules", "profiles") for folder in import_module(f"qlint.{name}").__path__)]
     return "\n".join(_stamps(dict.fromkeys(os.path.realpath(file) for room in rooms for file in _files(room))))
 
 

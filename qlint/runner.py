@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
@@ -30,6 +28,8 @@ from qlint.report.result import Failure, Result
 from qlint.report.summary import summarize
 
 if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
+
     from qlint.judge import Verdict
 
 Subject = object  # a path, a model that was read, or what `Settings.load` makes one of
@@ -180,6 +180,8 @@ def _each(models: Sequence[Subject], settings: Settings, jobs: int, progress: Ca
 
 
 def _in_processes(models: Sequence[Subject], settings: Settings, jobs: int, progress: Callable[[str], None]) -> Iterator[Checked]:
+    from concurrent.futures.process import BrokenProcessPool
+
     with _pool(jobs, settings) as pool:
         futures = [pool.submit(_apart, model) for model in models]
         for model, future in zip(models, futures, strict=True):
@@ -193,6 +195,8 @@ def _in_processes(models: Sequence[Subject], settings: Settings, jobs: int, prog
 
 def _alone(model: Subject, settings: Settings) -> Checked:
     """A model in a process of its own."""
+    from concurrent.futures.process import BrokenProcessPool
+
     try:
         with _pool(1, settings) as pool:
             return pool.submit(_apart, model).result()
@@ -206,6 +210,7 @@ _theirs: list[Settings] = []  # of the run that a process works for
 
 def _pool(jobs: int, settings: Settings) -> ProcessPoolExecutor:
     import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
 
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     return ProcessPoolExecutor(jobs, context, initializer=_work_for, initargs=(settings,))
@@ -257,7 +262,8 @@ def _about_shared(models: Sequence[Subject], settings: Settings, checked: Sequen
                 fates.setdefault(suppression, []).append((fate, number))
     if not fates:
         return
-    idle = [one for one, seen in fates.items() if {fate for fate, _ in seen} == {"idle"} and _all_seen(one, models, settings)]
+    looked_at = [model for model, one in zip(models, checked, strict=True) if one.results]
+    idle = [one for one, seen in fates.items() if {fate for fate, _ in seen} == {"idle"} and _all_seen(one, looked_at, settings)]
     for at in sorted({seen[0][1] for seen in fates.values()}):
         first = [one for one, seen in fates.items() if seen[0][1] == at]
         told = Audit(tuple(one for one in first if one in idle), tuple(one for one in first if not one.reason))

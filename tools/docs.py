@@ -27,6 +27,7 @@ CHECKOUT = ("qlint", "rules", "profiles", "tests/zoo")
 def pages() -> dict[Path, str]:
     """Every generated file, and what belongs in it."""
     import qlint
+    from qlint.config.schema import json_schema as settings_schema
     from qlint.profile.json_schema import json_schema
     from qlint.report.comparison import Comparison
 
@@ -35,6 +36,7 @@ def pages() -> dict[Path, str]:
         docs / "report.schema.json": schema(qlint.Report.json_schema()),
         docs / "comparison.schema.json": schema(Comparison.json_schema()),
         docs / "profile.schema.json": schema(json_schema()),
+        docs / "configuration.schema.json": schema(settings_schema()),
         docs / "rules.md": rules(),
         docs / "backends.md": backends(),
         docs / "catalogue.md": catalogue(),

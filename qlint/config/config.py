@@ -29,7 +29,7 @@ class Config:
     `origins` has the keys that are not the default's, with a file or `--config KEY=VALUE`; those of tables with dots.
     """
 
-    options: Options = field(default_factory=lambda: Options.model_validate({}))
+    options: Options = field(default_factory=Options.model_construct)
     root: Path = field(default_factory=Path)
     path: Path | None = None
     origins: dict[str, str] = field(default_factory=dict)
@@ -174,7 +174,7 @@ def load(path: Path | None, given: Iterable[str] = ()) -> Config:
         validate(Options, table, source)
         data = _merged(data, table)
         origins |= dict.fromkeys(_keys(table), source)
-    options = validate(Options, data, told(path) if path is not None else "--config")
+    options = validate(Options, data, told(path) if path is not None else "--config") if data else Options.model_construct()  # which costs nothing
     for number, override in enumerate(options.overrides, 1):
         if override.backend and (override.nodes or override.ops):
             raise ConfigError(

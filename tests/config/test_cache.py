@@ -46,14 +46,10 @@ def test_the_report_is_the_same_byte_for_byte(project, judged):
     assert second.results[0].verdict.profile.name == "qnn-htp@v73"
 
 
-def appended(name):
+def appended(name, more=b"\x0a\x00"):
+    """By default an empty field more."""
     with open(name, "ab") as file:
-        file.write(b"\x0a\x00")  # an empty field more
-
-
-def _written(name, mode, text):
-    with open(name, mode, encoding="utf-8") as file:
-        file.write(text)
+        file.write(more)
 
 
 @pytest.mark.parametrize(
@@ -61,10 +57,10 @@ def _written(name, mode, text):
     [
         lambda: shutil.copy(AUTOENCODER, "resnet.onnx"),
         lambda: appended("resnet.onnx"),
-        lambda: _written("qlint.toml", "a", 'severity = { QL304 = "error" }\n'),
-        lambda: _written("qlint.toml", "a", '[[overrides]]\nnodes = "x"\nignore = "QL3"\n'),
-        lambda: _written("resnet.onnx.qlint.toml", "w", '[[suppress]]\nrules = "QL304"\nreason = "x"\n'),
-        lambda: _written("qlint.toml", "a", "fallback = false\n"),
+        lambda: appended("qlint.toml", b'severity = { QL304 = "error" }\n'),
+        lambda: appended("qlint.toml", b'[[overrides]]\nnodes = "x"\nignore = "QL3"\n'),
+        lambda: appended("resnet.onnx.qlint.toml", b'[[suppress]]\nrules = "QL304"\nreason = "x"\n'),
+        lambda: appended("qlint.toml", b"fallback = false\n"),
     ],
     ids=["another model", "one byte", "severity", "override", "suppression", "fallback"],
 )
@@ -74,7 +70,7 @@ def test_a_change_is_seen(project, judged, change):
     after = check()
     assert len(judged) == 2
     assert after.to_json() == qlint.check("resnet.onnx", config=find()).to_json()
-    assert before.to_json() != after.to_json() or "x" in (project / "qlint.toml").read_text() or len(judged) == 3
+    assert len(judged) == 3 and before.results
 
 
 @pytest.mark.parametrize("arguments", [{"backend": "qnn-htp@v68"}, {"ignore": ["QL304"]}, {"input_shapes": {"input_1": (2, 32, 32, 3)}}, {"suppressions": False}])

@@ -6,11 +6,13 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from qlint.lint import registry
+from qlint.config.schema import Options
+from qlint.lint import registry, select
 from qlint.lint.testing import run_cases
 
 ROOT = Path(__file__).parents[2]
@@ -78,10 +80,21 @@ def test_code_in_the_readme_runs(tmp_path, monkeypatch):
     exec(compile(code, "README.md", "exec"), {})
 
 
-def test_the_library_page_is_a_session(monkeypatch):
+@pytest.mark.parametrize(("page", "least"), [("library", 15), ("configuration", 4)])
+def test_pages_with_python_are_sessions(monkeypatch, page, least):
     monkeypatch.chdir(ROOT)
-    done = doctest.testfile(str(ROOT / "docs/library.md"), module_relative=False, optionflags=doctest.ELLIPSIS, encoding="utf-8")
-    assert done.attempted > 15 and not done.failed
+    done = doctest.testfile(str(ROOT / f"docs/{page}.md"), module_relative=False, optionflags=doctest.ELLIPSIS, encoding="utf-8")
+    assert done.attempted > least and not done.failed
+
+
+def test_the_configuration_page_shows_valid_settings_and_every_key():
+    page = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^```toml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    options = Options.model_validate(tomllib.loads(shown))
+    known = registry.load().rules
+    for table in (options, *options.overrides):
+        select.known((*table.select, *table.ignore, *table.extend_select, *table.severity), known)
+    assert all(f"`{field.alias}`" in page or f"[[{field.alias}]]" in page for field in Options.model_fields.values())
 
 
 def test_the_example_audits_the_zoo():

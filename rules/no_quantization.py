@@ -1,16 +1,18 @@
-"""The model has no quantizer at all.
+"""The model has no quantizer at all, or none with a fixed range on any activation.
 
 ## What it does
 
-Says once that a model is not quantized, instead of once for each operator that lacks quantizers. Operators
-that have no integer kernel whatever their quantizers are still reported, because that is worth knowing
-before the model is quantized.
+Says once that a model is not quantized, instead of once for each operator that lacks quantizers: because it has
+none, because only weights have, or because the few operators that are quantized look for the range of their input
+while they run. Operators that have no integer kernel whatever their quantizers are still reported, because that
+is worth knowing before the model is quantized.
 
 ## Why it matters on hardware
 
 A backend runs such a model in float, if it can, or calibrates it by itself with ranges that nobody has
 seen. Often the wrong file was exported: the float checkpoint, a model whose fake quantizers were switched
-off or traced away, or one whose quantizers are operators of a training tool.
+off or traced away, or one whose quantizers are operators of a training tool. Weight-only and dynamic quantization
+are made for CPUs and GPUs that compute in float; an integer accelerator gains nothing from them.
 
 ## Example
 
@@ -34,7 +36,8 @@ them as QuantizeLinear and DequantizeLinear. Unsafe: the numbers change.
 import re
 from collections.abc import Iterator
 
-from qlint.graph import FLOAT_GRIDS, Model, Op
+from qlint.graph import FLOAT_GRIDS, Model, Op, Use
+from qlint.judge.verdict import Mismatch
 from qlint.lint.message import Facts
 from qlint.lint.rule import Issue, Rule
 from qlint.lint.run import WHOLE
@@ -50,8 +53,16 @@ _QUANTIZED_NAME = re.compile(r"Q[A-Z]|.*(NBits|Bnb4|FpQ4|Quant|Integer)")
 
 
 def _what(facts: Facts) -> str:
-    known = "the model has no quantizer"
+    if facts["moving"] != "0":
+        some = "operator quantizes its input" if facts["moving"] == "1" else "operators quantize their input"
+        return f"no activation has a quantizer with a fixed range, {facts['moving']} {some} while the model runs"
+    known = "only weights have a quantizer, no activation" if facts["weights"] else "the model has no quantizer"
     return f"{known} that qlint knows, {facts['unknown']} may be some" if facts["unknown"] else known
+
+
+def _why(facts: Facts) -> str:
+    what = "nothing else in it" if facts["moving"] != "0" else "nothing in it"
+    return f"{'as far as can be told ' if facts['unknown'] else ''}{what} can run in integer arithmetic"
 
 
 rule = Rule(
@@ -59,15 +70,35 @@ rule = Rule(
     code="QL101",
     since="0.1.0",
     what=_what,
-    why=lambda facts: f"{'as far as can be told ' if facts['unknown'] else ''}nothing in it can run in integer arithmetic",
+    why=_why,
     fix="quantize it (calibrate, or train with fake quantizers) and export with QuantizeLinear and DequantizeLinear",
 )
 
 
 def unquantized(model: Model) -> bool:
     """Whether nothing in the model is on an integer grid; a model without arithmetic has nothing to quantize."""
-    ops = [op for op in model.walk() if op.role == "data"]
+    ops = _arithmetic(model)
     return bool(ops) and not _has_quantizers(model) and not any(map(_on_integers, ops))
+
+
+def without_activations(model: Model) -> bool:
+    """Whether no activation is on a grid that is known before the model runs."""
+    ops = _arithmetic(model)
+    return bool(ops) and not any(any(map(_fixed, op.uses.values())) or _on_integers_of_its_own(op) for op in ops) and not any(
+        any(map(_fixed, graph.outputs)) for graph in graphs(model)
+    )
+
+
+def _arithmetic(model: Model) -> list[Op]:
+    return [op for op in model.walk() if op.role == "data"]
+
+
+def _moving(op: Op) -> bool:
+    return any(q.dynamic for use in op.uses.values() for q in use.quantizers)
+
+
+def _fixed(use: Use) -> bool:
+    return not use.tensor.constant and (use.role != "b") and any(not q.dynamic for q in use.quantizers)
 
 
 def _on_integers(op: Op) -> bool:
@@ -76,20 +107,33 @@ def _on_integers(op: Op) -> bool:
     return op.kind not in _NOT_ARITHMETIC and any(use.tensor.dtype in _NARROW for use in op.uses.values())
 
 
+def _on_integers_of_its_own(op: Op) -> bool:
+    """As above, of activations."""
+    if op.kind != "custom" and _QUANTIZED_NAME.match(op.native):
+        return not _moving(op)
+    return op.kind not in _NOT_ARITHMETIC and any(use.tensor.dtype in _NARROW and not use.tensor.constant for use in op.uses.values())
+
+
 def _has_quantizers(model: Model) -> bool:
     return any(True for graph in graphs(model) for _ in graph.quantizers())
 
 
-rule.explains("quantizer", where=missing, model=unquantized, about=lambda _: WHOLE)
+def _of_the_reader(m: Mismatch) -> bool:
+    """What is behind an output is no quantizer of it, but of a reader that quantizes its input by itself."""
+    return m.tensor is not None and any(q.dynamic for use in m.tensor.uses for q in use.quantizers)
+
+
+rule.explains("quantizer", where=missing, model=without_activations, about=lambda _: WHOLE)
+rule.explains("dynamic|scale", roles="y", where=_of_the_reader, model=without_activations, about=lambda _: WHOLE)
 rule.explains("constant|presence", model=unquantized, about=lambda _: WHOLE)
 
 
 @rule.check
 def whole_model(model: Model) -> Iterator[Issue]:
     """One issue with the model as a whole."""
-    if unquantized(model):
+    if without_activations(model):
         unknown = few(dict.fromkeys(op.native for op in model.walk() if op.kind == "custom"))
-        yield Issue(facts={"unknown": unknown})
+        yield Issue(facts={"unknown": unknown, "moving": sum(map(_moving, model.walk())), "weights": "weights" * _has_quantizers(model)})
 
 
 @rule.bad(sites=0, says="the model has no quantizer; nothing in it can run in integer arithmetic, here 3 convs and the relu run in float")
@@ -111,10 +155,22 @@ def quantized() -> Model:
     return g.model(g.conv(g.input() | u8(), w=s8()) | u8())
 
 
-@rule.good
-def near_miss_one_quantizer() -> Model:
+@rule.bad(sites=0, says="only weights have a quantizer, no activation; nothing in it can run in integer arithmetic")
+def weights_only() -> Model:
     g = Graph()
-    return g.model(g.conv(g.input(), w=s8()))
+    return g.model(g.op("softmax", g.conv(g.input(), w=s8())))
+
+
+@rule.bad(sites=0, says="a fixed range, 1 operator quantizes its input while the model runs; nothing else in it can run in integer")
+def while_it_runs() -> Model:
+    g = Graph()
+    return g.model(g.op("softmax", g.conv(g.input() | u8(None, dynamic=True), w=s8(), kind="matmul")))
+
+
+@rule.good
+def near_miss_one_activation() -> Model:
+    g = Graph()
+    return g.model(g.op("softmax", g.conv(g.input() | u8(), w=s8())))
 
 
 @rule.good

@@ -61,7 +61,7 @@ rule = Rule(
     fix=_fix,
 )
 rule.explains("kernel")
-rule.explains("kernel", where=unestablished, what="{native} is not known to have an integer kernel", why="whether {backend} has one is not established")
+rule.explains("kernel", where=unestablished, what="no integer kernel is known for {native}", why="whether {backend} has one is not established")
 rule.explains(
     "kernel", where=_nowhere, model=lambda _: True, about=lambda _: "the backend",
     what="{backend} has no integer kernel for {found}", why="it rounds at quantizers and computes in float between them",
@@ -82,7 +82,7 @@ def one_finding_for_all() -> Model:
     return g.model(g.op("mish", y) | u8())
 
 
-@rule.bad(says="Erf is not known to have an integer kernel; whether toy has one is not established, here it is not known how the erf runs")
+@rule.bad(says="no integer kernel is known for Erf; whether toy has one is not established, here it is not known how the erf runs")
 def nobody_has_looked() -> Model:
     g = Graph()
     return g.model(g.op("erf", g.input() | u8()) | u8())

@@ -54,6 +54,11 @@ def _graphs(model: Model) -> Iterator[Model]:
             yield from _graphs(body)
 
 
+def _of_shapes(op: Op, where: Where) -> bool:
+    """Whether an op only computes shapes, which is no arithmetic of the network."""
+    return op.role == "shape" and where in ("float", "integer")
+
+
 class _Judge:
     def __init__(self, model: Model, settled: Settled, verdict: Verdict, fallback: bool) -> None:
         self.model, self.kernels, self.verdict, self.fallback = model, settled.kernels, verdict, fallback
@@ -133,7 +138,7 @@ class _Judge:
             self._place(member, where, ready, chain, basis)
 
     def _place(self, op: Op, where: Where, ready: Ready, chain: Chain, basis: str) -> None:
-        if where == "integer" and op is not chain.anchor:
+        if (where == "integer" and op is not chain.anchor) or _of_shapes(op, where):
             where = "absorbed"
         if where == "cpu" and not self.fallback:
             where = "rejected"
@@ -162,7 +167,7 @@ class _Judge:
         where: Where = "rejected" if self.profile.fallback == "none" else self.profile.fallback
         if where == "cpu" and not self.fallback:
             where = "rejected"
-        if op.role == "shape" and where == "float":
+        if _of_shapes(op, where):
             where = "absorbed"
         basis = weakest(self.kernels.evidence(self.profile.fallback_evidence))
         if self.profile.world == "open":

@@ -99,8 +99,8 @@ def _tensors(chain: Chain) -> Iterator[Any]:
         yield from op.outputs
 
 
-def _static(wanted: bool, chain: Chain, _: Prepared) -> Iterator[Miss]:
-    dynamic = next((tensor for tensor in _tensors(chain) if tensor.dynamic), None)
+def _static(wanted: bool, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
+    dynamic = next((tensor for tensor in _tensors(chain) if tensor.dynamic and prepared.dynamic(tensor)), None)
     if wanted and dynamic is not None:
         yield Miss("", "dynamic_shape", list(dynamic.shape or ()), "numbers", SHAPE, "", chain.anchor, dynamic)
     elif not wanted and dynamic is None:

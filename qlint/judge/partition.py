@@ -56,4 +56,4 @@ def _taken(port: Port, wanted: tuple[Space, ...], spaces: Spaces) -> bool:
 
 def _quantized(op: Op, prepared: Prepared) -> bool:
     """Whether a quantizer node of fixed shape in front of an op is taken by itself."""
-    return any(prepared.of(use) and not use.tensor.constant and not use.tensor.dynamic for use in op.uses.values())
+    return any(prepared.of(use) and not use.tensor.constant and not prepared.dynamic(use.tensor) for use in op.uses.values())

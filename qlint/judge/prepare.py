@@ -29,6 +29,7 @@ class Prepared:
         self._traces: dict[int, tuple[Prepare, ...]] = {}
         self._uses: dict[int, list[Use]] = {}
         self.converted = False  # the backend takes another format, to which the file is converted first
+        self.shapeless = False  # in a file that holds no shapes of inputs: who converts it gives them
         self.removed: set[int] = set()  # ops that a step took away, by id
         self.broken: list[tuple[Prepare, Op | None]] = []  # steps that leave an invalid model behind, and where
 
@@ -60,6 +61,10 @@ class Prepared:
         """Whether a step changed the container of the quantizer in front of a use."""
         return bool(self.steps) and any(step.step == "storage" for step in self.steps.get(id(use), ()))
 
+    def dynamic(self, tensor: Tensor) -> bool:
+        """Whether a dimension is open when the backend gets to see the tensor."""
+        return tensor.dynamic and not (self.shapeless and not any(isinstance(size, str) for size in tensor.shape or ()))
+
     @cached_property
     def scalars(self) -> Counter[float]:
         """How many nodes of the file use each float constant of one element, by value."""
@@ -87,6 +92,7 @@ def prepare(model: Model, profile: Profile) -> Prepared:
     """Apply the profile's steps, in its order. What no runtime takes for a quantizer is not seen from the start."""
     prepared = Prepared(model, profile)
     prepared.converted = bool(model.format and profile.ingests and model.format not in profile.ingests)
+    prepared.shapeless = prepared.converted and model.format == "torchscript"
     for use, quantizer in model.quantizers():
         if quantizer.origin in UNSEEN:
             prepared.sequences[id(use)] = tuple(q for q in use.quantizers if q.origin not in UNSEEN)
@@ -299,8 +305,8 @@ def _look_back(prepared: Prepared, step: Prepare, op: Op) -> None:
 
 
 def _replaceable(quantizer: Quantizer) -> bool:
-    """Whether nodes quantize with parameters that are not fixed."""
-    return quantizer.origin == "qdq" and not quantizer.constant
+    """Whether the parameters are not fixed: another input of the nodes, or looked for while the model runs."""
+    return quantizer.dynamic or (quantizer.origin == "qdq" and not quantizer.constant)
 
 
 def _pair(quantizer: Quantizer) -> Quantizer:

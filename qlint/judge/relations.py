@@ -213,7 +213,7 @@ def scale_shape_equal(names: tuple[str, ...], chain: Chain, prepared: Prepared) 
 
 def dtypes(wanted: Any, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
     found = quantized(wanted.ports, chain, prepared)
-    if len(found) < len(wanted.ports):
+    if len(found) < len(wanted.ports) or any(q.dynamic for _, q in found):
         return
     seen = [q.storage for _, q in found]
     allowed = [[one.split("|") for one in row] for row in wanted.allow]

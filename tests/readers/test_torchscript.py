@@ -327,6 +327,15 @@ def test_a_converted_network_runs_in_integer(tmp_path):
         assert [finding.rule for finding in result.findings] == ["assumed-conversion"]
 
 
+def test_a_file_without_shapes_is_judged_as_if_it_were_converted_with_some(tmp_path):
+    """A scripted file holds none, and every converter asks for them."""
+    torch.jit.script(models.converted("qnnpack", Exported())).save(str(tmp_path / "model.pt"))
+    assert any(tensor.dynamic or tensor.shape is None for tensor in canonical(read(tmp_path / "model.pt")).tensors.values())
+    for result in qlint.check(tmp_path / "model.pt", ["snpe", "qnn-htp"]).results:
+        assert {op.placement for op in result.ops} <= {"integer", "absorbed"}
+        assert [finding.rule for finding in result.findings] == ["assumed-conversion"]
+
+
 def test_a_float_network_does_not(tmp_path):
     save(Exported().eval(), tmp_path / "model.pt")
     (result,) = qlint.check(tmp_path / "model.pt", "ort-cpu").results

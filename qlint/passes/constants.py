@@ -169,8 +169,9 @@ def _gather(op: Op, inputs: dict[str, Values], shape: Shape) -> Values | None:
 def _slice(op: Op, inputs: dict[str, Values], shape: Shape) -> Values | None:
     """Of a vector, or of the rows of a matrix, which PyTorch turns around to write what it pads in ONNX's order."""
     dims = _shape(op, "x")
-    start, end, step, axes = (inputs.get(name) or op.attrs.get(name) or (default,) for name, default in (("starts", None), ("ends", None), ("steps", 1), ("axes", 0)))
-    if start[0] is None or end[0] is None or (len(dims) > 1 and tuple(axes) not in ((0,), (-len(dims),))):
+    start, end = (inputs.get(name) or op.attrs.get(name) for name in ("starts", "ends"))
+    step, axes = (inputs.get(name) or op.attrs.get(name) or default for name, default in (("steps", (1,)), ("axes", (0,))))
+    if not start or not end or (len(dims) > 1 and tuple(axes) not in ((0,), (-len(dims),))):
         return None
     width = _size(dims[1:])
     rows = [inputs["x"][at : at + width] for at in range(0, len(inputs["x"]), max(width, 1))]

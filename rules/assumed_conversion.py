@@ -53,7 +53,7 @@ def _in(form: str) -> Model:
     return model
 
 
-@rule.bad(sites=0, says="the file is torchscript, and toy takes onnx; the verdict assumes that it is converted faithfully")
+@rule.bad(sites=0, says="the file is TorchScript, and toy takes ONNX; the verdict assumes that it is converted faithfully")
 def another_format() -> Model:
     return _in("torchscript")
 

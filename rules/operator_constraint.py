@@ -43,9 +43,11 @@ _WHAT = {
     "layout": "{port}{origin} has its {found}",
     "presence": "{port} is {found}",
     "constant": "{port} is a constant",
+    "inherited": "{port} has a quantizer of its own",
 }
 _WHY = {
     "constant": "{backend} wants it computed at run time",
+    "inherited": "{backend} {runs} in integer only if the one in front of the data movement is moved behind it",
     "layout": "{backend} {runs} in integer only with {wanted}, as its convs leave them",
     "presence": "{backend} {runs} in integer only if it is {wanted}",
     "input": "{backend} {runs} in integer only if it is {wanted}",

@@ -42,11 +42,18 @@ rule = Rule(
     what="the readers of {port} see different quantizers",
     why="{backend} {runs} in integer only if they are the same",
     fix="use one quantizer for all readers of the {kind}",
+    cure="quantizers",
+    applicability="unsafe",
 )
 rule.explains("quantizer", where=mixed)
 rule.explains(
     "writers",
     what="{port} is quantized by {found} nodes with parameters of their own",
+    why="{backend} {runs} in integer only if one of them serves all readers",
+)
+rule.explains(
+    "dequantizers",
+    what="{port} is dequantized by {found} nodes with parameters of their own, for different readers",
     why="{backend} {runs} in integer only if one of them serves all readers",
 )
 

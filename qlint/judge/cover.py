@@ -28,7 +28,7 @@ _PLACE: dict[str, Where | None] = {
 # Why a step of the backend's own leaves an invalid model behind.
 _BROKEN = {
     "storage": "also in a pair that was inserted: the type in its attributes no longer fits",
-    "strip": "and an operator with several outputs cannot take over the name of a graph output",
+    "strip": "and what gives the tensor cannot take over the name of a graph output",
 }
 _RELATIONS = {"bias_scale", "same", "same_storage"}
 CONSEQUENCE: dict[Where, Consequence] = {"cpu": "cpu", "float": "float", "unknown": "unknown", "rejected": "refused"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,6 +15,7 @@ from qlint.graph.kinds import CLASSES
 if TYPE_CHECKING:
     from qlint.judge.prepare import Prepared
 
+VARIADIC = re.compile(r"x\d+$")  # roles of operands that are as many as one likes
 Edge = Literal["bare", "quantized", "either"]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -11,7 +10,7 @@ from qlint.graph import Op, Quantizer, Tensor, Use
 from qlint.graph.axes import channel_axes
 from qlint.graph.kinds import expand
 from qlint.judge.integers import declared
-from qlint.judge.pattern import Chain
+from qlint.judge.pattern import VARIADIC, Chain
 from qlint.judge.prepare import Prepared, writer
 from qlint.judge.verdict import Miss
 from qlint.profile.schema import Profile, Requirement, Space
@@ -21,7 +20,6 @@ from qlint.profile.validate import BUILTIN_SPACES
 MISSING, SHAPE, RELATION, VALUE = 8, 4, 2, 1
 
 State = Literal["one", "none", "partial", "mixed", "absent"]
-_VARIADIC = re.compile(r"x\d+$")
 
 
 @dataclass(slots=True, eq=False)
@@ -60,7 +58,7 @@ class Port:
         q = self.quantizer
         if q is None:
             return ""
-        if q.origin == "fake-quant" or (self.prepared is not None and self.prepared.converted):
+        if q.origin in ("fake-quant", "encodings") or (self.prepared is not None and self.prepared.converted):
             return "fake-quant"
         node, kind = (q.quantize, "quantize") if self.role == "y" else (q.dequantize, "dequantize")
         return "operator" if node is None or node.kind != kind else "nodes"
@@ -88,6 +86,23 @@ class Port:
             return 1
         scale = self.prepared.of(self.use)[-1].scale
         return self.prepared.scalars[scale[0]] if scale and len(scale) == 1 else 1
+
+    @property
+    def inherited(self) -> bool:
+        """Whether the quantizer was not there, but in front of data movement."""
+        if self.prepared is None or self.tensor is None:
+            return False
+        uses = (self.use,) if self.use is not None else self.prepared.uses(self.tensor)
+        return any(id(use) in self.prepared.forward for use in uses)
+
+    @property
+    def dequantizers(self) -> int:
+        """Nodes with parameters of their own that dequantize the tensor from the grid that the op sees."""
+        if self.prepared is None or self.use is None:
+            return 1
+        seen = self.prepared.of(self.use)[-1:]
+        nodes = (q.dequantize for use in self.prepared.uses(self.use.tensor) for q in self.prepared.of(use)[-1:] if (q,) == seen)
+        return len({tuple((role, use.tensor.name) for role, use in node.uses.items() if role != "x") for node in nodes if node is not None})
 
     @property
     def situation(self) -> tuple[object, ...]:
@@ -118,7 +133,7 @@ def _results(chain: Chain, name: str, prepared: Prepared) -> Iterator[Port]:
 
 def _operands(chain: Chain, name: str, prepared: Prepared) -> Iterator[Port]:
     for role in chain.anchor.uses:
-        if _VARIADIC.match(role) or role in ("lhs", "rhs"):
+        if VARIADIC.match(role) or role in ("lhs", "rhs"):
             yield _input(name, chain.anchor, role, prepared)
 
 
@@ -383,9 +398,11 @@ _DIMENSIONS: tuple[_Row, ...] = (
     ("dynamic", SHAPE, lambda s: s.dynamic, lambda w, q, p: q.dynamic == w, lambda q, p: q.dynamic),
     ("integers", SHAPE, lambda s: s.integers, lambda w, q, p: _declared(q, p) in w, _declared),
     ("writers", RELATION, lambda s: s.writers, lambda w, q, p: p.writers <= w, lambda q, p: p.writers),
+    ("dequantizers", RELATION, lambda s: s.dequantizers, lambda w, q, p: p.dequantizers <= w, lambda q, p: p.dequantizers),
     ("rewritten", RELATION, lambda s: s.rewritten, lambda w, q, p: p.rewritten == w, lambda q, p: p.rewritten),
+    ("inherited", RELATION, lambda s: s.inherited, lambda w, q, p: p.inherited == w, lambda q, p: p.inherited),
     ("own_scale", RELATION, lambda s: s.own_scale, lambda w, q, p: (p.sharers <= 1) == w, lambda q, p: p.sharers <= 1),
-    ("axis", RELATION, lambda s: s.axis, lambda w, q, p: q.granularity != "channel" or _axis(q, p) == w, _axis),
+    ("axis", RELATION, lambda s: s.axis, lambda w, q, p: q.granularity != "channel" or _axis(q, p) == str(w), _axis),
     ("scales", RELATION, lambda s: s.scales, _scales_hold, lambda q, p: f"{len(q.scale or ())} scales"),
     ("zero_point", VALUE, lambda s: s.zero_point, _zero_point_holds, lambda q, p: _values(q.zero_point)),
     ("scale", VALUE, lambda s: s.scale, _scale_holds, lambda q, p: _values(q.scale)),

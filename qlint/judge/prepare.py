@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from qlint.graph import INTEGER_RANGES, UNSEEN, Model, Op, Quantizer, Tensor, Use
-from qlint.judge.pattern import kinds_of
+from qlint.judge.pattern import VARIADIC, kinds_of
 from qlint.profile.schema import Prepare, Profile
 
 
@@ -181,13 +181,19 @@ def _by_default(quantizer: Quantizer) -> Quantizer:
 def _strip(prepared: Prepared, step: Prepare, _: Profile) -> None:
     """Some grids are too fine to matter to a backend: what quantizes to them is removed."""
     for tensor in prepared.model.tensors.values():
+        giving: list[set[object]] = []  # of each graph output that is the tensor itself by then, the nodes that quantized it
         for use in tensor.uses:
-            kept = tuple(q for q in prepared.of(use) if q.storage not in step.storage or q.quantize is None)
-            if kept == prepared.of(use):
+            found = prepared.of(use)
+            kept = tuple(q for q in found if q.storage not in step.storage or q.quantize is None)
+            if use.kind == "output" and not kept:
+                giving.append({id(q.quantize) for q in found})
+            if kept == found:
                 continue
             prepared.set(use, kept, step)
-            if use.kind == "output" and tensor.producer is not None and tensor.producer.kind in step.breaks_behind:
+            if use.kind == "output" and (tensor.producer.kind if tensor.producer is not None else "input") in step.breaks_behind:
                 prepared.broken.append((step, tensor.producer))
+        if "output" in step.breaks_behind and any(giving) and any(one != giving[0] for one in giving):
+            prepared.broken.append((step, tensor.producer))
 
 
 def _dead(prepared: Prepared, _step: Prepare, _: Profile) -> None:
@@ -265,7 +271,7 @@ def _transparent(prepared: Prepared, step: Prepare, profile: Profile) -> None:
     Only one whose parameters are constants: nobody inserts a pair with numbers that a caller may replace.
     """
     kinds = kinds_of("|".join(step.kinds), dict(profile.classes))
-    ops = [op for op in prepared.model.ops if op.kind in kinds and "x" in op.uses and op.outputs]
+    ops = [op for op in prepared.model.ops if op.kind in kinds and op.outputs and not {"x", "x0"}.isdisjoint(op.uses)]
     if step.backward:  # first, as ONNX Runtime does: a quantizer behind wins over one in front
         for op in reversed(ops):
             _look_back(prepared, step, op)
@@ -275,10 +281,10 @@ def _transparent(prepared: Prepared, step: Prepare, profile: Profile) -> None:
 
 
 def _look_forward(prepared: Prepared, step: Prepare, op: Op) -> None:
-    sequence = prepared.of(op.uses["x"])
-    if not sequence:
+    sequences = [prepared.of(use) for role, use in op.uses.items() if role == "x" or VARIADIC.match(role)]
+    if not all(sequences):
         return
-    inherited = _through(op, sequence[-1].read_as or sequence[-1])
+    inherited = _of_all(op, [sequence[-1].read_as or sequence[-1] for sequence in sequences], step)
     if inherited is None or _replaceable(inherited):
         return
     for tensor in op.outputs:
@@ -292,8 +298,8 @@ def _look_forward(prepared: Prepared, step: Prepare, op: Op) -> None:
 
 
 def _look_back(prepared: Prepared, step: Prepare, op: Op) -> None:
-    use = op.uses["x"]
-    if prepared.of(use) or len(prepared.uses(use.tensor)) != 1:
+    use = op.uses.get("x")
+    if use is None or prepared.of(use) or len(prepared.uses(use.tensor)) != 1:
         return
     firsts = {prepared.of(out)[:1] for out in prepared.uses(op.outputs[0])}
     if len(firsts) != 1 or not (first := firsts.pop()):
@@ -302,6 +308,20 @@ def _look_back(prepared: Prepared, step: Prepare, op: Op) -> None:
         return
     if first[0].granularity == "tensor" and not _replaceable(first[0]):
         prepared.set(use, (_pair(first[0]),), step)
+
+
+def _of_all(op: Op, quantizers: list[Quantizer], step: Prepare) -> Quantizer | None:
+    """The quantizer behind an operator with one input, or with several of one scale; of several scales, if the backend
+    brings them onto one grid.
+    """
+    first = quantizers[0]
+    if len(quantizers) == 1:
+        return _through(op, first)
+    if any(q.granularity != "tensor" or q.storage != first.storage or not q.constant for q in quantizers):
+        return None
+    if first.storage not in step.aligns and any(q.scale != first.scale for q in quantizers):
+        return None
+    return max(quantizers, key=lambda q: ("zero" not in q.zero_point_class, *(q.scale or ())))
 
 
 def _replaceable(quantizer: Quantizer) -> bool:

@@ -14,7 +14,7 @@ from qlint.judge.pattern import Chain
 from qlint.judge.ports import RELATION, SHAPE, VALUE, Port, ports
 from qlint.judge.prepare import Prepared
 from qlint.judge.verdict import Miss
-from qlint.profile.schema import Bounds, Shift
+from qlint.profile.schema import Bounds, Multiplier, Shift
 
 RANGE_TOLERANCE = 1e-6  # relative, of a clamp's bound against the end of a grid
 _WIDE = ("int8", "uint8", "int16", "uint16")
@@ -53,7 +53,7 @@ def absorbed(wanted: str, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
 
     `range`: in real numbers. `first_range`: the same for the first channel alone, and only 8 and 16 bits wide.
     `zero_point`: in the integers of y's grid, which must be 8 or 16 bits wide with a scalar scale (ONNX Runtime,
-    `IsClipMadeRedundantByQ` in qdq_util.cc).
+    `IsClipMadeRedundantByQ` in qdq_util.cc). `no`: they still clamp, in real numbers, what y's grid would let pass.
     """
     clamps = chain.ops[1:] if chain.anchor.kind not in CLASSES["clamp"] else chain.ops
     for port, q in quantized(("y",), chain, prepared):
@@ -73,8 +73,9 @@ def absorbed(wanted: str, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
                 yield miss(port, "storage", q.storage, _WIDE, SHAPE)
             elif (found := _first(q) if wanted == "first_range" else q.range) is not None:
                 slack = RANGE_TOLERANCE * max(abs(found[0]), abs(found[1]))
-                if found[0] < bounds[0] - slack or found[1] > bounds[1] + slack:
-                    yield miss(port, "range", found, bounds, VALUE)
+                inside = bounds[0] - slack <= found[0] and found[1] <= bounds[1] + slack
+                if inside == (wanted == "no"):
+                    yield miss(port, "range", found, bounds if wanted != "no" else "a range beyond the bounds", VALUE)
 
 
 def _first(q: Quantizer) -> tuple[float, float]:
@@ -139,18 +140,36 @@ def bias_scale(tolerance: float, chain: Chain, prepared: Prepared) -> Iterator[M
 
 def shift(wanted: Shift, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
     """Of per-channel scales the worst one decides. Silent where a scale is missing or not positive."""
-    found = {port.name: (port, q.scale or ()) for port, q in quantized((wanted.of, *wanted.over), chain, prepared)}
-    if len(found) < 1 + len(wanted.over) or any(not scale or min(scale) <= 0 for _, scale in found.values()):
-        return
-    port, scale = found[wanted.of]
-    lows = sum(math.log2(max(found[name][1])) for name in wanted.over)
-    highs = sum(math.log2(min(found[name][1])) for name in wanted.over)
-    least, most = math.log2(min(scale)) - lows, math.log2(max(scale)) - highs
     bounds = Bounds(min=wanted.min, max=wanted.max)
-    for shift in (least, most):
-        if not within(round(shift, 6), bounds):
-            yield miss(port, "shift", f"{shift:g} bits", f"{text(bounds)} bits", VALUE)
-            return
+    for port, least, most in _exponents(wanted.of, wanted.over, chain, prepared):
+        for shift in (least, most):
+            if not within(round(shift, 6), bounds):
+                yield miss(port, "shift", f"{shift:g} bits", f"{text(bounds)} bits", VALUE)
+                return
+
+
+def multiplier(wanted: Multiplier, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
+    """Like `shift`, as the factor that it is."""
+    for port, least, most in _exponents(wanted.of, wanted.over, chain, prepared):
+        low, high = 2.0**-most, 2.0**-least
+        if wanted.below is not None and high >= wanted.below * (1 - EXACT):
+            yield miss(port, "multiplier", high, f"less than {wanted.below:g}", VALUE)
+        elif wanted.min is not None and low < wanted.min * (1 - EXACT):
+            yield miss(port, "multiplier", low, f"at least {wanted.min:g}", VALUE)
+
+
+EXACT = 1e-7  # of a factor in float32
+
+
+def _exponents(of: str, over: tuple[str, ...], chain: Chain, prepared: Prepared) -> Iterator[tuple[Port, float, float]]:
+    """log2 of scale(of) / product of scale(over): the smallest and the largest one."""
+    found = {port.name: (port, q.scale or ()) for port, q in quantized((of, *over), chain, prepared)}
+    if len(found) < 1 + len(over) or any(not scale or min(scale) <= 0 for _, scale in found.values()):
+        return
+    port, scale = found[of]
+    lows = sum(math.log2(max(found[name][1])) for name in over)
+    highs = sum(math.log2(min(found[name][1])) for name in over)
+    yield port, math.log2(min(scale)) - lows, math.log2(max(scale)) - highs
 
 
 def same(names: tuple[str, ...], chain: Chain, prepared: Prepared) -> Iterator[Miss]:

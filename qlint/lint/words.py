@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+# File formats, as their makers write them.
+FORMATS = {"onnx": "ONNX", "tflite": "TFLite", "openvino": "OpenVINO IR", "torchscript": "TorchScript", "pt2": "torch.export", "caffe": "Caffe"}
 MANY_KINDS = 3  # more kinds than this are just "ops"
 MANY_VALUES = 3
 

@@ -128,7 +128,8 @@ class Graph:
     def alone(self, number: int, floating: bool = False) -> bytes:
         """Operator `number` as a model of its own: what it computes from are inputs, constants stay.
 
-        `floating`: every quantized tensor in float32, constants as the numbers that they stand for.
+        `floating`: every quantized tensor in float32, constants as the numbers that they stand for; a convolution without a
+        bias gets one of zeros, since float kernels want one.
         """
         if (number, floating) not in self._alone:
             self._alone[number, floating] = self._write(number, floating)
@@ -146,6 +147,9 @@ class Graph:
         node.customOptions, node.builtinOptions2Type, node.builtinOptions2 = op.customOptions, op.builtinOptions2Type, op.builtinOptions2
         node.inputs = [place.get(int(i), -1) for i in _list(op.inputs)]
         node.outputs = [place[int(i)] for i in _list(op.outputs)]
+        if floating and self.ops[number].kind in _CHANNELS and (len(node.inputs) < 3 or node.inputs[2] < 0):
+            node.inputs = [*node.inputs[:2], len(graph.tensors)]
+            graph.tensors.append(_zeros(self.tensors[int(op.inputs[1])].shape[_CHANNELS[self.ops[number].kind]], model.buffers))
         graph.operators = [node]
         graph.inputs = [place[i] for i in dict.fromkeys(int(i) for i in _list(op.inputs)) if i >= 0 and not self.tensors[i].constant]
         graph.outputs = node.outputs
@@ -175,6 +179,18 @@ class Graph:
             return np.where(low > 7, low - 16, low).reshape(tensor.shape)
         values: Array = np.frombuffer(data.tobytes(), tensor.type).reshape(tensor.shape)
         return values
+
+
+_CHANNELS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3}  # the axis of the weights that is the outputs'
+
+
+def _zeros(size: int, buffers: list[Any]) -> Any:
+    """A constant of zeros in float32."""
+    tensor, buffer = schema.TensorT(), schema.BufferT()
+    tensor.name, tensor.shape, tensor.type, tensor.buffer = b"zeros", [size], schema.TensorType.FLOAT32, len(buffers)
+    buffer.data = np.zeros(4 * size, np.uint8)
+    buffers.append(buffer)
+    return tensor
 
 
 def _list(values: Any) -> list[Any]:

@@ -6,6 +6,7 @@ A profile lists the kernels that a backend has. What each field means is written
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -58,7 +59,7 @@ class Space(_Data):
     written: Names = ()  # where the grid stands: operator (it reads or writes the integers itself), nodes (around it), fake-quant
     storage: Names = ()  # container: int8, uint8, int4 ...
     granularity: Names = ()  # tensor, channel, block
-    axis: Literal["out", "in"] | None = None  # of a per-channel quantizer, in the op's own terms
+    axis: Literal["out", "in"] | int | None = None  # of a per-channel quantizer, in the op's own terms; where it has none, by number
     scales: Literal["out", "enough"] | None = None  # a per-channel quantizer has as many scales as there are output channels, or at least as many
     block_size: tuple[int, ...] = ()
     zero_point_given: bool | None = None  # written out, not left to the default
@@ -67,8 +68,10 @@ class Space(_Data):
     scale_shape: Literal["scalar", "vector"] | None = None
     integers: Names = ()  # how integers between operators were declared (see judge/integers.py): grid, plain; known, lost
     rewritten: bool | None = None  # a prepare step changed the container
+    inherited: bool | None = None  # a prepare step put the quantizer there, behind data movement
     own_scale: bool | None = None  # no other node of the file uses an equal float constant (some optimizers share them)
     writers: int | None = None  # quantize nodes behind an output, after merging those that share their parameters
+    dequantizers: int | None = None  # dequantize nodes with parameters of their own that give an input's tensor on the same grid
     symmetric: bool | None = None
     dynamic: bool | None = None  # the scale is computed at run time
 
@@ -108,6 +111,15 @@ class Shift(_Data):
     max: float | None = None
 
 
+class Multiplier(_Data):
+    """By what a result is multiplied to get to another grid: product of scale(over) / scale(of). `below` is the first one that is too large."""
+
+    of: str
+    over: tuple[str, ...]
+    min: float | None = None
+    below: float | None = None
+
+
 class Factors(_Data):
     """By how much an operator enlarges an image in each direction; what stays as it is, or was one pixel, is let pass."""
 
@@ -118,9 +130,10 @@ class Factors(_Data):
 class Guard(_Data):
     """Relations between ports and facts of the op; a closed set. All fields that are given must hold."""
 
-    absorbed: Literal["zero_point", "range", "first_range"] | None = None  # the clamps in the chain vanish into y's grid
+    absorbed: Literal["zero_point", "range", "first_range", "no"] | None = None  # the clamps in the chain vanish into y's grid, or do not
     bias_scale: float | None = None  # scale(b) == scale(x) * scale(w), relative tolerance
     shift: Shift | None = None  # requantization by shifting, within what the shifter can do
+    multiplier: Multiplier | None = None  # requantization by a factor, within what the kernel takes
     same: tuple[str, ...] = ()  # equal quantizers
     close: tuple[str, ...] = ()  # equal quantizers, to a thousandth of their scales
     near: tuple[str, ...] = ()  # equal first zero points, and first scales that are 1e-6 apart at most, whatever their size
@@ -140,6 +153,7 @@ class Guard(_Data):
     rank: dict[str, Bounds] = {}
     dims: dict[str, dict[str, Bounds]] = {}  # port -> dimension index (as a string) -> bounds
     last_and_other_axes: bool | None = None  # a reduction is over the last axis together with others
+    values: dict[str, Bounds] = {}  # all numbers of a constant that the file stores as integers
     inputs: Bounds | None = None  # number of inputs of the anchor
     opset: Bounds | None = None
     present: tuple[str, ...] = ()  # roles that the op must have
@@ -228,8 +242,10 @@ class Prepare(_Data):
     step: Literal["defaults", "remove", "strip", "dead", "series", "transparent", "storage"]
     storage: Names = ()  # strip: quantizers of activations with these containers are removed
     how: Literal["intersect", "first", "last", "keep"] = "keep"  # series
-    breaks_behind: Names = ()  # strip: kinds behind which removing one in front of a graph output makes the model invalid
+    # strip: kinds behind which removing one in front of a graph output makes the model invalid; `input`: a graph input, `output`: what is a graph output already
+    breaks_behind: Names = ()
     kinds: Names = ()  # remove (where they do nothing), transparent
+    aligns: Names = ()  # transparent: containers whose operands are brought onto one grid, if their scales are different
     forward: bool = False
     backward: bool = False
     writers: int | None = None  # transparent, backward: quantize nodes behind, after merging those that share their parameters
@@ -257,9 +273,10 @@ class Arithmetic(_Data):
     """How the backend computes: for rules about accumulators, requantization and rounding."""
 
     accumulator_bits: int | None = None
+    accumulator_bits_16: int | None = None  # with activations of more than 8 bits; not known unless it is said
     pair_bits: int | None = None  # neighbouring products are added in so many bits first, and cut off there (see judge/accumulator.py)
     requantize: Literal["float", "fixed_multiplier", "shift"] | None = None
-    shift: Bounds | None = None  # by how many bits to the right
+    shift: Bounds | None = None  # by how many bits to the right: the exponent of scale(y) / (scale(x) * scale(w)); beyond that results are lost
     rounding: Literal["half_even", "half_away", "half_up", "floor"] | None = None
     saturates: bool | None = None  # the result is clamped to its container; otherwise it wraps around
     evidence: Names = ()
@@ -271,6 +288,7 @@ class Overlay(_Data):
     title: str = ""
     like: str = ""  # another overlay of the profile, applied before this one
     toolchain: str = ""
+    encodings: tuple[str, ...] = ()
     fallback: Literal["cpu", "float", "none"] | None = None
     misplaced: Literal["moved", "refused"] | None = None
     segments: Literal["any", "one"] | None = None
@@ -302,6 +320,7 @@ class Profile(_Data):
     aliases: tuple[str, ...] = ()
     extends: str = ""
     ingests: tuple[str, ...] = ()
+    encodings: tuple[str, ...] = ()  # whose encodings files tell the backend its quantizers beside the model: aimet, tensorrt, vitis ...
     toolchain: str = ""
     targets: tuple[str, ...] = ()
     default_target: str = ""
@@ -329,6 +348,10 @@ class Profile(_Data):
     drop: tuple[str, ...] = ()
     target: dict[str, Overlay] = {}
     revision: dict[str, Overlay] = {}
+
+    def cited(self, names: Iterable[str]) -> tuple[Evidence, ...]:
+        """Pieces of evidence by their names."""
+        return tuple(self.evidence[name] for name in names)
 
     @property
     def name(self) -> str:

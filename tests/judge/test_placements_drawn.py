@@ -23,7 +23,7 @@ LOST = {
     ("OpenVINOQuantizer", "ort-cpu"): ({"flatten": 1, "linear": 1}, {("flatten", "y"): 1, ("linear", "x"): 1, ("linear", "y"): 1}),
     # torch for x86 (Inductor): of each sum only the input that no convolution makes, as TensorRT wants it too
     ("X86InductorQuantizer", "tensorrt"): ({}, {}),
-    ("X86InductorQuantizer", "openvino"): ({"add": 8, "relu": 8, **POOL}, None),
+    ("X86InductorQuantizer", "openvino"): ({"add": 5, "relu": 5, **POOL}, None),
     ("X86InductorQuantizer", "qnn-htp"): ({"conv": 8, "add": 8, "relu": 8, "linear": 1}, {("add", "lhs"): 6, ("add", "rhs"): 10, ("conv", "y"): 8, ("linear", "y"): 1}),
     ("X86InductorQuantizer", "ort-cpu"): ({"conv": 8, "add": 8, "relu": 8, "linear": 1}, {("add", "lhs"): 6, ("add", "rhs"): 10, ("conv", "y"): 8, ("linear", "y"): 1}),
     # ExecuTorch for XNNPACK: every input and every output

@@ -1,0 +1,182 @@
+"""What OpenVINO's CPU plugin fuses, moves and refuses: cases that openvino 2026.4.1 answered on AVX2.
+
+Where it is installed, on a machine of that kind, it is asked again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from onnx_nodes import Nodes
+
+from qlint.judge import judge
+from qlint.passes import canonical
+from qlint.profile import load
+from qlint.readers import read
+
+OUTSIDE = -6, np.int8  # zero point and type of asymmetric data
+AROUND = 0, np.int8
+POSITIVE = 0, np.uint8
+SHIFTED = 100, np.uint8
+
+
+class _Graph(Nodes):
+    def grid(self, scale: object, zero_point: int, storage: type) -> tuple[str, str]:
+        scales = np.asarray(scale, np.float32)
+        return self.constant(scales), self.constant(np.full(scales.shape, zero_point, storage))
+
+    def quantized(self, x: str, zero_point: int = 100, storage: type = np.uint8, scale: object = 0.02) -> str:
+        """One pair; several scales are per channel."""
+        grid = self.grid(scale, zero_point, storage)
+        return self.add("DequantizeLinear", self.add("QuantizeLinear", x, *grid), *grid)
+
+    def conv(self, x: str, inputs: int = 8, outputs: int = 8, group: int = 1, kernel: int = 1) -> str:
+        values = np.random.default_rng(0).integers(-99, 99, (outputs, inputs // group, kernel, kernel)).astype(np.int8)
+        w = self.add("DequantizeLinear", self.constant(values), *self.grid(0.01, *AROUND))
+        return self.add("Conv", x, w, kernel_shape=[kernel, kernel], group=group)
+
+    def stem(self) -> str:
+        return self.add("Gelu", self.conv(self.quantized("x")))
+
+    def model(self, path: Path, shape: tuple[int, ...], *outputs: str) -> None:
+        x = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
+        ends = [helper.make_tensor_value_info(output, TensorProto.FLOAT, None) for output in outputs]
+        graph = helper.make_graph(self.nodes, "g", [x], ends, self.constants)
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), path)
+
+
+def _asked(path: Path) -> tuple[str, dict[str, str]] | None:
+    if find_spec("openvino") is None:
+        return None
+    from qlint.oracles import judge as ask
+    from qlint.oracles.openvino_cpu import instruction_set
+
+    if instruction_set() != "avx2":
+        return None
+    answer = ask(path, "openvino", "avx2")
+    return answer.outcome, answer.placements
+
+
+def _outcome(path: Path) -> str:
+    verdict = judge(canonical(read(path)), load("openvino@avx2"))
+    asked = _asked(path)
+    assert asked is None or asked[0] == verdict.outcome
+    return verdict.outcome
+
+
+def _where(path: Path, kind: str) -> str:
+    """Placement of the last node of a kind; what vanishes into an integer kernel is integer."""
+    verdict = judge(canonical(read(path)), load("openvino@avx2"))
+    assert verdict.outcome == "runs", verdict.refusals
+    found = [(op.name, verdict.where(op).replace("absorbed", "integer")) for op in verdict.model.ops if op.native == kind][-1]
+    asked = _asked(path)
+    assert asked is None or asked[1][found[0]].replace("absorbed", "integer") == found[1]
+    return found[1]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "model.onnx"
+
+
+@pytest.mark.parametrize(("nodes", "grid", "where"), [(2, OUTSIDE, "float"), (1, OUTSIDE, "integer"), (2, AROUND, "integer"), (2, SHIFTED, "integer")])
+def test_a_convolution_of_int8_that_several_nodes_dequantize(nodes, grid, where, path):
+    g = _Graph()
+    x = g.stem()
+    pairs = [g.quantized(x, *grid) for _ in range(nodes)]
+    g.model(path, (1, 8, 8, 8), g.add("Softmax", pairs[-1]), g.add("Softmax", g.conv(pairs[0])))
+    assert _where(path, "Conv") == where
+
+
+@pytest.mark.parametrize(("grid", "size", "outcome"), [(AROUND, 2, "refused"), (OUTSIDE, 2, "refused"), (SHIFTED, 2, "runs"), (AROUND, 4, "runs")])
+def test_an_average_over_all_of_an_image(grid, size, outcome, path):
+    g = _Graph()
+    pooled = g.quantized(g.add("AveragePool", g.quantized(g.stem(), *grid), kernel_shape=[2, 2]), *grid)
+    g.model(path, (1, 8, size, size), g.conv(pooled))
+    assert _outcome(path) == outcome
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "where"),
+    [
+        ((0.02, *AROUND), (0.05, *AROUND), "integer"), ((0.02, *SHIFTED), (0.02, 90, np.uint8), "integer"),
+        ((0.02, *SHIFTED), (0.05, *SHIFTED), "float"), ((0.02, *POSITIVE), (0.02, *AROUND), "float"),
+    ],
+)  # fmt: skip
+def test_a_convolution_behind_a_concatenation_without_a_quantizer(one, other, where, path):
+    g = _Graph()
+    x = g.stem()
+    joined = g.add("Concat", *(g.quantized(part, *grid, scale=scale) for part, (scale, *grid) in ((x, one), (g.add("Tanh", x), other))), axis=1)
+    g.model(path, (1, 8, 8, 8), g.quantized(g.conv(joined, inputs=16)))
+    assert _where(path, "Conv") == where
+
+
+@pytest.mark.parametrize(("top", "where"), [(3.0, "float"), (1.0, "integer")])
+def test_a_clip_between_quantizers_stays_only_where_the_second_one_reaches_farther(top, where, path):
+    """The first quantizer is asymmetric; from 0 to 3 is what the second one can say."""
+    g = _Graph()
+    clipped = g.add("Clip", g.quantized(g.conv(g.quantized("x"))), g.constant(np.float32(0)), g.constant(np.float32(top)))
+    g.model(path, (1, 8, 8, 8), g.conv(g.quantized(clipped, *POSITIVE, scale=3.0 / 255)))
+    assert _where(path, "Clip") == where
+
+
+@pytest.mark.parametrize(("group", "where"), [(8, "integer"), (1, "float")])
+def test_data_quantized_per_channel(group, where, path):
+    g = _Graph()
+    x = g.quantized(g.stem(), *AROUND, scale=np.linspace(0.01, 0.03, 8))
+    g.model(path, (1, 8, 8, 8), g.quantized(g.conv(x, group=group, kernel=3)))
+    assert _where(path, "Conv") == where
+
+
+@pytest.mark.parametrize(("zero_point", "integer", "outcome"), [(0, True, "refused"), (0, False, "refused"), (9, True, "refused"), (9, False, "runs")])
+def test_a_quantizer_per_head_behind_a_product(zero_point, integer, outcome, path):
+    g = _Graph()
+    x = g.quantized("x", *AROUND) if integer else "x"
+    product = g.add("MatMul", x, g.add("Transpose", x, perm=[0, 1, 3, 2]))
+    heads = g.quantized(product, zero_point, np.int8, np.linspace(0.1, 0.2, 2))
+    g.model(path, (1, 2, 6, 6), g.add("Softmax", heads))
+    assert _outcome(path) == outcome
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_a_16_bit_quantizer_in_front_of_what_is_an_output_already(twice, path):
+    """It is removed, and then two outputs would be the same tensor."""
+    g = _Graph()
+    y = g.add("Relu", g.conv(g.quantized("x")))
+    fine = g.quantized(y, 100, np.uint16, 0.001)
+    g.model(path, (1, 8, 8, 8), fine, *[y] * twice)
+    assert _outcome(path) == ("refused" if twice else "runs")
+
+
+@pytest.mark.parametrize(("behind", "where"), [(True, "float"), (False, "integer")])
+def test_data_movement_behind_an_average(behind, where, path):
+    """Its result is float, unless a product reads it."""
+    g = _Graph()
+    flat = g.add("Flatten", g.add("AveragePool", g.quantized(g.stem(), *SHIFTED), kernel_shape=[4, 4], strides=[4, 4]))
+    values = np.random.default_rng(0).integers(-99, 99, (32, 5)).astype(np.int8)
+    w = g.add("DequantizeLinear", g.constant(values), *g.grid(0.01, *AROUND))
+    g.model(path, (1, 8, 8, 8), g.quantized(g.add("MatMul", g.quantized(flat) if behind else flat, w)))
+    assert _where(path, "Flatten") == where
+
+
+SUMS: list[tuple[Callable[[_Graph, str], str], tuple[int, type], str]] = [
+    (lambda g, x: g.quantized(x, *SHIFTED), SHIFTED, "integer"),
+    (lambda g, x: x, OUTSIDE, "integer"),
+    (lambda g, x: g.conv(g.quantized(x)), SHIFTED, "integer"),
+]
+
+
+@pytest.mark.parametrize(("other", "grid", "where"), SUMS, ids=["quantized", "float", "convolution"])
+def test_a_sum_with_a_quantized_convolution(other, grid, where, path):
+    g = _Graph()
+    x = g.stem()
+    inside = g.add("Relu", g.conv(g.quantized(x)))
+    total = g.add("Add", g.quantized(g.conv(g.quantized(inside)), *grid), other(g, x))
+    g.model(path, (1, 8, 8, 8), g.add("Softmax", g.conv(g.quantized(total))))
+    assert _where(path, "Add") == where

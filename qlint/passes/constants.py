@@ -167,10 +167,26 @@ def _gather(op: Op, inputs: dict[str, Values], shape: Shape) -> Values | None:
 
 
 def _slice(op: Op, inputs: dict[str, Values], shape: Shape) -> Values | None:
-    if len(_shape(op, "x")) != 1:
+    """Of a vector, or of the rows of a matrix, which PyTorch turns around to write what it pads in ONNX's order."""
+    dims = _shape(op, "x")
+    start, end = (inputs.get(name) or op.attrs.get(name) for name in ("starts", "ends"))
+    step, axes = (inputs.get(name) or op.attrs.get(name) or default for name, default in (("steps", (1,)), ("axes", (0,))))
+    if not start or not end or (len(dims) > 1 and tuple(axes) not in ((0,), (-len(dims),))):
         return None
-    start, end, step = (inputs.get(name) or op.attrs.get(name) or (1,) for name in ("starts", "ends", "steps"))
-    return inputs["x"][slice_of(start[0], end[0], step[0])]
+    width = _size(dims[1:])
+    rows = [inputs["x"][at : at + width] for at in range(0, len(inputs["x"]), max(width, 1))]
+    return tuple(v for row in rows[slice_of(start[0], end[0], step[0])] for v in row)
+
+
+def _transpose(op: Op, inputs: dict[str, Values], shape: Shape) -> Values | None:
+    """Of what may be a shape; weights are left alone."""
+    if op.uses["x"].tensor.dtype not in ("int64", "int32"):
+        return None
+    dims = _shape(op, "x")
+    order = op.attrs.get("perm") or tuple(range(len(dims)))[::-1]
+    strides = [_size(dims[axis + 1 :]) for axis in order]
+    places = itertools.product(*(range(int(dims[axis] or 0)) for axis in order))
+    return tuple(inputs["x"][sum(map(operator.mul, place, strides))] for place in places)
 
 
 def slice_of(start: int, end: int, step: int) -> slice:
@@ -212,7 +228,7 @@ _ELEMENTS: dict[str, Callable[..., Any]] = {
     "pow": math.pow,
 }  # fmt: skip
 _FUNCTIONS: dict[str, Callable[[Op, dict[str, Values], Shape], Values | None]] = {
-    **dict.fromkeys(SAME_VALUES, _same), "cast": _cast, "concat": _concat, "gather": _gather, "slice": _slice, "range": _range,
+    **dict.fromkeys(SAME_VALUES, _same), "cast": _cast, "concat": _concat, "gather": _gather, "slice": _slice, "transpose": _transpose, "range": _range,
     "constant_of_shape": _constant_of_shape, "expand": _expand, "mul": _multiply,
     **{kind: _elementwise(function) for kind, function in _ELEMENTS.items()},
     "reduce_prod": _reduce(math.prod), "reduce_sum": _reduce(sum), "reduce_max": _reduce(max), "reduce_min": _reduce(min),

@@ -31,14 +31,14 @@ class _Graph(Nodes):
         scales = np.asarray(scale, np.float32)
         return self.add("DequantizeLinear", self.constant(values), self.constant(scales), self.constant(np.zeros(scales.shape, storage)))
 
-    def verdict(self, path: Path, shape: tuple[int, ...], *outputs: str) -> Verdict:
-        self.save(path / "model.onnx", shape, *outputs)
+    def verdict(self, path: Path, shape: tuple[int, ...], *outputs: str, opset: int = 21) -> Verdict:
+        self.save(path / "model.onnx", shape, *outputs, opset=opset)
         return judge(canonical(read(path / "model.onnx")), load("qnn-htp@v73"))
 
-    def save(self, path: Path, shape: tuple[int, ...], *outputs: str) -> None:
+    def save(self, path: Path, shape: tuple[int, ...], *outputs: str, opset: int = 21) -> None:
         x = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
         ends = [helper.make_tensor_value_info(output, TensorProto.FLOAT, None) for output in outputs]
-        model = helper.make_model(helper.make_graph(self.nodes, "g", [x], ends, self.constants), opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+        model = helper.make_model(helper.make_graph(self.nodes, "g", [x], ends, self.constants), opset_imports=[helper.make_opsetid("", opset)], ir_version=8 if opset < 20 else 10)
         onnx.save(onnx.shape_inference.infer_shapes(model), path)
 
 
@@ -85,6 +85,45 @@ def test_gelu_is_fused_if_its_constants_are_plain_or_its_output_is(quantized, en
     assert verdict.outcome == outcome
     if outcome == "runs":
         assert [p.where for p in verdict.placements.values() if p.op.kind == "erf"] == ["cpu"]
+
+
+@pytest.mark.parametrize(("half_first", "factor"), [(False, False), (True, False), (True, True)])
+@pytest.mark.parametrize(("opset", "end", "outcome"), [(17, True, "runs"), (17, False, "refused"), (20, False, "refused"), (20, True, "refused")])
+def test_gelu_is_fused_since_there_is_one(opset, end, half_first, factor, outcome, tmp_path):
+    """ONNX Runtime's Gelu is of opset 20, and divides; the provider's own stands for all spellings whose output is not quantized."""
+    graph = _Graph()
+    x = graph.add("Relu", "x")
+    half = graph.constant(np.float32(0.5))
+    scaled = graph.add("Mul", x, graph.constant(np.float32(0.70710678))) if factor else graph.add("Div", x, graph.constant(np.float32(1.41421356)))
+    raised = graph.add("Add", graph.add("Erf", scaled), graph.constant(np.float32(1.0)))
+    y = graph.add("Mul", graph.add("Mul", x, half), raised) if half_first else graph.add("Mul", graph.add("Mul", x, raised), half)
+    if factor and end:
+        outcome = "runs"
+    assert graph.verdict(tmp_path, (1, 8, 16), graph.quantized(y) if end else y, opset=opset).outcome == outcome
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+def test_a_resize_whose_factors_are_quantized(quantized, tmp_path):
+    """ONNX Runtime's own quantizer for the HTP does that if they are a Constant node; no unit has that many quantizers."""
+    graph = _Graph()
+    factors = graph.constant(np.array([1, 1, 2, 2], np.float32))
+    y = graph.add("Resize", graph.quantized("x"), "", graph.quantized(factors) if quantized else factors, mode="linear")
+    verdict = graph.verdict(tmp_path, (1, 4, 8, 8), graph.quantized(y))
+    assert [p.where == "integer" for p in verdict.placements.values() if p.op.kind == "resize"] == [not quantized]
+
+
+@pytest.mark.parametrize(("nodes", "where"), [(1, "integer"), (2, "float")])
+def test_a_quantizer_is_moved_back_through_data_movement_if_it_is_one_node(nodes, where, tmp_path):
+    """Two that say the same are merged only if they share their zero point."""
+    graph = _Graph()
+    moved = graph.add("Transpose", graph.add("Sigmoid", graph.quantized("x")), perm=[0, 2, 1])
+    grid = graph.constant(np.float32(0.02)), graph.constant(np.uint8(128))
+    ends = [graph.quantized(graph.add("Relu", graph.quantized(moved))) for _ in range(nodes)] if nodes == 2 else []
+    if nodes == 1:
+        read_by = graph.add("DequantizeLinear", graph.add("QuantizeLinear", moved, *grid), *grid)
+        ends = [graph.quantized(graph.add("Relu", read_by)) for _ in range(2)]
+    verdict = graph.verdict(tmp_path, (1, 4, 8), *ends)
+    assert [p.where for p in verdict.placements.values() if p.op.kind == "sigmoid"] == [where]
 
 
 @pytest.mark.parametrize(("shape", "outcome"), [((1, 4, 16), "runs"), ((1, 4, 16, 16), "refused")])

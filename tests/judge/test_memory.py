@@ -124,3 +124,21 @@ def test_a_body_reads_a_tensor_of_the_graph_around_it(tmp_path: Path) -> None:
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), tmp_path / "if.onnx")
     verdict = judge(canonical(read(tmp_path / "if.onnx")), load("qnn-htp@v73"))
     assert {op.name for op in verdict.model.walk() if id(op) in verdict.placements} == {"relu", "if", "Exp", "Sqrt"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "storage", "convolved", "outcome"),
+    [
+        ("Mul", np.uint16, False, "runs"), ("Add", np.uint16, False, "runs"), ("Sub", np.uint16, False, "runs"), ("Div", np.uint16, False, "refused"),
+        ("Mul", np.uint8, False, "refused"), ("Mul", np.uint16, True, "refused"), ("Add", np.uint16, True, "refused"),
+    ],
+)  # fmt: skip
+def test_a_single_number_beside_a_misplaced_tensor(kind: str, storage: type, convolved: bool, outcome: str, tmp_path: Path) -> None:
+    """One of 16 bits is read from TCM, so that the result goes there too; in front of a convolution, which wants tiles, it is a parameter."""
+    graph = _Graph(storage)
+    astray = graph.quantized(graph.add("Sub", graph.quantized("a"), graph.constant(np.float32(0.3))))
+    number = graph.add("DequantizeLinear", graph.constant(storage(250)), graph.constant(np.float32(0.02)), graph.constant(storage(128)))
+    y = graph.quantized(graph.add(kind, astray, number))
+    y = graph.add("Conv", y, graph.weight(), kernel_shape=[1, 1]) if convolved else graph.add("Concat", y, graph.quantized("b"), axis=3)
+    graph.save(tmp_path / "model.onnx", graph.quantized(y))
+    assert judge(canonical(read(tmp_path / "model.onnx")), load("qnn-htp@v73")).outcome == outcome

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.reference
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.backend.test.loader import load_node_model_tests
@@ -259,3 +260,31 @@ def test_symbols_stay_symbols(tmp_path):
     fixed = canonical(read(path), {"x": (5, 4, 6)})
     assert fixed.outputs[0].tensor.shape == (5, 24)
     assert math.prod(fixed.outputs[0].tensor.shape) == 120
+
+
+@pytest.mark.parametrize("pads", [(1, 2, 3, 4), (0, 1, 2, 0), (5, 0)])
+def test_pads_as_pytorch_writes_them(tmp_path, pads):
+    """PyTorch has the last axis first: its exporter fills up with zeros, turns the pairs around and transposes them."""
+
+    def constant(name, value, dtype=np.int64):
+        return numpy_helper.from_array(np.asarray(value, dtype), name)
+
+    initial = [
+        constant("given", pads), constant("missing", [8 - len(pads)]), constant("pairs", [-1, 2]), constant("flat", [-1]),
+        constant("back", [-1]), constant("end", [-(2**63) + 1]), constant("axis", [0]),
+    ]  # fmt: skip
+    nodes = [
+        helper.make_node("ConstantOfShape", ["missing"], ["zeros"], value=constant("zero", [0])),
+        helper.make_node("Concat", ["given", "zeros"], ["filled"], axis=0),
+        helper.make_node("Reshape", ["filled", "pairs"], ["table"]),
+        helper.make_node("Slice", ["table", "back", "end", "axis", "back"], ["turned"]),
+        helper.make_node("Transpose", ["turned"], ["columns"], perm=[1, 0]),
+        helper.make_node("Reshape", ["columns", "flat"], ["row"]),
+        helper.make_node("Cast", ["row"], ["pads"], to=INT64),
+        helper.make_node("Pad", ["x", "pads"], ["y"]),
+    ]
+    x, y = (helper.make_tensor_value_info(name, FLOAT, shape) for name, shape in (("x", [1, 2, 8, 8]), ("y", None)))
+    model = helper.make_model(helper.make_graph(nodes, "g", [x], [y], initial), opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    _, canon = opened(tmp_path, model)
+    wanted = onnx.reference.ReferenceEvaluator(model).run(None, {"x": np.zeros((1, 2, 8, 8), np.float32)})[0]
+    assert canon.outputs[0].tensor.shape == wanted.shape

@@ -42,6 +42,8 @@ rule = Rule(
     what="the quantizer of {port}{origin} is not symmetric: its zero point is {found}",
     why="{backend} wants a symmetric one",
     fix="quantize with a symmetric range (zero point in the middle of the grid)",
+    cure="quantizers",
+    applicability="unsafe",
     per_kind=False,
 )
 rule.explains("zero_point", where=(activation, wants_symmetric))

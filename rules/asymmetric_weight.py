@@ -41,6 +41,8 @@ rule = Rule(
     what="the weight{origin} is quantized with zero point {found}",
     why="{backend} wants {wanted}",
     fix="quantize the weight with a symmetric range",
+    cure="quantizers",
+    applicability="unsafe",
     per_kind=False,
 )
 rule.explains("zero_point", where=weight)

@@ -62,7 +62,16 @@ def _why(facts: Facts) -> str:
     return f"{facts.backend} wants " + _WANTED.get(facts.dimension, f"{facts.dimension} {{}}").format(facts.wanted)
 
 
-rule = Rule(name="bias-form", code="QL502", since="0.1.0", what=_what, why=_why, fix="write the bias of the {kind} as the backend wants it")
+rule = Rule(
+    name="bias-form",
+    code="QL502",
+    since="0.1.0",
+    what=_what,
+    why=_why,
+    fix="write the bias of the {kind} as the backend wants it",
+    cure="quantizers",
+    applicability="unsafe",
+)
 rule.explains("storage|granularity|zero_point|symmetric|axis|presence|constant|dtype|scale_shape|dynamic", roles="b", where=(bias,))
 rule.explains("quantizer", roles="b", where=(missing, bias), what="the bias is in float", why="{backend} wants it quantized ({wanted})")
 rule.explains("quantizer", roles="b", where=(unwanted, bias), what="the bias is quantized", why="{backend} wants it in float")

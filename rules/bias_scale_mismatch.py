@@ -49,6 +49,8 @@ rule = Rule(
     what=_what,
     why="{backend} adds the bias to the accumulator as it is",
     fix="quantize the bias again with input scale times weight scale",
+    cure="quantizers",
+    applicability="unsafe",
 )
 rule.explains("bias_scale")
 

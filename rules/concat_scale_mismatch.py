@@ -58,6 +58,8 @@ rule = Rule(
     what="{port}{origin} is on another grid ({found}) than the other side ({wanted})",
     why="its values have to be rescaled on the way, where the backend does so",
     fix="use one quantizer, that with the largest range, for all inputs and the output of the {kind}",
+    cure="quantizers",
+    applicability="unsafe",
     consequence="slow",
     unasked=True,
 )

@@ -44,6 +44,8 @@ rule = Rule(
     what="{found} behind {port} is not read by anything",
     why="some backends count it as a reader all the same",
     fix="remove {found}",
+    cure="remove",
+    applicability="safe",
     per_kind=False,
 )
 

@@ -35,7 +35,6 @@ box filter or a sum may be meant to have one value everywhere: ignore the rule t
 from collections.abc import Iterator, Sequence
 
 from qlint.graph import Model
-from qlint.graph.values import part
 from qlint.lint.rule import Issue, Rule
 from qlint.lint.testing import Graph, s8, u8
 from qlint.lint.weights import SMALL, Weight, weights
@@ -43,7 +42,6 @@ from qlint.lint.words import numbered
 
 LEAST = 16  # elements that a weight has to have
 MAX_BYTES = 4 << 20  # of weights that are looked through channel by channel, in one model
-HEAD = 8  # elements of a channel that are looked at first
 
 rule = Rule(
     name="degenerate-weight",
@@ -85,33 +83,15 @@ def _one_value(weight: Weight) -> bool:
 
 def _dead(weight: Weight) -> list[int]:
     """Channels all of whose codes are the zero point; candidates come from the first elements of each channel."""
-    q, shape, axis = weight.quantizer, weight.data.shape, weight.axis
-    if q is None or q.grid != "affine" or axis is None or axis >= len(shape) or weight.size % shape[axis]:
+    q, heads = weight.quantizer, weight.heads()
+    if not heads or q is None or not q.constant or q.grid != "affine" or q.granularity == "block":
         return []
-    count = shape[axis]
-    heads: list[Sequence[float] | None]
-    if axis == 0:
-        each = weight.size // count
-        if each < HEAD:
-            return []
-        if weight.size <= SMALL:
-            whole = next(weight.some(), ())
-            heads = [whole[start : start + HEAD] for start in range(0, len(whole), each)]
-        else:
-            heads = [part(weight.data, i * each, HEAD) for i in range(count)]
-    elif axis == len(shape) - 1:
-        rows = [part(weight.data, i * count, count) for i in range(min(2, weight.size // count))]
-        heads = [None if any(row is None for row in rows) else tuple(row[i] for row in rows if row) for i in range(count)]
-    else:
-        return []
+    count = len(heads)
     zeros, scales = q.zero_point or (0,), q.scale or (0.0,)
     if not any(head and _all_zero(head, weight.stored, zeros[i % len(zeros)], scales[i % len(scales)]) for i, head in enumerate(heads)):
         return []
-    codes = weight.codes()
-    if codes is None:
-        return []
-    others = tuple(i for i in range(len(shape)) if i != axis)
-    return [int(i) for i, used in enumerate((codes != 0).any(axis=others)) if not used]
+    used = {number % count for number, channel in enumerate(channel for codes in weight.slabs() for channel in codes) if channel.any()}
+    return [i for i in range(count) if i not in used]
 
 
 def _all_zero(values: Sequence[float], stored: bool, zero_point: float, scale: float) -> bool:

@@ -47,6 +47,8 @@ rule = Rule(
     what="{port}{origin} is quantized {wanted} and then {found}",
     why="{meaning}",
     fix="keep one quantizer in front of {port}",
+    cure="single",
+    applicability="unsafe",
     per_kind=False,
 )
 

@@ -42,6 +42,8 @@ rule = Rule(
     what="{found} nodes have this name",
     why="runtimes refuse the model, and tools that go by names mix them up",
     fix="rename all but one of them",
+    cure="rename",
+    applicability="safe",
     consequence="refused",
     per_kind=False,
 )

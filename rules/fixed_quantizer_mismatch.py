@@ -44,6 +44,8 @@ rule = Rule(
     what=lambda facts: f"the output is quantized with {_WORDS[facts.dimension]} {facts.found}",
     why=lambda facts: f"{facts.backend} wants {_wanted(facts.wanted)} behind {facts.a_kind}",
     fix="quantize the output of the {kind} on the grid that the kernel writes",
+    cure="quantizers",
+    applicability="unsafe",
 )
 rule.explains("zero_point|scale", roles="y", where=wants_fixed)
 rule.explains(

@@ -106,8 +106,9 @@ def _reach(weight: Weight) -> float:
     q = weight.quantizer
     if weight.size <= SMALL and weight.stored and q is not None and q.zero_point and len(set(q.zero_point)) == 1:
         return max((max(max(values) - q.zero_point[0], q.zero_point[0] - min(values)) for values in weight.some()), default=0.0)
-    codes = weight.codes()
-    return 0.0 if codes is None or not codes.size else float(abs(codes).max())
+    if q is None or q.granularity == "block" or weight.axis is None:
+        return 0.0
+    return max((float(abs(codes).max(initial=0)) for codes in weight.slabs()), default=0.0)
 
 
 def _net(low: int, high: int, q: Quantizer) -> Model:

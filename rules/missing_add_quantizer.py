@@ -47,6 +47,8 @@ rule = Rule(
     what="{port}{origin} {has} no quantizer",
     why=unless_invented("{backend} {runs} in integer only if both inputs are quantized"),
     fix="insert a quantizer at {port} of the {kind}",
+    cure="insert",
+    applicability="unsafe",
 )
 rule.explains("quantizer", kinds="binary", roles="lhs|rhs", where=missing)
 

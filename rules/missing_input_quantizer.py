@@ -47,6 +47,8 @@ rule = Rule(
     what="{port}{origin} {has} no quantizer",
     why=unless_invented("{backend} runs {a_kind} in integer only on quantized activations"),
     fix="insert a quantizer at {port} of the {kind}",
+    cure="insert",
+    applicability="unsafe",
 )
 rule.explains("quantizer", kinds="weighted", roles="x|lhs|rhs", where=(missing, activation))
 

@@ -44,6 +44,8 @@ rule = Rule(
     what="{port}{origin} {has} no quantizer",
     why=unless_invented("{backend} {runs} in integer only on quantized inputs"),
     fix="insert a quantizer at {port} of the {kind}",
+    cure="insert",
+    applicability="unsafe",
 )
 rule.explains("quantizer", where=(missing, read))
 

@@ -51,6 +51,8 @@ rule = Rule(
     what=_what,
     why=unless_invented("{backend} runs {a_kind} in integer only if every reader gets a quantized result"),
     fix="insert a quantizer behind the {kind}",
+    cure="insert",
+    applicability="unsafe",
 )
 rule.explains("quantizer", roles="y", where=missing)
 

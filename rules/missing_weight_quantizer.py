@@ -44,6 +44,8 @@ rule = Rule(
     what="{port}{origin} has no quantizer",
     why=unless_invented("{backend} runs {a_kind} in integer only with a quantized weight"),
     fix="quantize the weight of the {kind} ({wanted})",
+    cure="insert",
+    applicability="unsafe",
 )
 rule.explains("quantizer", kinds="weighted", where=(missing, weight))
 

@@ -41,6 +41,8 @@ rule = Rule(
     what="{port}{origin} is quantized to {found}, the other side to {wanted}",
     why="{backend} {runs} in integer only if both are of the same type",
     fix="quantize both sides of the {kind} to the same type",
+    cure="quantizers",
+    applicability="unsafe",
 )
 rule.explains("same_storage")
 

@@ -45,6 +45,7 @@ from qlint.lint.sweep import graphs
 from qlint.lint.testing import Graph, s8, u8
 from qlint.lint.where import missing
 from qlint.lint.words import few
+from qlint.passes.trained import trained
 
 _NARROW = {f"{sign}int{bits}" for sign in ("", "u") for bits in (2, 4, 8, 16)} | set(FLOAT_GRIDS)
 _NOT_ARITHMETIC = frozenset({"cast", "gather", "shape", "identity", "constant"})
@@ -78,13 +79,13 @@ rule = Rule(
 def unquantized(model: Model) -> bool:
     """Whether nothing in the model is on an integer grid; a model without arithmetic has nothing to quantize."""
     ops = _arithmetic(model)
-    return bool(ops) and not _has_quantizers(model) and not any(map(_on_integers, ops))
+    return bool(ops) and not _has_quantizers(model) and not trained(model) and not any(map(_on_integers, ops))
 
 
 def without_activations(model: Model) -> bool:
     """Whether no activation is on a grid that is known before the model runs."""
     ops = _arithmetic(model)
-    return bool(ops) and not any(any(map(_fixed, op.uses.values())) or _on_integers_of_its_own(op) for op in ops) and not any(
+    return bool(ops) and not trained(model) and not any(any(map(_fixed, op.uses.values())) or _on_integers_of_its_own(op) for op in ops) and not any(
         any(map(_fixed, graph.outputs)) for graph in graphs(model)
     )
 

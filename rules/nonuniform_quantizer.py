@@ -3,7 +3,8 @@
 ## What it does
 
 Finds grids that are a table (a codebook, thresholds at uneven distances) or a logarithm: APoT, LQ-Nets, NNIE's
-log quantizer, FINN's MultiThreshold whose thresholds follow no scale, NF4 weights.
+log quantizer, FINN's MultiThreshold whose thresholds follow no scale, NF4 weights. APoT and logarithms are
+found too where operators spell them out: the nearest of a table of levels, a rounded logarithm and a power.
 
 ## Why it matters on hardware
 
@@ -36,19 +37,35 @@ from qlint.graph import Model
 from qlint.lint.rule import Issue, Rule
 from qlint.lint.sweep import grids
 from qlint.lint.testing import Graph, quantizer, s8, u8
+from qlint.lint.training import last, spelled, within
+from qlint.passes.trained import name_quantizers
 
 GRIDS = {"codebook": "a table of levels", "log": "a logarithmic grid"}
+SPELLED = {"APoT": "sums of powers of two (APoT)", "logarithmic": "powers of two"}
 
 rule = Rule(
     name="nonuniform-quantizer",
     code="QL223",
     since="0.1.0",
-    what="{port}{origin} is on {found}",
+    what=lambda facts: ("an operand is quantized to {found}" if facts.dimension in SPELLED else "{port}{origin} is on {found}").format_map(facts),
     why="integer arithmetic needs levels that are evenly spaced",
     fix="train with a uniform quantizer",
     severity="warning",
     per_kind=False,
 )
+
+
+@rule.check
+def spelled_out(model: Model) -> Iterator[Issue]:
+    """Operands whose levels operators look up or compute, at the op that ends them."""
+    for one in spelled(model, *SPELLED):
+        yield Issue(one.ops[0], found=SPELLED[one.algorithm], wanted="an affine grid", dimension=one.algorithm)
+
+
+rule.explains(
+    "quantizer|kernel|constant", where=within(*SPELLED), model=lambda model: any(True for _ in spelled(model, *SPELLED)), about=lambda m: last(m, *SPELLED),
+    what="an operand is quantized to levels that are not evenly spaced", why="integer arithmetic needs levels that are",
+)  # fmt: skip
 
 
 @rule.check
@@ -70,6 +87,16 @@ def codebook() -> Model:
     g = Graph()
     w = quantizer("uint4", 1.0, grid="codebook")
     return g.model(g.conv(g.input() | u8(), w=w) | u8())
+
+
+@rule.bad(says="an operand is quantized to sums of powers of two (APoT), in the APoT quantizer formed by")
+def levels_that_are_looked_up() -> Model:
+    g = Graph()
+    levels = g.constant(5, values=[0.0, 0.0625, 0.25, 0.3125, 1.0])
+    nearest = g.op("arg_min", g.op("abs", g.op("sub", g.op("unsqueeze", g.input()), levels)))
+    model = g.model(g.conv(g.op("gather", levels, nearest, name="nearest"), w=s8()) | u8())
+    name_quantizers(model)
+    return model
 
 
 @rule.good

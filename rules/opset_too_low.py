@@ -45,6 +45,8 @@ rule = Rule(
     what="{port}{origin} is {found}, and the model has opset {opset}",
     why="ONNX has this from opset {wanted} on",
     fix="export with opset {wanted} or later",
+    cure="opset",
+    applicability="safe",
     severity="error",
     per_kind=False,
 )

@@ -42,6 +42,8 @@ rule = Rule(
     what="{port}{origin} is quantized per channel",
     why="{backend} wants one scale for the tensor",
     fix="quantize the activation per tensor",
+    cure="quantizers",
+    applicability="unsafe",
     per_kind=False,
 )
 rule.explains("granularity", where=(activation, found_is("channel")))

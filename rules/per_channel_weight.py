@@ -40,6 +40,8 @@ rule = Rule(
     what="the weight{origin} is quantized per channel",
     why="{backend} wants one scale for the weight of {a_kind}",
     fix="quantize the weight of the {kind} per tensor",
+    cure="quantizers",
+    applicability="unsafe",
 )
 rule.explains("granularity", where=(weight, found_is("channel")))
 

@@ -40,6 +40,8 @@ rule = Rule(
     what="the weight{origin} is quantized per tensor",
     why="{backend} wants a scale for each channel",
     fix="give the weight of the {kind} a scale for each output channel",
+    cure="quantizers",
+    applicability="unsafe",
 )
 rule.explains("granularity", where=(weight, found_is("tensor")))
 

@@ -47,6 +47,8 @@ rule = Rule(
     what="{port}{origin} is written with {wanted} and read back with {found}",
     why="the integers mean something else to the reader",
     fix="give QuantizeLinear and DequantizeLinear the same parameters",
+    cure="read-as-written",
+    applicability="unsafe",
     consequence="wrong",
     per_kind=False,
 )

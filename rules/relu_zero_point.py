@@ -53,6 +53,8 @@ rule = Rule(
     what="the output quantizer has zero point {found}, which leaves codes for values that the activation cuts off",
     why="{backend} fuses {a_kind} only into a quantizer that does its clamping",
     fix="calibrate behind the activation, so that the grid of the output ends where the clamp does",
+    cure="quantizers",
+    applicability="unsafe",
 )
 rule.explains("zero_point", roles="y", where=absorbs, why="{backend} fuses {a_kind} only if the zero point is {wanted}")
 rule.explains("range", roles="y", where=absorbs, what=_span)

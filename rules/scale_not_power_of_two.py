@@ -20,8 +20,9 @@ rounded to the next power of two, which changes the numbers by up to 41 %, or th
 
 ## Fix and its safety
 
-Train or calibrate with power-of-two scales. Rounding the scales of a trained model is unsafe: round up, so
-that nothing is clipped, and measure the accuracy.
+Train or calibrate with power-of-two scales. Rounding the scales of a trained model is unsafe: `--fix` takes a scale that
+is up to an eighth above a power of two for drift, rounds every other one up, so that nothing is clipped, and quantizes
+biases again. Measure the accuracy.
 
 ## References
 
@@ -40,7 +41,9 @@ rule = Rule(
     since="0.1.0",
     what="the scale of {port}{origin} is {found}",
     why="{backend} requantizes by shifting and wants a power of two",
-    fix="train or calibrate with power-of-two scales",
+    fix="round the scale to a power of two, or train with such scales",
+    cure="quantizers",
+    applicability="unsafe",
     per_kind=False,
 )
 rule.explains("scale", where=wanted_is("power-of-two"))

@@ -45,6 +45,8 @@ rule = Rule(
     what="the scale of {port}{origin} has shape {found}",
     why=_why,
     fix="write the scale and the zero point in the other shape",
+    cure="quantizers",
+    applicability="safe",
     per_kind=False,
 )
 rule.explains("scale_shape")

@@ -49,6 +49,8 @@ rule = Rule(
     what="{port}{origin} is on another grid ({found}) than the other side ({wanted})",
     why="{backend} {runs} in integer only if they are the same",
     fix="use one quantizer on all sides of the {kind}, or rescale in front of it",
+    cure="quantizers",
+    applicability="unsafe",
 )
 rule.explains("same")
 rule.explains("same", where=_wrong, why="{backend} takes the integers over as they are")

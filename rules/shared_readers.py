@@ -31,8 +31,16 @@ quantizer in the type that the rewrite would lead to. Safe: the grid stays the s
 """
 
 from qlint.graph import Model
+from qlint.lint.message import Facts
 from qlint.lint.rule import Rule
 from qlint.lint.testing import Graph, quantizer, s8, u8
+
+
+def _fix(facts: Facts) -> str:
+    """A rewrite of the container that did not happen is not needed where the file has that container already."""
+    own = "give each reader a quantizer of its own"
+    return f"quantize it to the unsigned type from the start (the same grid), or {own}" if facts.dimension == "readers" else f"{own}, and remove readers that lead nowhere"
+
 
 rule = Rule(
     name="shared-readers",
@@ -40,7 +48,9 @@ rule = Rule(
     since="0.1.0",
     what="{port}{origin} has {found} readers of its quantizer",
     why="{backend} can use it here only with {wanted}",
-    fix="give each reader a quantizer of its own, and remove readers that lead nowhere",
+    fix=_fix,
+    cure="quantizers",
+    applicability="safe",
     per_kind=False,
 )
 rule.explains("readers")

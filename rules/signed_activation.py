@@ -40,6 +40,8 @@ rule = Rule(
     what="{port}{origin} {is_} quantized to {found}",
     why="{backend} wants {wanted}",
     fix="use {wanted}, with the zero point shifted by half of the range; the grid stays the same",
+    cure="quantizers",
+    applicability="safe",
     per_kind=False,
 )
 rule.explains("storage", where=(activation, signed))

@@ -42,6 +42,8 @@ rule = Rule(
     what="the readers of {port} see different quantizers",
     why="{backend} {runs} in integer only if they are the same",
     fix="use one quantizer for all readers of the {kind}",
+    cure="quantizers",
+    applicability="unsafe",
 )
 rule.explains("quantizer", where=mixed)
 rule.explains(

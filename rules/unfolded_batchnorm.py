@@ -21,8 +21,9 @@ not into weights that are already integers, so convolution and batch-norm both r
 
 ## Fix and its safety
 
-Fold before quantizing: exact in real arithmetic. Folding under a quantized weight changes its range, so it
-has to be quantized again: unsafe. During training, simulate the folding (there are several ways, which
+Fold before quantizing: exact in real arithmetic. Under a quantized weight `--fix` keeps the integers and multiplies the
+scales, which is exact as well, but gives the weight a scale for each output channel. Where a backend wants one for the
+tensor, the weight has to be quantized again: unsafe. During training, simulate the folding (there are several ways, which
 differ in the statistics that they use).
 
 ## References
@@ -31,7 +32,8 @@ differ in the statistics that they use).
 - MQBench (arXiv 2111.03759), section 3.2 and Figure 3: five strategies of folding
 """
 
-from qlint.graph import Model
+from qlint.graph import Model, Op
+from qlint.graph.kinds import CLASSES
 from qlint.judge import Mismatch
 from qlint.lint.rule import Rule
 from qlint.lint.testing import Graph, s8, u8
@@ -43,11 +45,13 @@ rule = Rule(
     since="0.1.0",
     what="stands behind {producer} and is not folded into it",
     why="{backend} runs it in integer only as part of the operator in front",
-    fix="fold the batch-norm into the operator in front of it before quantizing",
+    fix="fold the batch-norm into the operator in front of it",
+    cure="fold",
+    applicability="unsafe",
 )
 
 
-def _batch_norm(m: Mismatch) -> object:
+def _batch_norm(m: Mismatch) -> Op | None:
     """The batch-norm that a mismatch of it, or of the op in front of it, is about."""
     if m.anchor.kind == "batch_norm":
         return m.anchor
@@ -56,7 +60,10 @@ def _batch_norm(m: Mismatch) -> object:
 
 
 def _in_front(m: Mismatch) -> bool:
-    return _batch_norm(m) is not None
+    """Whether it is about a batch-norm that something weighted stands in front of; one on its own has standalone-batchnorm."""
+    norm = _batch_norm(m)
+    made = norm.uses["x"].tensor.producer if norm is not None and "x" in norm.uses else None
+    return made is not None and made.kind in CLASSES["weighted"] | {"div", "mul"}
 
 
 rule.explains("kernel", kinds="batch_norm", about=_batch_norm)

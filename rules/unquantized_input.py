@@ -66,7 +66,7 @@ def inputs(model: Model) -> Iterator[Issue]:
 def _bare(tensor: Tensor, seen: set[int]) -> Iterator[Use]:
     for use in tensor.uses:
         op = use.op
-        if op is None or use.quantizers or op.role != "data" or id(op) in seen or not op.outputs:
+        if op is None or use.quantizers or op.role != "data" or id(op) in seen or not op.outputs or any("quantizer:" in group for group in op.groups):
             continue
         seen.add(id(op))
         if op.kind in MOVES:
@@ -91,6 +91,16 @@ def behind_a_transpose() -> Model:
 def quantized() -> Model:
     g = Graph()
     return g.model(g.conv(g.input() | u8(), w=s8()) | u8())
+
+
+@rule.good
+def near_miss_a_quantizer_that_is_spelled_out() -> Model:
+    g = Graph()
+    y = g.op("mul", g.op("round", g.op("div", g.input(), g.constant(values=[0.1]))), g.constant(values=[0.1]))
+    model = g.model(g.conv(y | u8(origin="decomposed"), w=s8()) | u8())
+    for op in model.ops[:3]:
+        op.groups = ("decomposed_quantizer:1",)
+    return model
 
 
 @rule.good

@@ -42,6 +42,8 @@ rule = Rule(
     what="{port}{origin} is quantized to {found}",
     why="{backend} wants {wanted}",
     fix="use {wanted}, with the zero point shifted by half of the range",
+    cure="quantizers",
+    applicability="safe",
     per_kind=False,
 )
 rule.explains("storage", where=(activation, unsigned))

@@ -41,6 +41,8 @@ rule = Rule(
     what="reads {found}, which a later node makes",
     why="checkers and converters that read the file once refuse it",
     fix="sort the nodes in the order of the data",
+    cure="sort",
+    applicability="safe",
     severity="warning",
     per_kind=False,
 )

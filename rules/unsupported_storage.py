@@ -41,6 +41,8 @@ rule = Rule(
     what="{port}{origin} {is_} quantized to {found}",
     why="{backend} wants {wanted} there",
     fix="quantize to {wanted}",
+    cure="quantizers",
+    applicability="unsafe",
     per_kind=False,
 )
 rule.explains("storage")

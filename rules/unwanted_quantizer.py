@@ -43,6 +43,8 @@ rule = Rule(
     what="{port}{origin} {has} a quantizer",
     why="{backend} runs {a_kind} in integer only if it is left in float there",
     fix="remove the quantizer at {port} of the {kind}",
+    cure="quantizers",
+    applicability="unsafe",
 )
 rule.explains("quantizer", where=unwanted)
 rule.explains("quantizer", where=(unwanted, wrong), why="{backend} has none there, whatever the model says")

@@ -55,6 +55,8 @@ rule = Rule(
     what=_what,
     why=_why,
     fix="quantize the weight of the {kind} along the other axis",
+    cure="quantizers",
+    applicability="unsafe",
 )
 rule.explains("axis")
 rule.explains("scales", what="{port}{origin} has {found}", why="{backend} wants one for each output channel")

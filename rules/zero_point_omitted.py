@@ -56,6 +56,8 @@ rule = Rule(
     what=_what,
     why=_why,
     fix="write the zero point as a constant, 0 of the quantized type",
+    cure="quantizers",
+    applicability="safe",
     per_kind=False,
 )
 rule.explains("zero_point_given")

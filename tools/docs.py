@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import shlex
@@ -12,7 +13,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,8 @@ def pages() -> dict[Path, str]:
         docs / "profile.schema.json": schema(json_schema()),
         docs / "rules.md": rules(),
         docs / "backends.md": backends(),
+        docs / "catalogue.md": catalogue(),
+        docs / "algorithms.md": algorithms(),
         **{path: played(path.read_text(encoding="utf-8")) for path in sorted(docs.glob("*.md")) if "```console" in path.read_text(encoding="utf-8")},
     }
 
@@ -60,6 +65,43 @@ def _linked(doc: str, names: set[str]) -> str:
     return re.sub(r"\[([a-z-]+)\](?!\()", lambda match: f"[{match[1]}](#{match[1]})" if match[1] in names else match[0], deeper)
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One thing that can go wrong with a quantized network, and the rules that find it, or why none does."""
+
+    id: str
+    what: str
+    rules: tuple[str, ...]
+    remark: str
+
+
+CATALOGUE = {
+    r"[A-Z]\d+": ("Graphs and grids", "113 defects that compilers, runtimes and their users know: well-formedness (G), configuration of quantizers (Q), "
+                  "where they stand (I), fusion (F), numbers (N), requantization (R), operators (O), algorithms (A) and formats (D)."),
+    r"\d+": ("From training to deployment", "42 ways in which a network that was trained with quantizers fails when it is deployed (MQBench, arXiv 2111.03759, and its users)."),
+}  # fmt: skip
+
+
+def catalogue_rows() -> list[Row]:
+    """The rows of docs/catalogue.tsv."""
+    lines = (ROOT / "docs/catalogue.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    return [Row(name, what, tuple(filter(None, rules.split(", "))), remark) for name, what, rules, remark in (line.split("\t") for line in lines)]
+
+
+def catalogue() -> str:
+    """Everything that is known to go wrong, each with its rule or the reason why there is none."""
+    from qlint.lint import registry
+
+    codes = {rule.name: rule.code for rule in registry.load(plugins=False).rules}
+    page = "# The catalogue\n\nWhat is known to go wrong with quantized networks, and the rule that finds it, or why none does.\n"
+    for pattern, (title, about) in CATALOGUE.items():
+        rows = [row for row in catalogue_rows() if re.fullmatch(pattern, row.id)]
+        cells = [(row.id, row.what, ", ".join([f"[{name}](rules.md#{name}) {codes[name]}" for name in row.rules]) or "none", row.remark) for row in rows]
+        table = "\n".join(["| | what can go wrong | rules | |", "|---|---|---|---|", *(f"| {' | '.join(cell)} |" for cell in cells)])
+        page += f"\n## {title}\n\n{about}\n\n{table}\n"
+    return page
+
+
 def backends() -> str:
     """The pages of all backends, as `qlint backend NAME` prints them."""
     from qlint.profile import load, names
@@ -67,6 +109,22 @@ def backends() -> str:
 
     blocks = [f"\n## {name}\n\n```text\n{page(load(name))}```\n" for name in names()]
     return "# Backends\n\nWhat `qlint backend NAME` prints: every claim, and on whose evidence.\n" + "".join(blocks)
+
+
+def algorithms() -> str:
+    """What qlint knows of training algorithms: the docstrings of their classes, behind what may be seen of them."""
+    from qlint.passes import trained
+    from qlint.passes.algorithms import ALGORITHMS
+
+    pages = []
+    for algorithm in sorted(ALGORITHMS, key=lambda one: one.name.lower()):
+        signs = [("the class of a module", algorithm.classes), ("names of parameters", algorithm.parameters), ("what is computed", algorithm.forms)]
+        seen = ", ".join(sign for sign, there in signs if there) or "an offset beside the signs of LSQ"
+        text = inspect.cleandoc(algorithm.__doc__ or "").partition("\n")
+        formula = re.sub(r"(?:^ {4}.*\n?)+", lambda match: f"```text\n{textwrap.dedent(match[0]).rstrip()}\n```\n", text[2].strip("\n"), flags=re.MULTILINE)
+        pages.append(f"\n## {algorithm.name}\n\n{text[0]} Seen by {seen}.\n\n{formula.strip()}\n")
+    intro = inspect.cleandoc(trained.__doc__ or "").partition("\n\n")[2]
+    return f"# Training algorithms\n\n{intro}\nThe header line of a report names the algorithm: `LSQ, W4 per-tensor, A4 per-tensor`.\n{''.join(pages)}"
 
 
 def played(text: str) -> str:

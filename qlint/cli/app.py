@@ -7,14 +7,15 @@ from typing import Annotated
 
 import typer
 
-from qlint.cli import backend, check, compare, graph, rule, schema, terminal, verify
+from qlint.cli import backend, baseline, check, compare, config, graph, rule, schema, terminal, verify
 from qlint.errors import QlintError
 from qlint.version import __version__
 
 app = typer.Typer(name="qlint", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
-for command in (check.check, compare.compare, verify.verify, rule.rule, graph.graph, schema.schema):
+for command in (check.check, compare.compare, verify.verify, rule.rule, graph.graph, schema.schema, config.config, config.init, config.clean):
     app.command()(command)
 app.add_typer(backend.app)
+app.add_typer(baseline.app)
 
 
 @app.callback()

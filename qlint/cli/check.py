@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from qlint.report.result import Report
+from qlint.cli import settings
+from qlint.cli.settings import CONFIG, ISOLATED, JOBS, NO_CACHE
 
+ENCODINGS = "quantizers by tensor name: AIMET, QNN overrides, MQBench clip ranges, TensorRT calibration cache"
+OUTPUT = "text, concise, json, html, markdown, github, gitlab, junit or sarif; several times: several reports of one run, all but one of them into files"
 BACKEND = "NAME[@TARGET|@REVISION], several with commas; a path to a profile works too"
 
 
-class Format(StrEnum):
-    """Output formats."""
+def _formats(begun: str) -> list[str]:
+    """For the shell's completion."""
+    from qlint.report.formats import FORMATS
 
-    text = "text"
-    concise = "concise"
-    json = "json"
+    return [name for name in FORMATS if name.startswith(begun)]
 
 
 class FailOn(StrEnum):
@@ -31,80 +31,92 @@ class FailOn(StrEnum):
     info = "info"
 
 
+class Method(StrEnum):
+    """Ways from data to a range."""
+
+    minmax = "minmax"
+    percentile = "percentile"
+    mse = "mse"
+    entropy = "entropy"
+
+
 def check(
     models: Annotated[list[str], typer.Argument(help="model files, or folders of them", metavar="MODEL", show_default=False)],
     backend: Annotated[list[str] | None, typer.Option("--backend", "-b", metavar="NAME", help=BACKEND)] = None,
     select: Annotated[list[str] | None, typer.Option(metavar="RULES", help="only these rules: names, codes, code prefixes, categories, globs")] = None,
     ignore: Annotated[list[str] | None, typer.Option(metavar="RULES", help="not these rules")] = None,
     extend_select: Annotated[list[str] | None, typer.Option(metavar="RULES", help="these rules too, e.g. ones in preview")] = None,
-    fail_on: Annotated[FailOn, typer.Option(help="lowest severity that makes the exit code 1")] = FailOn.warning,
+    fail_on: Annotated[FailOn | None, typer.Option(help="lowest severity that makes the exit code 1", show_default="warning")] = None,
     fail_on_unknown: Annotated[bool, typer.Option("--fail-on-unknown", help="an op of unknown placement makes the exit code 1, too")] = False,
     no_fallback: Annotated[bool, typer.Option("--no-fallback", help="judge as if the backend had nothing to fall back to")] = False,
     exit_zero: Annotated[bool, typer.Option("--exit-zero", help="findings do not change the exit code")] = False,
-    output_format: Annotated[Format, typer.Option("--output-format", "-f", help="for people, for grep, for programs")] = Format.text,
-    output_file: Annotated[Path | None, typer.Option("--output-file", "-o", metavar="FILE", help="write there instead of to stdout")] = None,
+    output_format: Annotated[list[str] | None, typer.Option("--output-format", "-f", metavar="FORMAT[=FILE]", help=OUTPUT, autocompletion=_formats)] = None,
+    output_file: Annotated[list[str] | None, typer.Option("--output-file", "-o", metavar="FILE", help="write there instead of to stdout")] = None,
     input_shape: Annotated[list[str] | None, typer.Option(metavar="NAME:1,3,224,224", help="in place of the shape in the file")] = None,
+    encodings: Annotated[Path | None, typer.Option(metavar="FILE", help=ENCODINGS)] = None,
     statistics: Annotated[bool, typer.Option("--statistics", help="count the findings of each rule, too (text only)")] = False,
+    config: CONFIG = None,
+    isolated: ISOLATED = False,
+    no_suppressions: Annotated[bool, typer.Option("--no-suppressions", help="count what configurations and MODEL.qlint.toml accept")] = False,
+    add_ignore: Annotated[str | None, typer.Option(metavar="REASON", help="accept every finding there is, in MODEL.qlint.toml", show_default=False)] = None,
+    baseline: Annotated[str | None, typer.Option(metavar="FILE", help="what is in it does not count (qlint baseline)", show_default=False)] = None,
+    no_cache: NO_CACHE = False,
+    jobs: JOBS = 0,
+    fix: Annotated[bool, typer.Option("--fix", help="write NAME.fixed.EXT, cured of what can be cured without changing the numbers")] = False,
+    unsafe_fixes: Annotated[bool, typer.Option("--unsafe-fixes", help="with --fix or --diff: also what changes the numbers")] = False,
+    diff: Annotated[bool, typer.Option("--diff", help="show what --fix would change, and write nothing; exit code 1 if it would")] = False,
+    in_place: Annotated[bool, typer.Option("--in-place", help="with --fix: the result takes the model's place")] = False,
+    calibration: Annotated[str, typer.Option(metavar="FILE", help="with --fix: inputs (.npy, .npz) that give new quantizers their ranges")] = "",
+    calibration_method: Annotated[Method, typer.Option(help="with --calibration: how a range follows from the data")] = Method.minmax,
+    verify: Annotated[bool, typer.Option("--verify/--no-verify", help="with --fix: compare the outputs (onnxruntime)")] = True,
     debug: Annotated[bool, typer.Option("--debug", hidden=True)] = False,
 ) -> int:
     """Say which operators will not run in integer on a backend, why, and what to do.
 
     Exit code: 0 clean, 1 findings at or above --fail-on, 2 something could not be checked.
     """
-    from qlint.api import check as run
-    from qlint.cli.paths import expand
-    from qlint.cli.terminal import complain, progress
+    from qlint.api import check as each
+    from qlint.cli.fixes import mend
+    from qlint.cli.outputs import outputs, put
+    from qlint.cli.terminal import complain
+    from qlint.config import Config
     from qlint.errors import QlintError
     from qlint.report.result import Failure, Report
 
+    wanted = outputs(output_format or (), output_file or ())
     try:
-        report = run(
-            expand(models), [name for one in backend or () for name in one.split(",") if name], select=select or (), ignore=ignore or (),
-            extend_select=extend_select or (), fallback=not no_fallback, input_shapes=shapes(input_shape or ()), progress=progress,
-        )  # fmt: skip
+        groups = settings.governed(models, config or (), isolated=isolated)
+        how: dict[str, Any] = {
+            "backend": settings.split(backend), "select": select or (), "ignore": ignore or (), "extend_select": extend_select or (),
+            "fallback": False if no_fallback else None, "input_shapes": shapes(input_shape or ()),
+        }  # fmt: skip
+        if not (fix or diff) and (unsafe_fixes or in_place or calibration):
+            raise QlintError("--unsafe-fixes, --in-place and --calibration belong to --fix", hint="add --fix, or --diff to see what it would change")
+        mended = None
+        if fix or diff:
+            groups, mended = mend(
+                groups, unsafe=unsafe_fixes, in_place=in_place, dry=diff, calibration=calibration, method=calibration_method.value, verify=verify, **how
+            )
+        reports = settings.run(groups, each, jobs, suppressions=not no_suppressions, baseline=baseline, encodings=encodings, cache=not no_cache, **how)
+        report = settings.joined(reports, models, mended.origins if mended is not None else {})
+        if mended is not None:
+            report.fixes = mended.fixes
+            report.errors += mended.failures
     except QlintError as error:
         report = Report(errors=[Failure(model=error.subject, message=error.message, hint=error.hint)])
-    progress("")
+        groups, reports = [settings.Group(Config())], [report]
     complain(report.errors)
-    text = _render(report, output_format, terminal=output_file is None, statistics=statistics)
-    if output_file is None:
-        sys.stdout.write(text)
-    else:
-        write(output_file, text)
-    code = report.exit_code(fail_on.value, fail_on_unknown=fail_on_unknown)
+    if add_ignore is not None:
+        from qlint.cli.ignore import accept
+
+        return accept(report, add_ignore)
+    asked = report.model_copy(update={"results": []}) if diff else report  # what --fix would change
+    for output in wanted:
+        put(report if output.format == "json" else asked, output, statistics=statistics)
+    code = settings.exit_code(groups, reports, fail_on.value if fail_on is not None else None, fail_on_unknown=fail_on_unknown)
+    if diff and code != 2:
+        code = int(any(one.diff for one in report.fixes))
     return 0 if exit_zero and code == 1 else code
-
-
-def _render(report: Report, wanted: Format, *, terminal: bool, statistics: bool) -> str:
-    if wanted is Format.json:
-        return report.to_json() + "\n"
-    if wanted is Format.concise:
-        from qlint.report import concise
-
-        return concise.render(report)
-    from qlint.cli.terminal import color, width
-    from qlint.report import text
-
-    if not report.results:
-        return ""
-    if not terminal:
-        return text.render(report, statistics=statistics)
-    return text.render(report, width=width(sys.stdout, text.WIDTH), color=color(sys.stdout), statistics=statistics)
-
-
-def write(path: Path, text: str) -> None:
-    """Put text into a file.
-
-    Raises:
-        QlintError: the file cannot be written.
-    """
-    from qlint.errors import QlintError
-
-    try:
-        with path.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-    except OSError as error:
-        raise QlintError(f"cannot be written ({error.strerror})", subject=str(path), hint="--output-file wants a file in a folder that exists") from error
 
 
 def shapes(given: list[str] | tuple[str, ...]) -> dict[str, tuple[int, ...]]:

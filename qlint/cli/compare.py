@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from qlint.cli.check import BACKEND, shapes, write
+from qlint.cli.check import BACKEND, ENCODINGS, shapes
+from qlint.cli.outputs import write
 
 
 class Format(StrEnum):
@@ -27,6 +28,7 @@ def compare(
     output_format: Annotated[Format, typer.Option("--output-format", "-f", help="for people, for pages, for programs")] = Format.text,
     output_file: Annotated[Path | None, typer.Option("--output-file", "-o", metavar="FILE", help="write there instead of to stdout")] = None,
     input_shape: Annotated[list[str] | None, typer.Option(metavar="NAME:1,3,224,224", help="in place of the shape in the file")] = None,
+    encodings: Annotated[Path | None, typer.Option(metavar="FILE", help=ENCODINGS)] = None,
 ) -> int:
     """Say what runs where, what blocks each backend, and which changes satisfy each and all.
 
@@ -37,7 +39,7 @@ def compare(
     from qlint.report.compare import WIDTH, markdown, render
 
     names = [name for one in backend for name in one.split(",") if name]
-    found = run(model, _all(model) if names == ["all"] else names, fallback=not no_fallback, input_shapes=shapes(input_shape or ()))
+    found = run(model, _all(model) if names == ["all"] else names, fallback=not no_fallback, input_shapes=shapes(input_shape or ()), encodings=encodings)
     if output_format is Format.json:
         text = found.to_json() + "\n"
     elif output_format is Format.markdown:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qlint.cli.check import ENCODINGS
 from qlint.errors import QlintError
 
 if TYPE_CHECKING:
@@ -15,13 +17,14 @@ if TYPE_CHECKING:
 
 def graph(
     model: Annotated[str, typer.Argument(help="model file", show_default=False)],
+    encodings: Annotated[Path | None, typer.Option(metavar="FILE", help=ENCODINGS)] = None,
     at: Annotated[str | None, typer.Option("--at", metavar="OP", help="only the ops whose name contains this, or of this kind")] = None,
 ) -> int:
     """List the ops with their inputs and the quantizers on them."""
     from qlint.api import load
     from qlint.report.summary import quantization
 
-    loaded = load(model)
+    loaded = load(model, encodings=encodings)
     if at is None:
         print(f"{model} · {loaded.format} · {len(loaded.nodes)} nodes, {len(loaded.ops)} ops after quantizers moved onto the edges · {quantization(loaded)}")
         for note in loaded.notes:

@@ -53,8 +53,17 @@ def complain(failures: Iterable[Failure]) -> None:
             print(f"  hint: {failure.hint}", file=sys.stderr)
 
 
-def progress(name: str) -> None:
-    """The model at hand, on one line that the next one overwrites; only on a terminal."""
-    if sys.stderr.isatty():
-        line = f"checking {name} …" if name else ""
-        print(f"\r\x1b[K{line[-width(sys.stderr, 80) + 1 :]}", end="", file=sys.stderr, flush=True)
+class Progress:
+    """The model at hand and how many there are, on one line that the next one overwrites; only on a terminal, and on stderr."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.count = total, 0
+
+    def __call__(self, name: str) -> None:
+        """Say that a model is at hand; the empty name wipes the line."""
+        self.count += 1
+        if sys.stderr.isatty():
+            head = f"{self.count}/{self.total} " if self.total > 1 else ""
+            room = width(sys.stderr, 80) - len(head) - len("checking  …") - 1
+            line = f"checking {head}{name[-room:]} …" if name else ""
+            print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qlint.cli.check import ENCODINGS
 from qlint.errors import QlintError
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ SAME = {"absorbed": "integer"}  # whose kernel the op vanishes into is not told 
 def verify(
     model: Annotated[str, typer.Argument(help="model file", metavar="MODEL", show_default=False)],
     backend: Annotated[list[str], typer.Option("--backend", "-b", metavar="NAME", help="NAME[@TARGET], several with commas", show_default=False)],
+    encodings: Annotated[Path | None, typer.Option(metavar="FILE", help=ENCODINGS)] = None,
     all_ops: Annotated[bool, typer.Option("--all", help="list every op, not only the disagreements")] = False,
 ) -> int:
     """Run the real backends here and compare. Needs the extra `oracles`.
@@ -30,7 +33,7 @@ def verify(
     from qlint.profile import load as load_profile
 
     profiles = [load_profile(name) for one in backend for name in one.split(",") if name]
-    read = load(model)
+    read = load(model, encodings=encodings)
     agreed = [_compare(model, read, profile, all_ops) for profile in profiles]
     return int(not all(agreed))
 

@@ -6,13 +6,15 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from qlint.graph.quantizer import Quantizer
 
 if TYPE_CHECKING:
     import networkx
     import numpy
+
+    from qlint.graph.encodings import Encodings
 
 Dim = int | str | None  # a number, a symbol, or unknown
 Shape = tuple[Dim, ...]
@@ -128,6 +130,7 @@ class Op:
     since: int = 0  # version of the operator's specification; 0 if no specification is known
     unknown_attrs: tuple[str, ...] = ()
     source: str = ""  # module path, stack line or file location, for messages
+    module: str = ""  # path in the module tree of the module that calls it, where the file tells
     bodies: dict[str, Model] = field(default_factory=dict)  # subgraphs by attribute name
     dialect: str = ""  # the tool whose operator it is (QONNX, MQBench ...), where neither a specification nor a runtime defines it
     role: Literal["data", "shape", "constant"] = "data"  # set by the passes
@@ -150,6 +153,13 @@ class Op:
         return f"Op({self.label!r}, {self.kind})"
 
 
+class Module(NamedTuple):
+    """A module of the network that was exported: its class, and the names of its own parameters, buffers and attributes."""
+
+    cls: str
+    names: frozenset[str] = frozenset()
+
+
 @dataclass(eq=False)
 class Model:
     """One network (or the body of a control-flow op).
@@ -170,7 +180,9 @@ class Model:
     metadata: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)  # what a reader could not understand, precisely
     observers: list[str] = field(default_factory=list)  # modules that measure the range of a tensor on each run and quantize nothing
+    modules: dict[str, Module] = field(default_factory=dict)  # by path in the module tree, where the file tells
     annotations: dict[str, dict[str, str]] = field(default_factory=dict)  # what the file says of tensors beside its nodes, by tensor and key
+    encodings: Encodings | None = None  # the file beside the model that quantizers were merged from
 
     @cached_property
     def by_kind(self) -> dict[str, list[Op]]:

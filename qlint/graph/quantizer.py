@@ -182,7 +182,8 @@ class Quantizer:
             distinct = sorted(set(self.zero_point))
             zp = f", zero point {distinct[0]:g}" if len(distinct) == 1 else f", zero points {distinct[0]:g}..{distinct[-1]:g}"
         where = {"tensor": "", "channel": f" per channel (axis {self.axis})", "block": f" per block of {self.block_size}"}
-        return f"{storage}{where[self.granularity]}, {scale}{zp}"
+        told = f" (from {self.quantize.source})" if self.origin == "encodings" and self.quantize is not None else ""
+        return f"{storage}{where[self.granularity]}, {scale}{zp}{told}"
 
 
 def _is_power_of_two(value: float) -> bool:

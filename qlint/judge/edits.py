@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from math import ceil, log2
 from typing import Any
 
 from qlint.graph import INTEGER_RANGES, Model, Op, Quantizer, Tensor, Use
@@ -22,6 +23,7 @@ from qlint.judge.verdict import Mismatch
 Sequence = tuple[Quantizer, ...]
 State = Mapping[int, tuple[Use, Sequence]]  # by id of the use
 _THROUGH = 8  # operators that a search for the quantizer in front goes through
+DRIFT = 0.17  # of a scale above a power of two, in octaves, that is taken for drift; beyond it the next one up clips nothing
 _SCALE = 1 / 64  # of a quantizer whose range nobody knows
 
 
@@ -65,7 +67,7 @@ def _plain(storage: str, opset: int, nodes: bool) -> Quantizer:
     pair = [Op(-1, "", kind, native, opset=opset) for kind, native in (("quantize", "QuantizeLinear"), ("dequantize", "DequantizeLinear"))]
     return Quantizer(
         storage, (_SCALE,), (0 if low < 0 else (low + high + 1) // 2,), zero_point_shape=(), qmin=low, qmax=high,
-        quantize=pair[0] if nodes else None, dequantize=pair[1] if nodes else None,
+        quantize=pair[0] if nodes else None, dequantize=pair[1] if nodes else None, uncalibrated=True,
     )  # fmt: skip
 
 
@@ -225,13 +227,11 @@ def _scale(q: Quantizer, m: Mismatch, _: Use) -> Quantizer | None:
     if isinstance(m.wanted, tuple) and m.wanted:
         return replace(q, scale=(float(m.wanted[0]),) * len(scales), read_as=None)
     if m.wanted == "power-of-two":
-        return replace(q, scale=tuple(2.0 ** round(_log2(s)) for s in scales), read_as=None)
+        return replace(q, scale=tuple(2.0 ** ceil(_log2(s) - DRIFT) for s in scales), read_as=None)
     return replace(q, scale=tuple(s if s > 0 else _SCALE for s in scales), read_as=None)
 
 
 def _log2(value: float) -> float:
-    from math import log2
-
     return log2(value) if value > 0 else -6
 
 

@@ -10,12 +10,13 @@ from qlint.graph import Op, Tensor
 from qlint.graph.kinds import expand
 from qlint.judge import relations
 from qlint.judge.pattern import Chain, kinds_of
-from qlint.judge.ports import MISSING, RELATION, SHAPE, ports
+from qlint.judge.ports import MISSING, RELATION, SHAPE, VALUE, ports
 from qlint.judge.prepare import Prepared, readers
 from qlint.judge.relations import miss, quantized, text, within
 from qlint.judge.verdict import Miss
 from qlint.profile.schema import Bounds, Factors, Guard
 
+MAX_BYTES = 1 << 20  # of a constant whose numbers are looked at
 Compiled = tuple[tuple[Callable[[Any, Chain, Prepared], Iterator[Miss]], Any], ...]
 
 
@@ -150,6 +151,17 @@ def _dims(wanted: dict[str, dict[str, Bounds]], chain: Chain, prepared: Prepared
                 size = shape[at]
                 if isinstance(size, int) and not within(size, bounds):
                     yield miss(port, f"dimension {at}", size, text(bounds), SHAPE)
+
+
+def _values(wanted: dict[str, Bounds], chain: Chain, prepared: Prepared) -> Iterator[Miss]:
+    for name, bounds in wanted.items():
+        for port in ports(chain, name, prepared):
+            data = port.tensor.data if port.tensor is not None else None
+            if data is None or data.nbytes > MAX_BYTES or not data.dtype.startswith(("int", "uint")):
+                continue
+            worst = next((v for v in data.values() if not within(v, bounds)), None)
+            if worst is not None:
+                yield miss(port, "values", worst, text(bounds), VALUE)
 
 
 def _inputs(bounds: Bounds, chain: Chain, _: Prepared) -> Iterator[Miss]:
@@ -313,7 +325,9 @@ _TABLE: tuple[tuple[str, Callable[[Any, Chain, Prepared], Iterator[Miss]]], ...]
     ("near", relations.near),
     ("same_scale", relations.same_scale),
     ("bias_scale", relations.bias_scale),
+    ("values", _values),
     ("shift", relations.shift),
+    ("multiplier", relations.multiplier),
     ("absorbed", relations.absorbed),
     ("finer", relations.finer),
     ("innermost_axes", _innermost_axes),

@@ -147,4 +147,4 @@ class Kernels:
         return self._basis[names]
 
     def evidence(self, names: tuple[str, ...]) -> tuple[Evidence, ...]:
-        return tuple(self.profile.evidence[name] for name in names)
+        return self.profile.cited(names)

@@ -28,6 +28,7 @@ from qlint.graph.kinds import expand
 from qlint.profile.schema import Memory
 
 _RETILED_IN_MAIN = ("add", "sub")
+_BROADCAST = ("add", "sub", "mul")  # on flat tensors they read a single number of 16 bits as a tensor
 _LAYOUT_KEPT = expand("act|binary|concat|slice|split")
 Mixed = Literal["any", "second", "none"]  # of inputs from both memories, which may be in main memory
 
@@ -85,6 +86,7 @@ def conflicts(
     plan.run()
     misplaced: dict[int, Op] = {}  # id of a tensor → the op that left it in main memory
     tiled: set[int] = set()  # ids of tensors
+    behind_tiles: set[int] = set()  # the same, in float as well
     for op in plan.ops:
         habit = habits[id(op)]
         inputs = plan.inputs(op)
@@ -98,7 +100,11 @@ def conflicts(
             yield op, astray[0], culprit
         if habit.tiles or (tiles and habit.reads == "tcm" and op.kind in _LAYOUT_KEPT):
             tiled.update(id(tensor) for tensor in op.outputs if tensor.rank in (None, 4))
-        if plan.writes_tcm(op) and (habit.writes == "main" or (habit.writes == "same" and astray and (retiled or not _written_to_tcm(op, habit, astray)))):
+        kept = any(id(use.tensor) in behind_tiles for use in inputs) and op.kind in _LAYOUT_KEPT
+        if habit.tiles or kept:
+            behind_tiles.update(id(tensor) for tensor in op.outputs if tensor.rank in (None, 4))
+        flat = bool(astray) and not kept and op.kind in _BROADCAST and not plan.wanted_in_tiles(op)
+        if plan.writes_tcm(op) and (habit.writes == "main" or (habit.writes == "same" and astray and (retiled or not _written_to_tcm(op, habit, astray, flat)))):
             misplaced |= dict.fromkeys((id(tensor) for tensor in op.outputs), op if habit.writes == "main" else culprit)
 
 
@@ -115,9 +121,9 @@ def _mixes(mixed: Mixed, op: Op, astray: list[Use]) -> bool:
     return len(astray) == len(inputs) or mixed == "any" or (mixed == "second" and astray[0] is not inputs[0])
 
 
-def _written_to_tcm(op: Op, habit: Habit, astray: list[Use]) -> bool:
+def _written_to_tcm(op: Op, habit: Habit, astray: list[Use], flat: bool) -> bool:
     """An integer kernel writes to TCM if it reads anything from there; constants of 16 bits are there, of 8 bits not."""
-    return habit.reads == "tcm" and len(astray) < sum(not use.tensor.constant or _wide(use) for use in op.uses.values())
+    return habit.reads == "tcm" and len(astray) < sum(not use.tensor.constant or (_16_bits(use) if flat else _wide(use)) for use in op.uses.values())
 
 
 def _beside_wide(op: Op, astray: list[Use]) -> bool:
@@ -127,9 +133,13 @@ def _beside_wide(op: Op, astray: list[Use]) -> bool:
 
 
 def _wide(use: Use) -> bool:
-    """16 bits, and not a single number, which becomes a parameter of the kernel."""
+    """16 bits, and not a single number, which becomes a parameter of the kernel on tiled tensors."""
     single = use.tensor.constant and use.tensor.shape is not None and all(size == 1 for size in use.tensor.shape)
-    return not single and any(quantizer.storage in ("uint16", "int16") for quantizer in use.quantizers)
+    return not single and _16_bits(use)
+
+
+def _16_bits(use: Use) -> bool:
+    return any(quantizer.storage in ("uint16", "int16") for quantizer in use.quantizers)
 
 
 def _waves(ops: list[Op], habits: dict[int, Habit], cut: Callable[[Use], bool]) -> dict[int, int]:

@@ -58,7 +58,7 @@ class Port:
         q = self.quantizer
         if q is None:
             return ""
-        if q.origin == "fake-quant" or (self.prepared is not None and self.prepared.converted):
+        if q.origin in ("fake-quant", "encodings") or (self.prepared is not None and self.prepared.converted):
             return "fake-quant"
         node, kind = (q.quantize, "quantize") if self.role == "y" else (q.dequantize, "dequantize")
         return "operator" if node is None or node.kind != kind else "nodes"

@@ -304,6 +304,8 @@ def _look_back(prepared: Prepared, step: Prepare, op: Op) -> None:
     firsts = {prepared.of(out)[:1] for out in prepared.uses(op.outputs[0])}
     if len(firsts) != 1 or not (first := firsts.pop()):
         return
+    if step.writers == 1 and len({writer(q) for out in prepared.uses(op.outputs[0]) for q in prepared.of(out)[:1]}) != 1:
+        return
     if first[0].granularity == "tensor" and not _replaceable(first[0]):
         prepared.set(use, (_pair(first[0]),), step)
 

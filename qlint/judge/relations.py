@@ -14,7 +14,7 @@ from qlint.judge.pattern import Chain
 from qlint.judge.ports import RELATION, SHAPE, VALUE, Port, ports
 from qlint.judge.prepare import Prepared
 from qlint.judge.verdict import Miss
-from qlint.profile.schema import Bounds, Shift
+from qlint.profile.schema import Bounds, Multiplier, Shift
 
 RANGE_TOLERANCE = 1e-6  # relative, of a clamp's bound against the end of a grid
 _WIDE = ("int8", "uint8", "int16", "uint16")
@@ -140,18 +140,36 @@ def bias_scale(tolerance: float, chain: Chain, prepared: Prepared) -> Iterator[M
 
 def shift(wanted: Shift, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
     """Of per-channel scales the worst one decides. Silent where a scale is missing or not positive."""
-    found = {port.name: (port, q.scale or ()) for port, q in quantized((wanted.of, *wanted.over), chain, prepared)}
-    if len(found) < 1 + len(wanted.over) or any(not scale or min(scale) <= 0 for _, scale in found.values()):
-        return
-    port, scale = found[wanted.of]
-    lows = sum(math.log2(max(found[name][1])) for name in wanted.over)
-    highs = sum(math.log2(min(found[name][1])) for name in wanted.over)
-    least, most = math.log2(min(scale)) - lows, math.log2(max(scale)) - highs
     bounds = Bounds(min=wanted.min, max=wanted.max)
-    for shift in (least, most):
-        if not within(round(shift, 6), bounds):
-            yield miss(port, "shift", f"{shift:g} bits", f"{text(bounds)} bits", VALUE)
-            return
+    for port, least, most in _exponents(wanted.of, wanted.over, chain, prepared):
+        for shift in (least, most):
+            if not within(round(shift, 6), bounds):
+                yield miss(port, "shift", f"{shift:g} bits", f"{text(bounds)} bits", VALUE)
+                return
+
+
+def multiplier(wanted: Multiplier, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
+    """Like `shift`, as the factor that it is."""
+    for port, least, most in _exponents(wanted.of, wanted.over, chain, prepared):
+        low, high = 2.0**-most, 2.0**-least
+        if wanted.below is not None and high >= wanted.below * (1 - EXACT):
+            yield miss(port, "multiplier", high, f"less than {wanted.below:g}", VALUE)
+        elif wanted.min is not None and low < wanted.min * (1 - EXACT):
+            yield miss(port, "multiplier", low, f"at least {wanted.min:g}", VALUE)
+
+
+EXACT = 1e-7  # of a factor in float32
+
+
+def _exponents(of: str, over: tuple[str, ...], chain: Chain, prepared: Prepared) -> Iterator[tuple[Port, float, float]]:
+    """log2 of scale(of) / product of scale(over): the smallest and the largest one."""
+    found = {port.name: (port, q.scale or ()) for port, q in quantized((of, *over), chain, prepared)}
+    if len(found) < 1 + len(over) or any(not scale or min(scale) <= 0 for _, scale in found.values()):
+        return
+    port, scale = found[of]
+    lows = sum(math.log2(max(found[name][1])) for name in over)
+    highs = sum(math.log2(min(found[name][1])) for name in over)
+    yield port, math.log2(min(scale)) - lows, math.log2(max(scale)) - highs
 
 
 def same(names: tuple[str, ...], chain: Chain, prepared: Prepared) -> Iterator[Miss]:

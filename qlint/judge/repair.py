@@ -6,7 +6,7 @@ without losing an operator is left out. What remains is irreducible, which is no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from qlint.graph import Model, Op, Quantizer, Use
@@ -24,6 +24,8 @@ TURNS = 3
 WORK = 30_000  # operators judged for one backend before what was found until then is taken as it is
 LEAST = 12  # judgements that a model may cost however large it is
 Changes = dict[int, tuple[Use, Quantizers]]  # by id of the use
+# What becomes of a change that a mismatch asks for: the quantizers with numbers in place of placeholders, or None if it is not to be made.
+Consent = Callable[[Mismatch, Use, Quantizers], Quantizers | None]
 
 
 @dataclass(slots=True)
@@ -45,6 +47,7 @@ class Backend:
     profile: Profile
     budget: Budget
     fallback: bool = True
+    consent: Consent = lambda mismatch, use, sequence: sequence
     settled: Settled = field(init=False)
 
     def __post_init__(self) -> None:
@@ -176,7 +179,7 @@ def _search(model: Model, backend: Backend, start: Changes, verdict: Verdict, co
     seen = {_key(changes)}
     for _ in range(ROUNDS):
         with applied(changes):
-            asked = list(_asked(verdict.mismatches, template, containers))
+            asked = list(_asked(verdict.mismatches, template, containers, backend.consent))
         changes.update({id(use): (use, sequence) for use, sequence in asked})
         if not asked or _key(changes) in seen or backend.budget.left < 0:
             break
@@ -187,16 +190,17 @@ def _search(model: Model, backend: Backend, start: Changes, verdict: Verdict, co
     return best
 
 
-def _asked(mismatches: Iterable[Mismatch], template: Template, containers: bool) -> Iterator[tuple[Use, Quantizers]]:
-    """What mismatches ask for, the first for each use."""
+def _asked(mismatches: Iterable[Mismatch], template: Template, containers: bool, consent: Consent) -> Iterator[tuple[Use, Quantizers]]:
+    """What mismatches ask for, the first for each use that is consented to."""
     taken: set[int] = set()
     for mismatch in mismatches:
         if mismatch.consequence in ("slow", "note"):
             continue
         for use, sequence in edits(mismatch, template, containers=containers):
-            if id(use) not in taken:
+            agreed = None if id(use) in taken else consent(mismatch, use, sequence)
+            if agreed is not None:
                 taken.add(id(use))
-                yield use, sequence
+                yield use, agreed
 
 
 def _key(changes: Changes) -> frozenset[tuple[int, Quantizers]]:

@@ -8,6 +8,10 @@ from typing import Any, Literal
 from qlint.profile.schema import Evidence
 
 Severity = Literal["error", "warning", "info"]
+Applicability = Literal["safe", "unsafe", "display"]
+# What `qlint check --fix` can do to files, by format: the names that rules give to their cures (`Rule.cure`).
+GRIDS = frozenset({"quantizers", "insert", "single", "read-as-written"})  # those that are about quantizers
+WRITABLE: dict[str, frozenset[str]] = {"onnx": GRIDS | {"remove", "rename", "sort", "fold", "opset"}, "tflite": frozenset({"quantizers"}), "pt2": frozenset({"quantizers"})}
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")  # worst first
 SHOWN = 3  # sites that a one-line subject names
 
@@ -27,14 +31,24 @@ class Site:
     wanted: Any = None
     kind: str = ""
     fingerprint: str = ""
+    dimension: str = ""  # of what was found: storage, zero_point …
 
 
 @dataclass(frozen=True, slots=True)
 class Fix:
     """What would cure the finding. `display` is advice only; `safe` and `unsafe` can be applied."""
 
-    applicability: Literal["safe", "unsafe", "display"]
+    applicability: Applicability
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Suppressed:
+    """Why a finding does not count: a suppression, with its reason and the file it stands in, or the baseline."""
+
+    by: Literal["suppression", "baseline"]
+    reason: str
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +69,7 @@ class Finding:
     evidence: tuple[Evidence, ...] = ()
     fix: Fix | None = None
     fingerprint: str = ""
+    suppressed: Suppressed | None = None  # of one that counts: None
 
     def at_least(self, severity: Severity) -> bool:
         """Whether this finding is as severe as `severity`, or more so."""

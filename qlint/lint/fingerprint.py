@@ -34,19 +34,35 @@ class Surroundings:
                 after[id(op)] = known.get(key) or known.setdefault(key, digest(op.kind, *_around(op, current)))
             current = after
         self._signatures = current
+        self._tensors = model.tensors
         self._ordinals: dict[int, int] = {}
-        seen: dict[str, int] = {}
+        self._twins: dict[str, list[Op]] = {}
         for op in ops:
-            signature = current[id(op)]
-            self._ordinals[id(op)] = seen.get(signature, 0)
-            seen[signature] = seen.get(signature, 0) + 1
+            twins = self._twins.setdefault(current[id(op)], [])
+            self._ordinals[id(op)] = len(twins)
+            twins.append(op)
 
-    def fingerprint(self, rule: str, op: Op | None, port: str) -> str:
-        """`3f2a9c01b7de`, with `.2` behind it for the third of several twins."""
+    def fingerprint(self, rule: str, op: Op | None, port: str, about: str = "") -> str:
+        """`3f2a9c01b7de`, with `.2` behind it for the third of several twins; `about` tells apart what is about no op."""
         if op is None or id(op) not in self._signatures:
-            return digest(rule, port, op.kind if op is not None else "model")
+            return digest(rule, port, op.kind if op is not None else "model", *(about,) * bool(about))
         ordinal = self._ordinals[id(op)]
         return digest(rule, port, op.kind, self._signatures[id(op)]) + (f".{ordinal}" if ordinal else "")
+
+    def twins(self, op: Op | None) -> set[str]:
+        """Labels of the ops in the surroundings of this one, itself included; of no op: what else a place can be called."""
+        if op is None or id(op) not in self._signatures:
+            return {"", *self._tensors}
+        return {twin.label for twin in self._twins[self._signatures[id(op)]]}
+
+    def has(self, rule: str, port: str, fingerprint: str) -> bool:
+        """Whether there is an op in the surroundings that a fingerprint stands for."""
+        return any(digest(rule, port, twins[0].kind, signature) == twinless(fingerprint) for signature, twins in self._twins.items())
+
+
+def twinless(fingerprint: str) -> str:
+    """The fingerprint that all twins share."""
+    return fingerprint.partition(".")[0]
 
 
 def _neighbours(op: Op, current: dict[int, str]) -> tuple[object, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 from qlint.graph import Op, Tensor
 from qlint.judge.verdict import Consequence
 from qlint.lint import words
-from qlint.lint.finding import Severity
+from qlint.lint.finding import Severity, Suppressed
 from qlint.lint.rule import Explains, Rule, Text
 from qlint.profile.schema import Evidence
 
@@ -37,6 +37,8 @@ class Cause:
     affected: dict[int, tuple[Op, Consequence]] = field(default_factory=dict)
     severity: Severity | None = None  # what its rule says where the consequence alone would mislead
     own: bool = False  # seen by the rule's own check
+    override: Severity | None = None  # what the settings say
+    suppressed: Suppressed | None = None
 
     def affects(self, op: Op, consequence: Consequence) -> None:
         """Note what happens to an op; the worst consequence stays."""

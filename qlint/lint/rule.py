@@ -1,26 +1,29 @@
 """The Rule API. A rule is a named explanation; it never names a backend.
 
 A *profile rule* declares which mismatches it explains, with `rule.explains(...)`; the sentence is a
-template over the data. A *graph rule* looks at the canonical model, with `@rule.check`. A rule may be both.
+template over the data. A *graph rule* looks at the canonical model, with `@rule.check`. A *proof* looks at what
+a backend runs in integer and at how it computes, with `@rule.proof`. A rule may be all of them.
 The docstring of a rule's module is its page.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from string import ascii_letters
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from qlint.errors import RuleError
 from qlint.graph import Model, Op, Tensor, Use
 from qlint.graph.kinds import expand
-from qlint.judge.verdict import Consequence, Mismatch
-from qlint.lint.finding import Severity
+from qlint.judge.verdict import Consequence, Mismatch, Verdict
+from qlint.lint.finding import Applicability, Severity
+from qlint.profile.schema import Evidence
 
 if TYPE_CHECKING:
     from qlint.lint.message import Facts
+    from qlint.lint.policy import Audit, Policy
 
 CATEGORIES = {
     "1": "structure",
@@ -54,6 +57,7 @@ class Issue:
     consequence: Consequence | None = None  # None: the rule's own
     severity: Severity | None = None  # None: the rule's own, or what follows from the consequence
     facts: dict[str, Any] = field(default_factory=dict)
+    evidence: tuple[Evidence, ...] = ()  # of what a proof takes from the backend's profile
 
     @classmethod
     def at(
@@ -100,10 +104,15 @@ class Case:
     bad: bool
     sites: int = 1
     says: str = ""
+    policy: Settings | None = None  # the settings it is linted under
 
     @property
     def name(self) -> str:
         return self.build.__name__
+
+
+Build = Callable[[], Model]
+Settings = Callable[[Sequence["Rule"]], "Policy"]
 
 
 @dataclass(eq=False)
@@ -117,6 +126,8 @@ class Rule:
         code: `QLnnn`, the first digit tells the category; frozen with the name once out of preview.
         since: the version of qlint that brought it.
         fix: advice (a template) shown with each finding.
+        cure: the name of what `qlint check --fix` does about it (`qlint.fixing.cures`); empty if only people can.
+        applicability: `safe` if the cure leaves the numbers as they are, always; `unsafe` if it may change them.
         consequence: of what the rule's own check finds; a mismatch brings its own.
         severity: of what the rule's own check finds, where the consequence alone would mislead.
         per_kind: causes at ops of different kinds are different findings.
@@ -128,6 +139,8 @@ class Rule:
     what: Text = ""
     why: Text = ""
     fix: Text = ""
+    cure: str = ""
+    applicability: Applicability = "display"
     consequence: Consequence = "note"
     severity: Severity | None = None
     per_kind: bool = True
@@ -138,6 +151,8 @@ class Rule:
     origin: str = field(default="", repr=False)  # the module or file that the rule came from
     selectors: list[Explains] = field(default_factory=list, repr=False)
     checks: list[Callable[[Model], Iterable[Issue]]] = field(default_factory=list, repr=False)
+    proofs: list[Callable[[Verdict], Iterable[Issue]]] = field(default_factory=list, repr=False)
+    audits: list[Callable[[Audit], Iterable[Issue]]] = field(default_factory=list, repr=False)
     cases: list[Case] = field(default_factory=list, repr=False)
 
     @property
@@ -196,16 +211,34 @@ class Rule:
         self.checks.append(function)
         return function
 
-    def good(self, build: Callable[[], Model]) -> Callable[[], Model]:
-        """Decorator: a model (clean, or a near miss) on which this rule must stay silent."""
-        self.cases.append(Case(build, bad=False))
-        return build
+    def proof(self, function: Callable[[Verdict], Iterable[Issue]]) -> Callable[[Verdict], Iterable[Issue]]:
+        """Decorator: looks at a verdict, and runs only where a backend is named; what it finds changes no placement."""
+        self.proofs.append(function)
+        return function
 
-    def bad(self, *, sites: int = 1, says: str = "") -> Callable[[Callable[[], Model]], Callable[[], Model]]:
+    def audit(self, function: Callable[[Audit], Iterable[Issue]]) -> Callable[[Audit], Iterable[Issue]]:
+        """Decorator: looks at the settings, after a model has been linted under them."""
+        self.audits.append(function)
+        return function
+
+    @overload
+    def good(self, build: Build) -> Build: ...
+    @overload
+    def good(self, *, policy: Settings) -> Callable[[Build], Build]: ...
+    def good(self, build: Build | None = None, *, policy: Settings | None = None) -> Build | Callable[[Build], Build]:
+        """Decorator: a model (clean, or a near miss) on which this rule must stay silent, under the settings `policy` makes for the known rules."""
+
+        def keep(build: Build) -> Build:
+            self.cases.append(Case(build, bad=False, policy=policy))
+            return build
+
+        return keep if build is None else keep(build)
+
+    def bad(self, *, sites: int = 1, says: str = "", policy: Settings | None = None) -> Callable[[Callable[[], Model]], Callable[[], Model]]:
         """Decorator: a model in which this rule finds one thing, at `sites` places, and `says` so."""
 
         def keep(build: Callable[[], Model]) -> Callable[[], Model]:
-            self.cases.append(Case(build, bad=True, sites=sites, says=says))
+            self.cases.append(Case(build, bad=True, sites=sites, says=says, policy=policy))
             return build
 
         return keep

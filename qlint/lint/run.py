@@ -7,17 +7,19 @@ claimed over all known rules, selected or not, so that leaving a rule out makes 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property, partial
 from typing import TypeVar
 
 from qlint.errors import RuleError
 from qlint.graph import Model, Op
+from qlint.graph.kinds import QUANTIZER_KINDS
 from qlint.judge.verdict import SEVERITY, Consequence, Mismatch, RefusalReason, Verdict
 from qlint.lint import where
-from qlint.lint.finding import SEVERITIES, Finding, Fix, Severity, Site
-from qlint.lint.fingerprint import Surroundings, combined
+from qlint.lint.finding import GRIDS, SEVERITIES, WRITABLE, Finding, Fix, Severity, Site
+from qlint.lint.fingerprint import Surroundings, combined, digest
 from qlint.lint.message import Cause, Facts, plain, render, sentence
+from qlint.lint.policy import Audit, Place, Policy
 from qlint.lint.rule import Claims, Explains, Issue, Rule, crashed
 from qlint.lint.trace import because
 from qlint.lint.words import FORMATS
@@ -28,20 +30,56 @@ _T = TypeVar("_T")
 
 
 def lint(
-    subject: Verdict | Model, rules: Iterable[Rule], *, known: Iterable[Rule] | None = None
+    subject: Verdict | Model, rules: Iterable[Rule], *, known: Iterable[Rule] | None = None, policy: Policy | None = None
 ) -> tuple[list[Finding], list[RuleError]]:
     """Findings of `rules` about a verdict (or a model without a backend), and the rules that crashed.
 
     Args:
         known: every rule there is, for deciding who explains what; by default all that are installed.
+        policy: what the settings say: where a rule is silent, how severe it is, and which findings are accepted.
     """
+    explained, crashes = explain(subject, rules, known=known, policy=policy)
+    return [finding for finding, _ in explained], crashes
+
+
+def explain(
+    subject: Verdict | Model, rules: Iterable[Rule], *, known: Iterable[Rule] | None = None, policy: Policy | None = None
+) -> tuple[list[tuple[Finding, list[Cause]]], list[RuleError]]:
+    """As `lint`, each finding with its causes in the model."""
     selected = list(rules)
     if known is None:
         from qlint.lint import registry
 
         known = registry.load().rules
     run = _Run(subject, selected, [*selected, *(rule for rule in known if rule not in selected)])
-    return run.findings(), list(run.crashes.values())
+    found = run.findings(policy)
+    if policy is not None:
+        policy.crashed |= set(run.crashes)
+    return found, list(run.crashes.values())
+
+
+def audit(policy: Policy, seen: Audit | None = None) -> tuple[list[Finding], list[RuleError]]:
+    """What the rules about the settings themselves find, once a model has been linted under them, and those that crashed.
+
+    Args:
+        seen: what they look at; by default what the policy says about the settings that are for this model alone.
+    """
+    seen = policy.audit() if seen is None else seen
+    found: list[Finding] = []
+    crashes: list[RuleError] = []
+    for rule in policy.rules:
+        for look in rule.audits:
+            try:
+                for cause in [_cause(rule, issue) for issue in look(seen)]:
+                    severity = policy.severity_of(rule) or _severity(cause)
+                    fingerprint = digest(rule.name, "", "model", str(cause.found))
+                    advice = render(rule.fix, Facts([cause], ""))
+                    found.append(
+                        Finding(rule.name, rule.code, severity, cause.consequence, sentence([cause], ""), (), fix=Fix("display", advice), fingerprint=fingerprint)
+                    )
+            except Exception as error:
+                crashes.append(crashed(rule, error))
+    return found, crashes
 
 
 class _Run:
@@ -52,18 +90,23 @@ class _Run:
         self.selected = selected
         self.claims = Claims(known)
         self.crashes = self.claims.crashes
+        self.curable = curable(self.model)
         self.causes: dict[Key, list[Cause]] = {}
 
-    def findings(self) -> list[Finding]:
+    def findings(self, policy: Policy | None) -> list[tuple[Finding, list[Cause]]]:
         if self.verdict is not None:
             self._explain(self.verdict)
         for rule in self.selected:
             self._check(rule)
         causes = [_worst(seen) for seen in self.causes.values()]
         mine = [cause for cause in causes if cause.rule in self.selected]
+        if policy is not None:
+            policy.begin(self.backend)
         if not mine:
             return []
         surroundings = Surroundings(self.model)
+        if policy is not None:
+            mine = self._decided(mine, policy, surroundings)
         order = {id(op): number for number, op in enumerate(self.model.walk())}
 
         def place(cause: Cause) -> tuple[int, str]:
@@ -72,8 +115,18 @@ class _Run:
         groups: dict[Key, list[Cause]] = {}
         for cause in sorted(mine, key=place):
             groups.setdefault(_alike(cause), []).append(cause)
-        found = [self._finding(group, surroundings) for group in groups.values()]
-        return sorted(found, key=lambda finding: (SEVERITIES.index(finding.severity), finding.code))
+        found = [(self._finding(group, surroundings), group) for group in groups.values()]
+        return sorted(found, key=lambda each: (SEVERITIES.index(each[0].severity), each[0].code))
+
+    def _decided(self, causes: list[Cause], policy: Policy, surroundings: Surroundings) -> list[Cause]:
+        """Causes that the settings do not silence, as severe as they say, and marked if they are accepted."""
+        places = [_place(cause, surroundings) for cause in causes]
+        kept = []
+        for cause, decision in zip(causes, policy.decide(places, surroundings, self.backend), strict=True):
+            if not decision.silent:
+                cause.override, cause.suppressed = decision.severity, decision.suppressed
+                kept.append(cause)
+        return kept
 
     @cached_property
     def composites(self) -> dict[str, list[Op]]:
@@ -106,7 +159,10 @@ class _Run:
         read = verdict.profile.ingests
         if self.model.format and read and self.model.format not in read:
             found, *wanted = (FORMATS.get(form, form) for form in (self.model.format, *read))
-            self._convert(found, " or ".join(wanted), "unknown" if verdict.profile.conversion == "unknown" else "note")
+            self._convert("format", found, " or ".join(wanted), "unknown" if verdict.profile.conversion == "unknown" else "note")
+        told = self.model.encodings
+        if told is not None and told.format.family not in verdict.profile.encodings:
+            self._convert("encodings", told.format.title, "", "note")
 
     def _key(self, selector: Explains, m: Mismatch) -> Key:
         if selector.about is not None:
@@ -131,20 +187,23 @@ class _Run:
         )
         self._add((selector.rule.name, reason.claim, id(reason.op)), cause)
 
-    def _convert(self, found: str, wanted: str, consequence: Consequence) -> None:
-        """A model that the backend takes in another format only, claimed as the dimension `format`: it was judged as if it were converted, or not at all."""
+    def _convert(self, dimension: str, found: str, wanted: str, consequence: Consequence) -> None:
+        """What the backend does not take as it is: a model in another `format`, `encodings` beside it. It was judged as if it were converted, or not at all."""
         nobody = Op(-1, "", "", "")
-        selector = self.claims.claim(Mismatch("", nobody, nobody, "", None, "format", found, wanted, consequence), self.model)
+        selector = self.claims.claim(Mismatch("", nobody, nobody, "", None, dimension, found, wanted, consequence), self.model)
         if selector is not None:
-            self._add((selector.rule.name, found), Cause(selector.rule, selector, None, "", None, "format", found, wanted, consequence))
+            self._add((selector.rule.name, found), Cause(selector.rule, selector, None, "", None, dimension, found, wanted, consequence))
 
     def _check(self, rule: Rule) -> None:
         if rule.unasked and self.verdict is not None:
             return
         told = self._told(rule.yields) if rule.yields else ()
-        for check in rule.checks:
+        looks: list[Callable[[], Iterable[Issue]]] = [partial(check, self.model) for check in rule.checks]
+        if self.verdict is not None:
+            looks += [partial(proof, self.verdict) for proof in rule.proofs]
+        for look in looks:
             try:
-                causes = [_cause(rule, issue) for issue in check(self.model)]
+                causes = [_cause(rule, issue) for issue in look()]
             except Exception as error:  # a rule must not take the others down
                 self.crashes.setdefault(rule.name, crashed(rule, error))
                 continue
@@ -183,9 +242,16 @@ class _Run:
             sites,
             tuple(op.label for op in sorted(drags.values(), key=lambda op: op.index)),
             _unique(tuple(e for cause in causes for e in cause.evidence)),
-            Fix("display", advice) if advice else None,
-            combined(site.fingerprint for site in sites) if sites else surroundings.fingerprint(rule.name, None, ""),
+            Fix(rule.applicability if rule.cure in self.curable else "display", advice) if advice else None,
+            combined(site.fingerprint for site in sites) if sites else _place(first, surroundings).fingerprint,
+            first.suppressed,
         )
+
+
+def curable(model: Model) -> frozenset[str]:
+    """The cures (`Rule.cure`) that can be written into a model's file; quantizers that only one tool knows are not written."""
+    foreign = any(node.dialect and node.kind in QUANTIZER_KINDS for node in model.nodes)
+    return WRITABLE.get(model.format, frozenset()) - (GRIDS if foreign else frozenset())
 
 
 _nobody = Op(-1, "", "", "")
@@ -222,7 +288,7 @@ def _folded_refusals(verdict: Verdict) -> dict[int, list[RefusalReason]]:
 def _cause(rule: Rule, issue: Issue) -> Cause:
     consequence: Consequence = issue.consequence or rule.consequence
     return Cause(
-        rule, None, issue.op, issue.port, issue.tensor, issue.dimension, issue.found, issue.wanted, consequence,
+        rule, None, issue.op, issue.port, issue.tensor, issue.dimension, issue.found, issue.wanted, consequence, issue.evidence,
         extra=issue.facts, severity=issue.severity or rule.severity, own=True,
     )  # fmt: skip
 
@@ -252,10 +318,12 @@ def _alike(cause: Cause) -> Key:
     found = cause.found if isinstance(cause.found, str) and not whatever else None
     wanted = cause.wanted if isinstance(cause.wanted, str) else None
     shape = (cause.role, found, wanted) if cause.selector is not None else ()
-    return (cause.rule.name, kind, cause.consequence, cause.severity, cause.trace, cause.dimension, *shape)
+    return (cause.rule.name, kind, cause.consequence, cause.severity, cause.override, cause.suppressed, cause.trace, cause.dimension, *shape)
 
 
 def _severity(cause: Cause) -> Severity:
+    if cause.override is not None:
+        return cause.override
     if cause.severity is not None and not cause.affected:
         return cause.severity
     return SEVERITY[cause.consequence]
@@ -265,7 +333,14 @@ def _site(cause: Cause, surroundings: Surroundings) -> Site:
     tensor = cause.tensor.name if cause.tensor is not None else ""
     label, kind = (cause.op.label, cause.op.kind) if cause.op is not None else (tensor, "tensor")
     fingerprint = surroundings.fingerprint(cause.rule.name, cause.op, cause.port)
-    return Site(label, cause.port, tensor, cause.found, cause.wanted, kind, fingerprint)
+    return Site(label, cause.port, tensor, cause.found, cause.wanted, kind, fingerprint, cause.dimension)
+
+
+def _place(cause: Cause, surroundings: Surroundings) -> Place:
+    node = cause.op.label if cause.op is not None else cause.tensor.name if cause.tensor is not None else ""
+    about = "" if node else f"{cause.dimension} {cause.found}"  # the model as a whole has no surroundings
+    fingerprint = surroundings.fingerprint(cause.rule.name, cause.op, cause.port, about)
+    return Place(cause.rule, cause.op, node, cause.port, cause.dimension if node else "", _severity(cause), fingerprint)
 
 
 def _unique(items: Sequence[_T]) -> tuple[_T, ...]:

@@ -1,14 +1,17 @@
 """Selecting rules: by name, code, code prefix (QL3), category, glob, or ALL.
 
 The most specific selector that meets a rule decides, as in ruff: `--ignore QL3 --select QL301` keeps
-QL301. Between equally specific ones, ignoring wins.
+QL301. Between equally specific ones, ignoring wins. Selections lie in layers (a configuration, what it says of some
+models, the command line): one that selects starts anew, any other goes over those below it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import TypeVar
 
 from qlint.errors import RuleError
 from qlint.lint.registry import suggestion
@@ -20,6 +23,23 @@ _CODE_LIKE = re.compile(r"[A-Za-z]{2,8}[0-9]{0,3}")
 _EXACT, _PREFIX, _CATEGORY, _EVERYTHING = 1000, 100, 10, 1
 
 
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """One layer: `select` starts anew, the others add and take away."""
+
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    extend_select: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, select: Iterable[str] = (), ignore: Iterable[str] = (), extend_select: Iterable[str] = ()) -> Selection:
+        """From lists whose items may hold several selectors with commas."""
+        return cls(tuple(split(select)), tuple(split(ignore)), tuple(split(extend_select)))
+
+
 def select(
     rules: Sequence[Rule], select: Iterable[str] = (), ignore: Iterable[str] = (), extend_select: Iterable[str] = ()
 ) -> list[Rule]:
@@ -28,11 +48,20 @@ def select(
     Raises:
         RuleError: a selector meets no rule.
     """
-    chosen, added, dropped = split(select), split(extend_select), split(ignore)
-    for selector in (*chosen, *added, *dropped):
-        if selector != ALL and not any(_specificity(selector, rule) for rule in rules):
-            raise RuleError(f"unknown rule selector {selector!r}", hint=suggestion(selector, _known(rules)))
-    return [rule for rule in rules if _wanted(rule, chosen, added, dropped)]
+    layer = Selection.of(select, ignore, extend_select)
+    known((*layer.select, *layer.extend_select, *layer.ignore), rules)
+    return [rule for rule in rules if wanted(rule, [layer])]
+
+
+def known(selectors: Iterable[str], rules: Sequence[Rule]) -> None:
+    """See that each selector meets a rule.
+
+    Raises:
+        RuleError: one does not; the hint has the nearest names.
+    """
+    for selector in selectors:
+        if selector != ALL and not any(specificity(selector, rule) for rule in rules):
+            raise RuleError(f"unknown rule selector {selector!r}", hint=suggestion(selector, _names(rules)))
 
 
 def split(selectors: Iterable[str]) -> list[str]:
@@ -40,13 +69,27 @@ def split(selectors: Iterable[str]) -> list[str]:
     return [part.strip() for selector in selectors for part in selector.split(",") if part.strip()]
 
 
-def _wanted(rule: Rule, chosen: Sequence[str], added: Sequence[str], dropped: Sequence[str]) -> bool:
-    base = max((_specificity(s, rule) for s in chosen), default=0) if chosen else 0 if rule.preview else _EVERYTHING
-    keep = max(base, max((_specificity(s, rule) for s in added), default=0))
-    return keep > max((_specificity(s, rule) for s in dropped), default=0)
+def wanted(rule: Rule, layers: Iterable[Selection]) -> bool:
+    """Whether a rule runs, by layers of which the last has the last word."""
+    runs = not rule.preview
+    for layer in layers:
+        base = _closest(layer.select, rule) if layer.select else _EVERYTHING if runs else 0
+        runs = max(base, _closest(layer.extend_select, rule)) > _closest(layer.ignore, rule)
+    return runs
 
 
-def _specificity(selector: str, rule: Rule) -> int:
+def most_specific(table: Mapping[str, _T], rule: Rule) -> _T | None:
+    """The value of the selector that meets a rule most closely; None if none does."""
+    met = [(specificity(selector, rule), value) for selector, value in table.items()]
+    best = max(met, key=lambda pair: pair[0], default=None)
+    return best[1] if best is not None and best[0] else None
+
+
+def _closest(selectors: Iterable[str], rule: Rule) -> int:
+    return max((specificity(selector, rule) for selector in selectors), default=0)
+
+
+def specificity(selector: str, rule: Rule) -> int:
     """How closely a selector meets a rule; 0 if it does not."""
     if selector == ALL:
         return _EVERYTHING
@@ -62,5 +105,5 @@ def _specificity(selector: str, rule: Rule) -> int:
     return 0
 
 
-def _known(rules: Sequence[Rule]) -> list[str]:
+def _names(rules: Sequence[Rule]) -> list[str]:
     return [*(name for rule in rules for name in (rule.name, rule.code)), *CATEGORIES.values(), ALL]

@@ -9,21 +9,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import count
 from typing import Any
 
 from qlint.graph import FLOAT_GRIDS, INTEGER_RANGES, Model, Op, Quantizer, Shape, Tensor, Use
+from qlint.graph.encodings import Encoding, Encodings, Format
 from qlint.graph.kinds import CLASSES
 from qlint.judge import Verdict, judge
 from qlint.lint.finding import Finding
-from qlint.lint.rule import SECTIONS, Case, Rule
-from qlint.lint.run import lint
+from qlint.lint.rule import SECTIONS, Case, Rule, Settings
+from qlint.lint.run import audit, lint
 from qlint.lint.toy import toy
+from qlint.passes.encodings import merge
 
-__all__ = ["Graph", "Wire", "check_case", "check_page", "quantizer", "run_cases", "s8", "s32", "toy", "u8", "verdict"]
+__all__ = ["Graph", "Wire", "check_case", "check_page", "quantizer", "run_cases", "s8", "s32", "told", "toy", "u8", "verdict"]
 
 UNWRITTEN = "TO BE WRITTEN"  # what a draft of a rule has in its page
 # Names of an op's inputs, in order; a kind that is not here has x, x1, x2 ...
@@ -224,14 +226,29 @@ def _installed() -> tuple[Rule, ...]:
     return tuple(registry.load().rules)
 
 
+def told(model: Model, *, parameters: Sequence[str] = (), contradictions: Mapping[str, tuple[str, str]] | None = None, **grids: Quantizer | None) -> Model:
+    """The model, merged with a file of encodings by tensor name; those of `parameters` are among the weights there."""
+    entries = tuple(
+        Encoding(name, f'encodings["{name}"]', None if grid is None else replace(grid, origin="encodings"), "" if grid else "float16", name in parameters, (contradictions or {}).get(name))
+        for name, grid in grids.items()
+    )  # fmt: skip
+    return merge(model, Encodings("net.encodings", Format("AIMET encodings 1.0.0", "aimet"), entries))
+
+
 def verdict(model: Model) -> Verdict:
     """The model, judged against the toy backend."""
     return judge(model, toy())
 
 
-def findings(rule: Rule, model: Model, known: Iterable[Rule] = ()) -> list[Finding]:
-    """What one rule finds in a model on the toy backend; a crash is raised."""
-    found, crashes = lint(verdict(model), [rule], known=[*(known or _installed()), rule])
+def findings(rule: Rule, model: Model, known: Iterable[Rule] = (), policy: Settings | None = None) -> list[Finding]:
+    """What one rule finds in a model on the toy backend, or in the settings that it is linted under, or without a backend if it speaks only then; a crash is raised."""
+    every = [*(known or _installed()), *([] if rule in (known or _installed()) else [rule])]
+    under = policy(every) if policy is not None else None
+    subject = model if rule.unasked and not rule.selectors else verdict(model)
+    found, crashes = lint(subject, [rule] if under is None else under.rules, known=every, policy=under)
+    if under is not None:
+        more, others = audit(under)
+        found, crashes = [finding for finding in (*found, *more) if finding.rule == rule.name], [*crashes, *others]
     if crashes:
         raise crashes[0]
     return found
@@ -239,14 +256,14 @@ def findings(rule: Rule, model: Model, known: Iterable[Rule] = ()) -> list[Findi
 
 def check_case(rule: Rule, case: Case, known: Iterable[Rule] = ()) -> None:
     """Raise AssertionError unless the rule says about the case's model what the case expects."""
-    found = findings(rule, case.build(), known)
+    found = findings(rule, case.build(), known, case.policy)
     lines = "\n".join(f"  {finding.line}" for finding in found) or "  nothing"
     where = f"{rule.name}, case {case.name}: found\n{lines}\n"
     if not case.bad:
         assert not found, f"{where}expected nothing"
         return
     assert len(found) == 1, f"{where}expected one finding"
-    assert len(found[0].sites) == case.sites, f"{where}expected {case.sites} sites, not {len(found[0].sites)}"
+    assert len(found[0].sites) == case.sites or rule.audits, f"{where}expected {case.sites} sites, not {len(found[0].sites)}"
     assert case.says in found[0].line, f"{where}expected it to say {case.says!r}"
     assert found[0].line.count("; ") <= 1, f"{where}expected at most two clauses"
 

@@ -19,6 +19,8 @@ segments_evidence = "toy"
 
 [arithmetic]
 pair_bits = 16
+accumulator_bits = 20
+accumulator_bits_16 = 32
 evidence = "toy"
 
 [evidence.toy]
@@ -93,6 +95,7 @@ checks = [
   { ports = { w = "per-tensor|per-out-channel" }, otherwise = "cpu", evidence = "toy" },
   { ports = { w = { zero_point = "zero" } }, otherwise = "rejected", evidence = "toy" },
   { ports = { w = { scale = "nonzero" } }, otherwise = "wrong", evidence = "toy" },
+  { guards = [{ multiplier = { of = "y", over = ["x", "w"], min = 1e-9, below = 256 } }], otherwise = "refused", evidence = "toy" },
 ]
 evidence = "toy"
 

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     import numpy
 
 SMALL = 128  # elements of a weight that is looked at whole
+HEAD = 8  # elements of a channel that are looked at first
 FIRST = 32  # elements of a larger one that are looked at first
 PLACES = 4  # where, spread over a weight whose first ones do not tell
+SLAB = 1 << 20  # elements that are looked at together where all are looked at
 MAX_BYTES = 8 << 20  # of a weight that may be read whole; nothing is said of larger ones that look suspicious
 
 
@@ -35,6 +37,7 @@ class Weight:
     data: Data
     quantizer: Quantizer | None
     _seen: list[Sequence[float]] = field(default_factory=list)  # at the places that were looked at
+    _heads: list[Sequence[float] | None] | None = None
 
     @property
     def readable(self) -> bool:
@@ -63,24 +66,82 @@ class Weight:
             self._seen.append(found)
             yield found
 
+    def heads(self) -> list[Sequence[float] | None]:
+        """A few elements of each output channel, where channels lie so that these are quickly had; else nothing."""
+        if self._heads is None:
+            self._heads = list(self._channels())
+        return self._heads
+
+    def _channels(self) -> Iterator[Sequence[float] | None]:
+        shape, axis = self.data.shape, self.axis
+        if axis is None or axis >= len(shape) or not shape[axis] or self.size % shape[axis]:
+            return
+        count = shape[axis]
+        each = self.size // count
+        if axis == 0 and each >= HEAD:
+            if self.size <= SMALL:
+                whole = next(self.some(), ())
+                yield from (whole[start : start + HEAD] for start in range(0, len(whole), each))
+            else:
+                yield from (part(self.data, i * each, HEAD) for i in range(count))
+        elif axis == len(shape) - 1:
+            rows = [part(self.data, i * count, count) for i in range(min(2, each))]
+            yield from (None if any(row is None for row in rows) else tuple(row[i] for row in rows if row) for i in range(count))
+
+    def channel(self, number: int) -> Iterator[Sequence[float]]:
+        """The elements of one output channel piece by piece; of channels that do not lie in one piece only the first ones."""
+        each = self.size // max(1, self.data.shape[0])
+        if self.axis != 0 or self.size <= SMALL:
+            heads = self.heads()
+            yield from [head for head in heads[number : number + 1] if head is not None]
+            return
+        for start in range(0, each, FIRST):
+            found = part(self.data, number * each + start, min(FIRST, each - start))
+            if found is None:
+                return
+            yield found
+
     def array(self) -> numpy.ndarray:
         """All of it: for what looks suspicious only."""
         return self.data.array()
 
-    def codes(self) -> numpy.ndarray | None:
-        """All of it in steps of its grid, counted from the zero point; None if scale and zero point do not say."""
+    def slabs(self) -> Iterator[numpy.ndarray]:
+        """All of it in steps of its grid, counted from the zero point, as int64: a few output channels at a time.
+
+        (output channels, input channels, kernel ...); of a product (columns, inner), matrix by matrix. Only where the grid is
+        affine and not in blocks, and the axis of the output channels is known.
+        """
         import numpy as np
 
-        q = self.quantizer
-        if q is None or q.scale is None or q.zero_point is None or q.granularity == "block":
-            return None
-        shape = [1] * len(self.data.shape)
+        q, (out, inner) = self.quantizer, channel_axes(self.op, self.use.role)
+        assert q is not None and q.scale is not None and q.zero_point is not None and out is not None
+        values = self.array()
+        shape = [1] * values.ndim
         if q.granularity == "channel" and q.axis is not None and q.axis < len(shape):
             shape[q.axis] = -1
-        scale, zero = (np.asarray(list(v), np.float64).reshape(shape if len(v) > 1 else [1] * len(shape)) for v in (q.scale, q.zero_point))
-        values = self.array().astype(np.float64)
-        codes: numpy.ndarray = values - zero if self.stored else np.round(values / np.where(scale > 0, scale, np.inf))
-        return codes
+        grids = [np.broadcast_to(np.asarray(list(v), np.float64).reshape(shape if len(v) > 1 else [1] * len(shape)), values.shape) for v in (q.scale, q.zero_point)]
+        values, scale, zero = (self._rows(one, out, inner) for one in (values, *grids))
+        step = max(1, SLAB // max(1, math.prod(values.shape[1:])))
+        for start in range(0, values.shape[0], step):
+            part, z = values[start : start + step].astype(np.float64), zero[start : start + step]
+            if not self.stored:
+                s = scale[start : start + step]
+                part = np.clip(np.round(part / np.where(s > 0, s, np.inf)) + z, q.qmin, q.qmax)
+            yield (part - z).astype(np.int64)
+
+    def _rows(self, values: numpy.ndarray, out: int, inner: int | None) -> numpy.ndarray:
+        """A view with the output channels first, the input channels behind them; the groups of a transposed conv are output channels."""
+        import numpy as np
+
+        if inner is None:
+            return np.moveaxis(values, out, 0)
+        if self.op.kind in ("linear", "matmul"):
+            return np.moveaxis(values, (out, inner), (-2, -1)).reshape(-1, values.shape[inner])
+        rows, group = np.moveaxis(values, (out, inner), (0, 1)), self.op.attrs.get("group", 1)
+        if self.op.kind == "conv_transpose" and group > 1:
+            parts = rows.reshape(rows.shape[0], group, -1, *rows.shape[2:])
+            rows = np.moveaxis(parts, 1, 0).reshape(-1, *parts.shape[2:])
+        return rows
 
     @property
     def stored(self) -> bool:

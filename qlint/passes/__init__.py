@@ -13,6 +13,7 @@ def canonical(raw: Model, input_shapes: dict[str, tuple[int, ...]] | None = None
     from qlint.passes.roles import tell_shape_from_data
     from qlint.passes.shapes import propagate
     from qlint.passes.torch_linear import split_linear
+    from qlint.passes.trained import name_quantizers
 
     with building():
         propagate(raw, input_shapes or {})
@@ -20,4 +21,5 @@ def canonical(raw: Model, input_shapes: dict[str, tuple[int, ...]] | None = None
         tell_shape_from_data(raw)
         model = attach_quantizers(raw)
         name_composites(model)
+        name_quantizers(model)
     return model

@@ -63,7 +63,6 @@ COMPOSITES = (
 TOLERANCE = 1e-3  # relative: constants pass through float16, and are written with few digits
 _COMMUTES = frozenset({"add", "mul", "min", "max"})
 _CONSTANTS = ("const", "vector")
-_NAMES = frozenset(name for name, *_ in COMPOSITES)
 
 
 def name_composites(model: Model) -> None:
@@ -71,7 +70,7 @@ def name_composites(model: Model) -> None:
 
     Of overlapping matches those that lie within another one are left out. Linear in the number of ops.
     """
-    found = [match for graph in _graphs(model) for match in _Search().run(graph) if not match.name.startswith("_")]
+    found = [match for graph in _graphs(model) for match in matches(graph, COMPOSITES)]
     around: dict[int, list[Match]] = defaultdict(list)
     for match in found:
         for op in match.ops:
@@ -83,6 +82,11 @@ def name_composites(model: Model) -> None:
         numbers[match.name] += 1
         for op in match.ops:
             op.groups = (*op.groups, f"{match.name}:{numbers[match.name]}")
+
+
+def matches(graph: Model, table: Table) -> Iterator[Match]:
+    """Every place of one graph (its bodies aside) where the last op of an expression of the table stands, in the order of the ops."""
+    return (match for match in _Search(_rows(table)).run(graph) if not match.name.startswith("_"))
 
 
 def _graphs(model: Model) -> Iterator[Model]:
@@ -124,22 +128,31 @@ def _parse(node: ast.expr) -> Expression:
     return Expression("number", value=float(ast.literal_eval(node)))
 
 
+Table = tuple[tuple[str, ...], ...]  # a name, and the expressions that it stands for
 Row = tuple[int, str, Expression]  # its number in the table, the name, what the name stands for
 
 
-@lru_cache(maxsize=1)
-def _table() -> dict[str, dict[str, list[Row]]]:
-    """Rows by the kind of op that they end with, and what has to be in front of that; '' if nothing has to."""
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A table, parsed: rows by the kind of op that they end with, and what has to be in front of that ('' if nothing has to)."""
+
+    names: frozenset[str]
+    by_kind: dict[str, dict[str, list[Row]]]
+
+
+@lru_cache(maxsize=8)
+def _rows(table: Table) -> Rows:
+    names = frozenset(name for name, *_ in table)
     rows: dict[str, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
     ends: dict[str, set[str]] = {}  # the kinds of op that a composite ends with
-    for number, (name, text) in enumerate((name, text) for name, *texts in COMPOSITES for text in texts):
+    for number, (name, text) in enumerate((name, text) for name, *texts in table for text in texts):
         expression = _parse(ast.parse(text, mode="eval").body)
         kinds = ends.get(expression.kind) or {expression.kind}
         front = next((argument.kind for argument in reversed(expression.arguments) if argument.made), "")
         for kind in kinds:
-            rows[kind]["" if expression.kind in _NAMES else front].append((number, name, expression))
+            rows[kind]["" if expression.kind in names else front].append((number, name, expression))
         ends.setdefault(name, set()).update(kinds)
-    return rows
+    return Rows(names, rows)
 
 
 # -- matching ---------------------------------------------------------------------------------------
@@ -166,13 +179,14 @@ class Match:
 class _Search:
     """One walk over a graph in data-flow order; what is found at an op is known to those behind it."""
 
-    def __init__(self) -> None:
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
         self.at: dict[tuple[str, int], Match] = {}
         self.seen: set[int] = set()  # ops, by id(): those of other graphs are not among them
         self.ends: dict[int, set[str]] = defaultdict(set)  # the composites that end with an op
 
     def run(self, model: Model) -> list[Match]:
-        table = _table()
+        table = self.rows.by_kind
         for op in model.ops:
             self.seen.add(id(op))
             fitting = table.get(op.kind)
@@ -198,7 +212,7 @@ class _Search:
 
     def _op(self, expression: Expression, op: Op, ops: Ops, bound: Bound) -> Iterator[tuple[Ops, Bound]]:
         """Ways in which an op ends what an expression describes: members and named tensors, those before included."""
-        if expression.kind in _NAMES and not expression.attrs:
+        if expression.kind in self.rows.names and not expression.attrs:
             part = self.at.get((expression.kind, id(op)))
             if part is not None:
                 yield from self._operands(expression.arguments, list(part.bound.values()), _joined(ops, part.ops), bound)

@@ -209,6 +209,7 @@ _ELEMENTS: dict[str, Callable[..., Any]] = {
     "less_or_equal": operator.le, "greater_or_equal": operator.ge, "where": lambda c, a, b: a if c else b, "not": operator.not_,
     "and": lambda a, b: a and b, "or": lambda a, b: a or b, "max": max, "min": min, "sqrt": math.sqrt, "neg": operator.neg, "abs": abs,
     "floor": lambda v: float(math.floor(v)), "ceil": lambda v: float(math.ceil(v)), "reciprocal": lambda v: 1 / v,
+    "pow": math.pow,
 }  # fmt: skip
 _FUNCTIONS: dict[str, Callable[[Op, dict[str, Values], Shape], Values | None]] = {
     **dict.fromkeys(SAME_VALUES, _same), "cast": _cast, "concat": _concat, "gather": _gather, "slice": _slice, "range": _range,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import NamedTuple
 
 from qlint.graph import INTEGER_RANGES, Model, Op, Quantizer, Tensor, container
@@ -23,11 +24,15 @@ TOLERANCE = 1e-5  # relative: a scale and its reciprocal, each in float32
 WHOLE = 1e-3  # levels: how far a bound that was computed in float32 may lie beside the code that it is
 MAX_STEPS = 6  # ops on either side of the rounding
 MAX_LEVELS = 1 << 16
+_LEVELS = tuple(float(2**bits - 1) for bits in range(1, 9))  # that DoReFa multiplies with what lies in [0, 1] (arXiv 1606.06160, equation 5)
 Values = tuple[float, ...]
 
 
 class Step(NamedTuple):
-    """An op with one constant side: `x * factor + offset`, for all elements or for each channel, or a clamp."""
+    """An op with one constant side: `x * factor + offset`, for all elements or for each channel, or a clamp.
+
+    Ops in front of `op` that belong to the same step (of a straight-through estimator, of PACT's clamp) are `more`.
+    """
 
     op: Op
     x: Tensor
@@ -36,6 +41,11 @@ class Step(NamedTuple):
     low: float = -math.inf
     high: float = math.inf
     shape: tuple[int, ...] = ()
+    more: tuple[Op, ...] = ()
+
+    @property
+    def ops(self) -> tuple[Op, ...]:
+        return (*self.more, self.op)
 
     @property
     def clamps(self) -> bool:
@@ -109,15 +119,20 @@ def _stored(op: Op) -> Tensor | None:
 
 def _around(rounding: Op, estimator: list[Op]) -> Found | None:
     rounded = estimator[-1].outputs[0] if estimator else rounding.outputs[0]
-    before, after = _before(rounding, estimator), _after(rounded)
-    for head in _heads(before):
+    after = _after(rounded)
+    around = [op for step in after for op in step.ops if step.more]  # estimators read what comes in once more
+    before = _before(rounding, [*estimator, *around])
+    fixed = rounding.role == "constant" and (rounding.outputs[0].size or 0) > 1  # then only what comes out counts
+    heads = [before[::-1]] if fixed else list(_heads(before))
+    for reach, head in product((False, True), heads):
         for count in range(len(after), 0, -1):
             tail = after[:count]
-            if tail[-1].clamps or not _identity([*head, *tail]):
+            if tail[-1].clamps or not (fixed or _identity([*head, *tail])):
                 continue
-            quantizer = _quantizer(rounding, head, tail)
+            quantizer = _quantizer(rounding, head, tail, reach)
             if quantizer is not None:
-                return Found(tail[-1].op.outputs[0], quantizer, [*(s.op for s in head), rounding, *estimator, *(s.op for s in tail)])
+                ops = [op for step in head for op in step.ops], [op for step in tail for op in step.ops]
+                return Found(tail[-1].op.outputs[0], quantizer, [*ops[0], rounding, *estimator, *ops[1]])
     if len(after) == 1 and (after[0].low, after[0].high) in INTEGER_RANGES.values() and not _arithmetic(after[0].op.outputs[0]):
         quantizer = _quantizer(rounding, [], after)
         if quantizer is not None:
@@ -138,24 +153,28 @@ def _heads(before: list[Step]) -> Iterator[list[Step]]:
             yield head
 
 
-def _quantizer(rounding: Op, head: list[Step], tail: list[Step]) -> Quantizer | None:
-    """The quantizer with the bounds that its steps clamp to; None if they do not make a grid.
+def _quantizer(rounding: Op, head: list[Step], tail: list[Step], reach: bool = False) -> Quantizer | None:
+    """The quantizer with the bounds that its steps clamp to, or (`reach`) between which lies what is rounded; None if they do not make a grid.
 
     Its codes are the integers where they are clamped last, or where they are rounded.
     """
     clamped = max((i + 1 for i, step in enumerate(tail) if step.clamps), default=0)
     low, high = _bounds([*head, *tail[:clamped]])
-    factor, _ = _composed(head)
     scale, offset = _composed(tail[clamped:])
     zero = tuple(_whole(-o / s) for o, s in _pairs(offset, scale))
-    if math.isinf(low) and math.isinf(high) and factor[0] in (1, 3, 7, 15, 31, 63, 127, 255):  # DoReFa: what comes in lies in [0, 1]
-        low, high = 0.0, factor[0]
+    if reach:
+        least, most = interval(rounding.uses["x"].tensor)
+        if math.isinf(least) and math.isinf(most) and rounding.role != "constant" and (levels := _composed(head)[0][0]) in _LEVELS:
+            least, most = 0.0, levels
+        low, high = max(low, least), min(high, most)
     low, high = _whole(low), _whole(high)
     if not 1 <= high - low < MAX_LEVELS or low % 1 or high % 1 or any(s <= 0 for s in scale):
         return None
     shape = max((step.shape for step in (*head, *tail)), key=math.prod)
     x = (head[0].x if head else rounding.uses["x"].tensor).shape
     granularity, axis, block = spread(shape, x)
+    if granularity == "block" and block == 1:  # a factor for each element is no grid
+        return None
     return Quantizer(
         container(low, high), scale, zero if len(set(zero)) > 1 else zero[:1], shape, shape, granularity, axis, block, qmin=low, qmax=high,
         rounding=ROUNDINGS[rounding.kind], origin="decomposed", quantize=rounding, dequantize=tail[-1].op,
@@ -167,24 +186,29 @@ def _quantizer(rounding: Op, head: list[Step], tail: list[Step]) -> Quantizer | 
 
 def _estimator(rounding: Op) -> list[Op]:
     """The Sub and the Add of `(Round(x) - x) + x`, the straight-through estimator as exporters write it."""
-    out, x = rounding.outputs[0], rounding.uses["x"].tensor
-    subtract = _only_reader(out)
-    if subtract is None or subtract.kind != "sub" or subtract.uses["lhs"].tensor is not out or subtract.uses["rhs"].tensor is not x:
+    pair = _straight(rounding.outputs[0])
+    return pair if pair and pair[0].uses["rhs"].tensor is rounding.uses["x"].tensor else []
+
+
+def _straight(tensor: Tensor) -> list[Op]:
+    """The Sub and the Add of `(tensor - x) + x`, whatever x is: the value is that of the tensor, the gradient that of x."""
+    subtract = _only_reader(tensor)
+    if subtract is None or subtract.kind != "sub" or subtract.uses["lhs"].tensor is not tensor:
         return []
-    add = _only_reader(subtract.outputs[0])
+    x, add = subtract.uses["rhs"].tensor, _only_reader(subtract.outputs[0])
     return [subtract, add] if add is not None and add.kind == "add" and any(use.tensor is x for use in add.uses.values()) else []
 
 
-def _before(rounding: Op, estimator: list[Op]) -> list[Step]:
-    """The steps in front of a rounding, the nearest first."""
+def _before(rounding: Op, estimators: list[Op]) -> list[Step]:
+    """The steps in front of a rounding, the nearest first. What is read by others than them, and by the estimators, ends them."""
     found: list[Step] = []
-    tensor, readers = rounding.uses["x"].tensor, [rounding, *estimator]
-    while len(found) < MAX_STEPS and all(use.op is not None and any(use.op is r for r in readers) for use in tensor.uses):
-        step = _step(tensor.producer)
+    tensor, readers = rounding.uses["x"].tensor, [rounding]
+    while len(found) < MAX_STEPS and all(use.op is not None and any(use.op is r for r in (*readers, *estimators)) for use in tensor.uses):
+        step = _learned_clamp(tensor.producer) or _step(tensor.producer)
         if step is None:
             break
         found.append(step)
-        tensor, readers = step.x, [step.op]
+        tensor, readers = step.x, [*step.ops]
     return found
 
 
@@ -192,12 +216,47 @@ def _after(tensor: Tensor) -> list[Step]:
     """The steps behind a tensor, the nearest first."""
     found: list[Step] = []
     while len(found) < MAX_STEPS:
-        step = _step(_only_reader(tensor))
+        pair = _straight(tensor)
+        step = Step(pair[1], tensor, more=(pair[0],)) if pair else _step(_only_reader(tensor))
         if step is None or step.x is not tensor:
             break
         found.append(step)
         tensor = step.op.outputs[0]
     return found
+
+
+def _learned_clamp(op: Op | None) -> Step | None:
+    """`0.5 * (|x| - |x - a| + a)`: PACT's clamp to [0, a] (Choi et al., arXiv 1805.06085, equation 1)."""
+    add = _factor(op, "mul", 0.5)
+    subtract, a = _constant_side(add, "add")
+    if op is None or add is None or subtract is None or subtract.kind != "sub":
+        return None
+    first, second = (use.tensor.producer for use in subtract.uses.values())
+    if first is None or second is None or (first.kind, second.kind) != ("abs", "abs"):
+        return None
+    x, (shifted, b) = first.uses["x"].tensor, (second.uses["x"].tensor.producer, None)
+    values = small(shifted.uses["rhs"].tensor) if shifted is not None and shifted.kind == "sub" and shifted.uses["lhs"].tensor is x else None
+    b = values[0] if values and len(values) == 1 else None
+    if shifted is None or a is None or b != a or not a > 0:
+        return None
+    return Step(op, x, low=0.0, high=a, more=(first, shifted, second, subtract, add))
+
+
+def _factor(op: Op | None, kind: str, number: float) -> Op | None:
+    """What makes the other operand of an op that has this number as one."""
+    made, value = _constant_side(op, kind)
+    return made if value == number else None
+
+
+def _constant_side(op: Op | None, kind: str) -> tuple[Op | None, float | None]:
+    """(what makes the one operand of an op, the number that the other one is)."""
+    if op is None or op.kind != kind or set(op.uses) != {"lhs", "rhs"}:
+        return None, None
+    for data, constant in (("lhs", "rhs"), ("rhs", "lhs")):
+        values = small(op.uses[constant].tensor)
+        if values is not None and len(values) == 1 and isinstance(values[0], (int, float)):
+            return op.uses[data].tensor.producer, values[0]
+    return None, None
 
 
 def _only_reader(tensor: Tensor) -> Op | None:
@@ -258,6 +317,60 @@ def _bounds(steps: Sequence[Step]) -> tuple[float, float]:
             return -math.inf, math.inf  # other codes in each channel
         low, high = (bound * step.factor[0] + step.offset[0] for bound in (low, high))
     return low, high
+
+
+def interval(tensor: Tensor, depth: int = 0) -> tuple[float, float]:
+    """Bounds between which a tensor lies whatever comes in, by the ops that make it; infinite where nothing says so."""
+    op = tensor.producer
+    if op is None or depth > MAX_STEPS:
+        return -math.inf, math.inf
+    x = next((use.tensor for use in op.uses.values()), None)
+    if op.kind in _RANGES:
+        return _RANGES[op.kind]
+    if x is None:
+        return -math.inf, math.inf
+    if op.kind == "abs":
+        low, high = interval(x, depth + 1)
+        return max(low, 0.0), max(abs(low), abs(high))
+    if op.kind == "div" and (most := _normalized(op)):
+        return -most, most
+    if op.kind in ("mul", "pow"):
+        return _product(op, depth)
+    step = _learned_clamp(op) or _step(op)
+    if step is None or len(step.factor) > 1 or len(step.offset) > 1:
+        return -math.inf, math.inf
+    low, high = interval(step.x, depth + 1)
+    return max(low, step.low) * step.factor[0] + step.offset[0], min(high, step.high) * step.factor[0] + step.offset[0]
+
+
+_RANGES = {"sigmoid": (0.0, 1.0), "hard_sigmoid": (0.0, 1.0), "softmax": (0.0, 1.0), "tanh": (-1.0, 1.0), "sign": (-1.0, 1.0)}
+
+
+def _normalized(op: Op) -> float:
+    """The largest magnitude of `x / max|x|`, which is 1, or of `x / (2 * max|x|)`; a small number may be added to what is divided by. 0 of anything else."""
+    most, times = op.uses["rhs"].tensor.producer, 1.0
+    while most is not None and most.kind in ("add", "mul"):
+        kind = most.kind
+        most, number = _constant_side(most, kind)
+        if number is None or number <= 0:
+            return 0.0
+        times *= number if kind == "mul" else 1.0
+    magnitude = most.uses["x"].tensor.producer if most is not None and most.kind == "reduce_max" and "x" in most.uses else None
+    same = magnitude is not None and magnitude.kind == "abs" and magnitude.uses["x"].tensor is op.uses["lhs"].tensor
+    return 1 / times if same else 0.0
+
+
+def _product(op: Op, depth: int) -> tuple[float, float]:
+    """Of two tensors, or of powers of one between 0 and 1."""
+    ends = []
+    for use in op.uses.values():
+        values = small(use.tensor)
+        ends.append((values[0], values[0]) if values and len(values) == 1 else interval(use.tensor, depth + 1))
+    (a, b), (c, d) = ends[:2] if len(ends) > 1 else ((-math.inf, math.inf), (-math.inf, math.inf))
+    if op.kind == "pow":
+        return (0.0, 1.0) if a >= 0 and b <= 1 and c == d > 0 else (-math.inf, math.inf)
+    products = [x * y if x and y else 0.0 for x in (a, b) for y in (c, d)]
+    return min(products), max(products)
 
 
 def _pairs(left: Values, right: Values) -> Iterator[tuple[float, float]]:

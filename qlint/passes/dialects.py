@@ -30,7 +30,7 @@ _FLOATS = {
     (4, 3, 7, 448.0): "float8e4m3fn", (4, 3, 8, 240.0): "float8e4m3fnuz", (5, 2, 15, 57344.0): "float8e5m2",
     (5, 2, 16, 57344.0): "float8e5m2fnuz", (2, 3, 1, 7.5): "float6e2m3", (3, 2, 3, 28.0): "float6e3m2", (2, 1, 1, 6.0): "float4e2m1",
 }  # fmt: skip
-_ALGORITHMS = {"Learnable": "LSQ", "DSQ": "DSQ", "Tqt": "TQT"}  # MQBench names its operators after what trained them
+_ALGORITHMS = {"Learnable": "LSQ", "DSQ": "DSQ", "Tqt": "TQT", "NNIE": "logarithmic"}  # MQBench names its operators after what trained them
 MAX_BITS = 32
 WHOLE = 1e-3  # levels: how far a zero point that was computed in float32 may lie beside the integer that it is
 

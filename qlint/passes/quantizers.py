@@ -49,7 +49,7 @@ class _Attacher:
     def run(self, raw: Model) -> Model:
         model = Model(
             name=raw.name, format=raw.format, producer=raw.producer, nodes=raw.nodes, opsets=raw.opsets,
-            metadata=raw.metadata, notes=list(raw.notes), observers=raw.observers, annotations=raw.annotations,
+            metadata=raw.metadata, notes=list(raw.notes), observers=raw.observers, modules=raw.modules, annotations=raw.annotations,
         )  # fmt: skip
         self.tensors: dict[str, Tensor] = model.tensors
         self.spelled: dict[int, Quantizer] = {}  # by tensor behind the ops that spell a quantizer out
@@ -130,7 +130,7 @@ class _Attacher:
     def _compute_op(self, raw: Op) -> Op:
         op = Op(
             raw.index, raw.name, raw.kind, raw.native, raw.attrs, {}, [], raw.domain, raw.opset, raw.since,
-            raw.unknown_attrs, raw.source, {}, raw.dialect, raw.role, raw.groups, raw.fused,
+            raw.unknown_attrs, raw.source, raw.module, {}, raw.dialect, raw.role, raw.groups, raw.fused,
         )  # fmt: skip
         of_port = self.parameters.of_port if self.parameters.has_ports(raw) else _nothing
         for role, use in raw.uses.items():

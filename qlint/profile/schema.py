@@ -6,6 +6,7 @@ A profile lists the kernels that a backend has. What each field means is written
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -110,6 +111,15 @@ class Shift(_Data):
     max: float | None = None
 
 
+class Multiplier(_Data):
+    """By what a result is multiplied to get to another grid: product of scale(over) / scale(of). `below` is the first one that is too large."""
+
+    of: str
+    over: tuple[str, ...]
+    min: float | None = None
+    below: float | None = None
+
+
 class Factors(_Data):
     """By how much an operator enlarges an image in each direction; what stays as it is, or was one pixel, is let pass."""
 
@@ -123,6 +133,7 @@ class Guard(_Data):
     absorbed: Literal["zero_point", "range", "first_range", "no"] | None = None  # the clamps in the chain vanish into y's grid, or do not
     bias_scale: float | None = None  # scale(b) == scale(x) * scale(w), relative tolerance
     shift: Shift | None = None  # requantization by shifting, within what the shifter can do
+    multiplier: Multiplier | None = None  # requantization by a factor, within what the kernel takes
     same: tuple[str, ...] = ()  # equal quantizers
     close: tuple[str, ...] = ()  # equal quantizers, to a thousandth of their scales
     near: tuple[str, ...] = ()  # equal first zero points, and first scales that are 1e-6 apart at most, whatever their size
@@ -142,6 +153,7 @@ class Guard(_Data):
     rank: dict[str, Bounds] = {}
     dims: dict[str, dict[str, Bounds]] = {}  # port -> dimension index (as a string) -> bounds
     last_and_other_axes: bool | None = None  # a reduction is over the last axis together with others
+    values: dict[str, Bounds] = {}  # all numbers of a constant that the file stores as integers
     inputs: Bounds | None = None  # number of inputs of the anchor
     opset: Bounds | None = None
     present: tuple[str, ...] = ()  # roles that the op must have
@@ -236,6 +248,7 @@ class Prepare(_Data):
     aligns: Names = ()  # transparent: containers whose operands are brought onto one grid, if their scales are different
     forward: bool = False
     backward: bool = False
+    writers: int | None = None  # transparent, backward: quantize nodes behind, after merging those that share their parameters
     from_: str = Field("", alias="from")  # storage
     to: str = ""
     readers: int | None = None
@@ -260,9 +273,10 @@ class Arithmetic(_Data):
     """How the backend computes: for rules about accumulators, requantization and rounding."""
 
     accumulator_bits: int | None = None
+    accumulator_bits_16: int | None = None  # with activations of more than 8 bits; not known unless it is said
     pair_bits: int | None = None  # neighbouring products are added in so many bits first, and cut off there (see judge/accumulator.py)
     requantize: Literal["float", "fixed_multiplier", "shift"] | None = None
-    shift: Bounds | None = None  # by how many bits to the right
+    shift: Bounds | None = None  # by how many bits to the right: the exponent of scale(y) / (scale(x) * scale(w)); beyond that results are lost
     rounding: Literal["half_even", "half_away", "half_up", "floor"] | None = None
     saturates: bool | None = None  # the result is clamped to its container; otherwise it wraps around
     evidence: Names = ()
@@ -274,6 +288,7 @@ class Overlay(_Data):
     title: str = ""
     like: str = ""  # another overlay of the profile, applied before this one
     toolchain: str = ""
+    encodings: tuple[str, ...] = ()
     fallback: Literal["cpu", "float", "none"] | None = None
     misplaced: Literal["moved", "refused"] | None = None
     segments: Literal["any", "one"] | None = None
@@ -305,6 +320,7 @@ class Profile(_Data):
     aliases: tuple[str, ...] = ()
     extends: str = ""
     ingests: tuple[str, ...] = ()
+    encodings: tuple[str, ...] = ()  # whose encodings files tell the backend its quantizers beside the model: aimet, tensorrt, vitis ...
     toolchain: str = ""
     targets: tuple[str, ...] = ()
     default_target: str = ""
@@ -332,6 +348,10 @@ class Profile(_Data):
     drop: tuple[str, ...] = ()
     target: dict[str, Overlay] = {}
     revision: dict[str, Overlay] = {}
+
+    def cited(self, names: Iterable[str]) -> tuple[Evidence, ...]:
+        """Pieces of evidence by their names."""
+        return tuple(self.evidence[name] for name in names)
 
     @property
     def name(self) -> str:

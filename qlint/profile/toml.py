@@ -18,7 +18,7 @@ def dumps(data: Mapping[str, Any]) -> str:
 def _lines(data: Mapping[str, Any]) -> Iterator[str]:
     tables = {key: value for key, value in data.items() if isinstance(value, Mapping)}
     claims = {key: value for key, value in data.items() if isinstance(value, (list, tuple)) and any(isinstance(one, Mapping) for one in value)}
-    yield from (f"{_key(key)} = {_value(value)}" for key, value in data.items() if key not in tables and key not in claims)
+    yield from (f"{_key(key)} = {inline(value)}" for key, value in data.items() if key not in tables and key not in claims)
     for key, table in tables.items():
         if table and all(isinstance(one, Mapping) for one in table.values()) and key == "evidence":
             for name, one in table.items():
@@ -31,7 +31,7 @@ def _lines(data: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _fields(table: Mapping[str, Any]) -> Iterator[str]:
-    return (f"{_key(key)} = {_value(value)}" for key, value in table.items())
+    return (f"{_key(key)} = {inline(value)}" for key, value in table.items())
 
 
 def _key(key: str) -> str:
@@ -43,7 +43,8 @@ def _text(value: str) -> str:
     return json.dumps(value.encode("utf-8", "replace").decode(), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _value(value: Any) -> str:
+def inline(value: Any) -> str:
+    """One value, on one line."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
@@ -51,5 +52,5 @@ def _value(value: Any) -> str:
     if isinstance(value, Mapping):
         return "{ " + ", ".join(_fields(value)) + " }" if value else "{}"
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(_value, value)) + "]"
+        return "[" + ", ".join(map(inline, value)) + "]"
     return repr(value)

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from qlint.errors import ReadError
-from qlint.graph import Dim, Model, Shape, Tensor
+from qlint.graph import Dim, Model, Module, Shape, Tensor
 from qlint.readers.torch_archive import Archive
 from qlint.readers.torch_graph import Builder, live, observers
 from qlint.readers.torch_schema import bind
@@ -52,6 +53,7 @@ class Exported:
     opset: int = 0
     types: dict[int, tuple[str, Shape]] = field(default_factory=dict)  # by id of the value
     outputs: list[str] = field(default_factory=list)
+    modules: dict[str, Module] = field(default_factory=dict)  # by path in the module tree
     notes: list[str] = field(default_factory=list)
 
 
@@ -72,6 +74,7 @@ def _model(archive: Archive) -> Model:
     builder = Builder(archive, model)
     builder.updated = frozenset(_updated(found.block))
     model.observers = observers(found.block)
+    model.modules = found.modules
     for value in found.block.inputs:
         dtype, shape = found.types.get(id(value), ("int64", ()))
         model.inputs.append(builder.declare(value, Tensor(builder.unique(value.name), dtype, shape, is_input=True)))
@@ -123,6 +126,8 @@ def read_graph(archive: Archive) -> Exported:
 class _Reader:
     def __init__(self, archive: Archive, program: dict[str, Any], name: str) -> None:
         self.archive, self.program, self.name, self.count = archive, program, name, 0
+        self.paths: list[str] = []  # of parameters, buffers and constants in the module tree
+        self.held: dict[str, frozenset[str]] = {}  # their names, by the module that holds them
         version = program.get("schema_version", {})
         opset = (program.get("opset_version") or {}).get("aten", 0)
         self.found = Exported(Block(), str(program.get("torch_version", "")), (int(version.get("major", 0)), int(version.get("minor", 0))), int(opset))
@@ -133,6 +138,11 @@ class _Reader:
         if len(models) > 1:
             self.found.notes.append(f"the archive holds {len(models)} programs, {', '.join(models)}; only the first is read")
         values: dict[str, Any] = dict(self._constants(signature, _used(graph)))
+        held: dict[str, set[str]] = defaultdict(set)
+        for path in self.paths:
+            owner, _, name = path.rpartition(".")
+            held[owner].add(name)
+        self.held = {path: frozenset(names) for path, names in held.items()}
         self.found.block = self._graph(graph, values, 0)
         results = {name for spec in signature["output_specs"] if "user_output" in spec for name in _names(spec["user_output"]["arg"])}
         kept = [(value, name) for value, name in zip(self.found.block.outputs, self._results(graph), strict=True) if name in results or not results]
@@ -150,6 +160,7 @@ class _Reader:
                 yield entry["name"], next(iter(entry["value"].values())) if "as_none" not in entry["value"] else None
             elif kind in ("parameter", "buffer", "tensor_constant"):
                 path = entry[f"{kind}_name"]
+                self.paths.append(path)
                 record: Any = stored.get(path)
                 if entry["arg"]["name"] not in used:
                     yield entry["arg"]["name"], None
@@ -232,7 +243,11 @@ class _Reader:
         given = [part for part in entry["inputs"] if "as_graph" not in part["arg"]]
         named = {part["name"] or f"x{number}": self._argument(part["arg"], values) for number, part in enumerate(given)}
         results = [name for argument in entry["outputs"] for name in _names(argument)]
-        node = Node(native, named, [], _path(metadata.get("nn_module_stack", "")), _source(metadata.get("stack_trace", "")))
+        calls = _calls(metadata.get("nn_module_stack", ""))
+        for path, cls in calls:
+            if path not in self.found.modules:
+                self.found.modules[path] = Module(cls, self.held.get(path, frozenset()))
+        node = Node(native, named, [], calls[-1][0] if calls else "", _source(metadata.get("stack_trace", "")))
         if native.startswith("higher_order::wrap") and len(graphs) == 1:
             operands = [value for value in _flat(named.values()) if isinstance(value, (Value, TensorRecord))]
             body = self._called(graphs[0], operands, depth)
@@ -326,10 +341,10 @@ def _native(target: str) -> str:
 _OPERATORS = {"truediv": "div", "mod": "remainder", "and_": "__and__", "or_": "__or__"}
 
 
-def _path(stack: str) -> str:
-    """`L__self__,,Net;L__self___c1,c1,torch.nn.Conv2d` → `c1`: the innermost module's name in the tree."""
-    path = stack.rpartition(";")[2].split(",")
-    return path[1] if len(path) > 1 else ""
+def _calls(stack: str) -> list[tuple[str, str]]:
+    """`L__self__,,Net;L__self___c1,c1,torch.nn.Conv2d` → `("", "Net"), ("c1", "torch.nn.Conv2d")`; a second call is `c1@1`."""
+    parts = (part.split(",") for part in stack.split(";") if part)
+    return [(part[1].partition("@")[0], part[2]) for part in parts if len(part) > 2]
 
 
 def _source(trace: str) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qlint.errors import ReadError
+from qlint.graph.values import SMALL
 from qlint.readers.data import File, bits, decode, size_of, to_array
 from qlint.readers.protobuf import Buffer
 
@@ -136,6 +137,23 @@ class Strided:
         for dim, stride in zip(self.shape, self.strides, strict=True):
             places = [at + i * stride for at in places for i in range(dim)]
         return tuple(flat[at] for at in places)
+
+    def part(self, start: int, count: int) -> tuple[Any, ...] | None:
+        """`count` elements from `start` on, flat, where nothing has to be unpacked for them; None where it has."""
+        member, width = self.archive.members.get(self.member), bits(self.dtype)
+        if member is None or member.method or width % 8:
+            return self.values()[start : start + count] if self.nbytes <= SMALL else None
+        raw, first, _extent = self._bytes()
+        if self.contiguous:
+            return decode(raw, self.dtype, count, first + start * width // 8)
+        found: list[Any] = []
+        for number in range(start, start + count):
+            place = 0
+            for dim, stride in zip(reversed(self.shape), reversed(self.strides), strict=True):
+                number, index = divmod(number, dim)
+                place += index * stride
+            found += decode(raw, self.dtype, 1, first + place * width // 8)
+        return tuple(found)
 
     def array(self) -> numpy.ndarray[Any, Any]:
         import numpy as np

@@ -15,7 +15,7 @@ from qlint.graph import Model, Op, Quantizer, Tensor, Use, container
 from qlint.graph.kinds import CLASSES
 from qlint.readers.data import TYPE_CODES, Literal
 from qlint.readers.torch_archive import Archive
-from qlint.readers.torch_grids import FIXED, MAX_EAGER, OBSERVED, dynamic, grid, shifted
+from qlint.readers.torch_grids import FIXED, MAX_EAGER, OBSERVED, dynamic, grid, rounded, shifted
 from qlint.readers.torch_ops import CASTS, NotPlain, Rule, narrowed, packed_attributes, rule_of, same
 from qlint.readers.torch_special import SPECIAL
 from qlint.readers.torchscript_builtins import SCALAR_TYPES, STORED
@@ -183,7 +183,7 @@ class Builder:
     def op(self, native: str, kind: str, path: str, source: str, attrs: dict[str, Any]) -> Op:
         namespace, _, base = native.partition("::")
         name = ".".join(filter(None, (path, base.strip("_")))) if not path or len(self.spelled[path]) > 1 else path
-        op = Op(len(self.model.nodes), self.unique(name), kind, native, attrs, domain=namespace, source=source)
+        op = Op(len(self.model.nodes), self.unique(name), kind, native, attrs, domain=namespace, source=source, module=path)
         self.model.nodes.append(op)
         return op
 
@@ -356,7 +356,7 @@ class Builder:
         fused = rule.fused if rule is not None else ""
         if fused and values:
             inner = self.output(op, dtype)
-            op = Op(len(self.model.nodes), self.unique(f"{op.name}.{fused}"), fused, op.native, domain=op.domain, source=op.source, fused=True)
+            op = Op(len(self.model.nodes), self.unique(f"{op.name}.{fused}"), fused, op.native, domain=op.domain, source=op.source, module=op.module, fused=True)
             self.model.nodes.append(op)
             self.use(op, "x", inner)
         if quantizer is not None:  # what writes the integers also says what they mean: nobody behind it takes them for plain ones
@@ -386,7 +386,9 @@ class Builder:
             return found.strip("?") or (source.dtype if source is not None else "")
         if source is None:
             return ""
-        return next((use.tensor.dtype for use in op.uses.values() if use.role in ("x", "lhs", "x0") and use.tensor.dtype), source.dtype)
+        found = next((use.tensor.dtype for use in op.uses.values() if use.role in ("x", "lhs", "x0") and use.tensor.dtype), source.dtype)
+        other = op.uses["rhs"].tensor.dtype if "rhs" in op.uses and "lhs" in op.uses else ""
+        return other if found.startswith(("int", "uint")) and other.startswith(("float", "bfloat")) else found  # 2 ** x is a float if x is one
 
     def _result_grid(self, op: Op, args: dict[str, Any], dtype: str) -> Quantizer | None:
         """The grid of the result; None if it is no quantized tensor, or the operator has its grid as inputs."""
@@ -426,7 +428,8 @@ class Builder:
         if "running_min" in args and self._empty(args["running_min"]):
             more["uncalibrated"] = True
         scale, zero_point = (self._number(args.get(name)) for name in ("scale", "zero_point"))
-        return grid(container(*bounds), scale, zero_point, op.attrs.get("axis"), bounds, "fake-quant", **more)
+        found = grid(container(*bounds), scale, zero_point, op.attrs.get("axis"), bounds, "fake-quant", **more)
+        return rounded(found) if "learnable" in op.native else found
 
     def _empty(self, minimum: Any) -> bool:
         """Whether a running minimum is still what an observer starts with: nothing, or infinite."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from qlint.graph import INTEGER_RANGES, Quantizer
@@ -41,6 +42,14 @@ def grid(
         "scale_shape": shape, "zero_point_shape": zero_shape, "granularity": "channel" if per_channel else "tensor", "axis": axis, "qmin": low, "qmax": high,
         "dynamic": scales is None, "origin": origin, **more,
     })  # fmt: skip
+
+
+def rounded(own: Quantizer) -> Quantizer:
+    """The grid of an operator whose zero point is learned in float, and rounded and clamped where it is used (ATen/native/quantized/FakeQuantPerTensorAffine.cpp)."""
+    zeros = own.zero_point
+    if zeros is None or isinstance(zeros, Numbers) or not all(map(math.isfinite, zeros)):
+        return own
+    return replace(own, zero_point=tuple(int(min(max(round(z), own.qmin), own.qmax)) for z in zeros))
 
 
 def dynamic(reduced: bool) -> Quantizer:

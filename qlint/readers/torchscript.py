@@ -6,12 +6,13 @@ of the network with the modules that they came from. Shapes of inputs are those 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from qlint.errors import ReadError
-from qlint.graph import Model, Tensor
+from qlint.graph import Model, Module, Tensor
 from qlint.readers.torch_archive import Archive
 from qlint.readers.torch_graph import Builder, live, observers
 from qlint.readers.torchscript_code import Code
@@ -84,8 +85,21 @@ def _read(archive: Archive) -> Model:
         builder.graph_output(value, number)
     model.ops, model.nodes = model.nodes, [op for op in model.nodes if not op.fused]
     model.observers = observers(block)
+    model.modules = dict(_modules(module, ""))
     model.notes += _notes(model, evaluator, module, len(block.nodes) - len(nodes))
     return model
+
+
+_MANGLED = re.compile(r"___torch_mangle_\d+\.")
+MAX_MODULES = 64  # one in the other
+
+
+def _modules(module: Instance, path: str, depth: int = 0) -> Iterator[tuple[str, Module]]:
+    """The tree of modules, with their classes and the names of what they hold."""
+    inner = {name: value for name, value in module.attrs.items() if isinstance(value, Instance) and value.cls.startswith("__torch__.")}
+    yield path, Module(_MANGLED.sub("", module.cls.removeprefix("__torch__.")), frozenset(module.attrs.keys() - inner.keys()))
+    for name, value in inner.items() if depth < MAX_MODULES else ():
+        yield from _modules(value, f"{path}.{name}" if path else name, depth + 1)
 
 
 _SCALARS = {"i": "int64", "f": "float32", "b": "bool", "i[]": "int64"}

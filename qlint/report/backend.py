@@ -36,7 +36,7 @@ def listed(profile: Profile) -> dict[str, Any]:
     """What the list says of a backend, as plain data."""
     return {
         "id": profile.id, "title": profile.title, "vendor": profile.vendor, "aliases": [*profile.aliases], "targets": overlays(profile),
-        "default_target": profile.default_target, "ingests": [*profile.ingests], "toolchain": profile.toolchain,
+        "default_target": profile.default_target, "ingests": [*profile.ingests], "encodings": [*profile.encodings], "toolchain": profile.toolchain,
         "claims": {kind: bases(profile)[kind] for kind in EVIDENCE_STRENGTH},
     }  # fmt: skip
 
@@ -71,7 +71,7 @@ def _lines(profile: Profile) -> Iterator[str]:
     yield f"{profile.name} · {profile.title}" + (f" ({profile.vendor})" if profile.vendor else "")
     yield f"  established with  {profile.toolchain or 'nothing that can be named'}"
     yield f"  evidence          {evidence(profile)}"
-    yield f"  reads             {', '.join(FORMATS.get(form, form) for form in profile.ingests)}"
+    yield f"  reads             {', '.join(FORMATS.get(form, form) for form in profile.ingests)}" + (f"; encodings files of {', '.join(profile.encodings)}" if profile.encodings else "")
     yield f"  targets           {', '.join(overlays(profile)) or 'none'}" + (f" (default {profile.default_target})" if profile.default_target else "")
     rest = "unknown" if profile.world == "open" else {"cpu": "fall back to the CPU", "float": "run in float"}.get(profile.fallback, "are rejected")
     yield f"  all other ops     {rest}"
@@ -117,6 +117,7 @@ def _arithmetic(how: Arithmetic) -> str:
     """`accumulator of 32 bits, requantizes with a shift, rounds half up`."""
     facts = [
         f"accumulator of {how.accumulator_bits} bits" if how.accumulator_bits is not None else "",
+        f"of {how.accumulator_bits_16} bits with activations of more than 8 bits" if how.accumulator_bits_16 is not None else "",
         f"requantizes with {_REQUANTIZE[how.requantize]}" if how.requantize is not None else "",
         f"rounds {how.rounding.replace('_', ' ')}" if how.rounding is not None else "",
         f"shifts by {_said(how.shift.model_dump(exclude_none=True))} bits" if how.shift is not None else "",

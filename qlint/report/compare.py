@@ -5,9 +5,9 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
-from qlint.lint.words import listing
+from qlint.lint.words import FORMATS, listing
 from qlint.report.comparison import Change, Comparison, Obstacle, OnBackend, Place, Row, Together
-from qlint.report.text import FORMATS, count, placed, share
+from qlint.report.text import count, placed, share
 
 WIDTH = 100
 SHOWN = 3  # places that a line names

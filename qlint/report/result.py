@@ -7,6 +7,8 @@ without notice; `schema_version` grows when one is renamed, removed or changes i
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,7 +16,9 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from qlint.graph import Model
 from qlint.judge import Verdict
-from qlint.lint.finding import Finding, Severity
+from qlint.lint.baseline import Entry
+from qlint.lint.finding import SEVERITIES, Finding, Severity
+from qlint.report.fixed import Fixed
 from qlint.version import __version__
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -66,6 +70,12 @@ class Counts(Contract):
     warning: int
     info: int
 
+    @classmethod
+    def of(cls, findings: Iterable[Finding]) -> Counts:
+        """How many there are."""
+        counts = Counter[str](finding.severity for finding in findings)
+        return cls(**{severity: counts[severity] for severity in SEVERITIES})
+
 
 class Summary(Contract):
     """Counts over the ops that do work on data: quantizers and constants are left out."""
@@ -96,8 +106,10 @@ class Result(Contract):
     ops: list[OpReport]
     findings: list[Finding]
     notes: list[str] = []  # what the reader assumed, left out or could not understand
-    _canonical: Model = PrivateAttr()
+    suppressed: list[Finding] = []  # findings that do not count: each one says by what, and why
+    _canonical: Model | None = PrivateAttr(None)
     _verdict: Verdict | None = PrivateAttr(None)
+    _again: Callable[[], tuple[Model, Verdict | None]] | None = PrivateAttr(None)
 
     @property
     def target(self) -> str:
@@ -105,14 +117,24 @@ class Result(Contract):
         return f"{self.backend}@{self.revision}" if self.revision else self.backend
 
     @property
-    def canonical(self) -> Model:
-        """The graph that was judged."""
+    def canonical(self) -> Model | None:
+        """The graph that was judged; None of a result that was read back from JSON.
+
+        Graphs stay where they were judged: of a result that another process or the cache brought, the file is read once more.
+        """
+        if self._canonical is None and self._again is not None:
+            self._canonical, self._verdict = self._again()
         return self._canonical
 
     @property
     def verdict(self) -> Verdict | None:
         """The cover with every mismatch; None if no backend was named."""
-        return self._verdict
+        return self._verdict if self.canonical is not None else None
+
+    def with_findings(self, more: Sequence[Finding]) -> None:
+        """Take in findings that are known only once all models have been looked at, in their order."""
+        self.findings = sorted([*self.findings, *more], key=lambda finding: (SEVERITIES.index(finding.severity), finding.code))
+        self.summary.findings = Counts.of(self.findings)
 
 
 class Failure(Contract):
@@ -130,11 +152,23 @@ class Report(Contract):
     qlint: str = __version__
     results: list[Result] = []
     errors: list[Failure] = []
+    fixes: list[Fixed] = []  # with --fix or --diff: one for each model; the results are those of the fixed ones
+    _gone: list[Entry] = PrivateAttr(default_factory=list)
+
+    @property
+    def gone(self) -> list[Entry]:
+        """What the baseline has, and is no longer there."""
+        return self._gone
 
     @property
     def findings(self) -> list[Finding]:
         """The findings of all results."""
         return [finding for result in self.results for finding in result.findings]
+
+    @property
+    def suppressed(self) -> list[Finding]:
+        """The findings of all results that do not count."""
+        return [finding for result in self.results for finding in result.suppressed]
 
     @property
     def ops(self) -> list[OpReport]:
@@ -171,7 +205,17 @@ class Report(Contract):
 
         return render(self)
 
+    def to_html(self) -> str:
+        """The report as a page that opens offline: the graph, the findings, the quantizers.
+
+        Raises:
+            QlintError: igraph is not installed (`pip install "qlint-nn[html]"`), or the report was read back from JSON.
+        """
+        from qlint.report.html import render
+
+        return render(self)
+
     def _repr_html_(self) -> str:
-        from qlint.report.html import table
+        from qlint.report.notebook import table
 
         return table(self)

@@ -11,7 +11,9 @@ from qlint.graph.kinds import QUANTIZER_KINDS
 from qlint.graph.macs import macs
 from qlint.judge import Verdict
 from qlint.judge.verdict import WORST
-from qlint.lint.finding import SEVERITIES, Finding
+from qlint.lint.finding import Finding
+from qlint.passes.insertion import scheme
+from qlint.passes.trained import trained
 from qlint.report.result import Counts, OpReport, Result, Summary, Where
 
 NOT_COUNTED = (*QUANTIZER_KINDS, "constant")
@@ -23,34 +25,46 @@ def summarize(name: str, model: Model, verdict: Verdict | None, findings: list[F
     ops = list(_ops(model, verdict))
     counted = [op for op in ops if op.kind not in NOT_COUNTED]
     placed = Counter[str](op.placement for op in counted)
-    severities = Counter[str](finding.severity for finding in findings)
+    counts, suppressed = [finding for finding in findings if finding.suppressed is None], [finding for finding in findings if finding.suppressed is not None]
     summary = Summary(
         quantization=quantization(model), ops=len(counted), wrong=_wrong(verdict), **{where: placed[where] for where in PLACEMENTS},
-        integer_macs=_integer_macs(model, verdict), findings=Counts(**{severity: severities[severity] for severity in SEVERITIES}),
+        integer_macs=_integer_macs(model, verdict), findings=Counts.of(counts),
     )  # fmt: skip
     profile = verdict.profile if verdict is not None else None
     result = Result(
         model=name, format=model.format, backend=profile.id if profile else "", revision=profile.target_name if profile else "",
         outcome=verdict.outcome if verdict is not None else None, reasons=list(_reasons(verdict)),
-        summary=summary, ops=ops, findings=findings, notes=list(dict.fromkeys(model.notes)),
+        summary=summary, ops=ops, findings=counts, suppressed=suppressed, notes=list(dict.fromkeys(model.notes)),
     )  # fmt: skip
     result._canonical, result._verdict = model, verdict
     return result
 
 
 def quantization(model: Model) -> str:
-    """In a few words: `W8 per-channel, A8 per-tensor`, `W8 per-tensor, A8 dynamic`; the commonest granularity goes first."""
+    """In a few words: `W8 per-channel, A8 per-tensor`, `LSQ, W4 per-tensor, A4 per-tensor`, `W4 per-tensor DoReFa, A4 per-tensor PACT`.
+
+    The commonest granularity goes first. An algorithm that is the same for weights and activations is named once. Where quantizers
+    stand around adds and concats comes last, if they all stand in the same way: `insertion scheme 2`.
+    """
     grids: dict[str, Counter[tuple[str, str]]] = {"W": Counter(), "A": Counter()}
     for use, quantizer in model.quantizers():
         if quantizer.storage not in ("int32", "int64"):  # a bias
             how = "dynamic" if quantizer.dynamic else f"per-{quantizer.granularity}"
             grids["W" if _weight(use) else "A"][(_width(quantizer), how)] += 1
-    words = []
+    algorithms: dict[str, Counter[str]] = {"W": Counter(), "A": Counter()}
+    for one in trained(model):
+        algorithms["W" if _weight(one.use) else "A"][one.algorithm] += 1
+    by = {letter: "/".join(name for name, _ in counts.most_common()) for letter, counts in algorithms.items()}
+    same = by["W"] if by["W"] == by["A"] else ""
+    words = [same] if same else []
     for letter, counts in grids.items():
         widths = sorted({width for width, _ in counts}, key=lambda width: (len(width), width))
         granularities = dict.fromkeys(granularity for (_, granularity), _ in counts.most_common())
-        if counts:
-            words.append(f"{letter}{'/'.join(widths)} {'/'.join(granularities)}")
+        own = "" if same else by[letter]
+        if counts or own:
+            words.append(" ".join(filter(None, (f"{letter}{'/'.join(widths)}", "/".join(granularities), own))))
+    if placed := scheme(model):
+        words.append(placed)
     halves = sorted({dtype for op in model.ops if "w" in op.uses and (dtype := _stored(op.uses["w"])) in ("float16", "bfloat16")}) if not words else ()
     return ", ".join(words) if words else f"no quantizers, {'/'.join(halves)} weights" if halves else "no quantizers"
 

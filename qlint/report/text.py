@@ -11,8 +11,9 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from qlint.lint.finding import SEVERITIES, Finding
-from qlint.lint.words import FORMATS as FORMATS
+from qlint.lint.finding import SEVERITIES, Finding, Suppressed
+from qlint.lint.words import FORMATS
+from qlint.report.fixed import Fixed, Progress
 from qlint.report.result import Report, Result, Summary
 
 STYLE = {"error": "bold red", "warning": "yellow", "info": "cyan"}
@@ -34,6 +35,8 @@ def render(report: Report, *, width: int = WIDTH, color: bool = False, statistic
         file=out, width=width, force_terminal=color, color_system="standard" if color else None, no_color=not color,
         highlight=False, markup=False, emoji=False, legacy_windows=False,
     )  # fmt: skip
+    for fixed in report.fixes:
+        _fixed(console, fixed)
     for _, results in groupby(report.results, key=lambda result: result.model):
         _model(console, list(results))
     if statistics and report.findings:
@@ -51,19 +54,74 @@ def _model(console: Console, results: list[Result]) -> None:
     if first.outcome is not None:
         console.print(_overview(results, console.width))
     console.print()
-    for result in results:
-        if result.findings and len(results) > 1:
-            console.print(Text(result.target, style="bold underline" if console.color_system else ""))
-        for finding in (first_of := [f for f in result.findings if f.consequence == "refused"] or result.findings):
+    for heading, findings in told(results):
+        if findings and len(results) > 1:
+            console.print(Text(heading, style="bold underline" if console.color_system else ""))
+        for finding in (first_of := [f for f in findings if f.consequence == "refused"] or findings):
             console.print(_finding(finding))
             console.print()
-        if later := [finding for finding in result.findings if finding not in first_of]:
+        if later := [finding for finding in findings if finding not in first_of]:
             console.print(_beside(Text(), MARGIN, Text("once the model loads:", style="dim")))
             console.print(Group(*(_finding(finding, brief=True) for finding in later)))
             console.print()
     if first.notes:
         console.print(_beside(Text("reader", style="dim", justify="right"), MARGIN, *(Text(note, style="dim") for note in _some(first.notes))))
         console.print()
+
+
+def told(results: list[Result]) -> list[tuple[str, list[Finding]]]:
+    """What is said about a model under which heading: each backend's findings, and once what is the model's own business and the same on all."""
+    lines = [{finding.line for finding in result.findings if finding.consequence == "note"} for result in results]
+    common = set.intersection(*lines) if len(results) > 1 else set()
+    alike = [finding for finding in results[0].findings if finding.line in common]
+    return [*((result.target, [one for one in result.findings if one.line not in common]) for result in results), ("on every backend", alike)]
+
+
+def _fixed(console: Console, fixed: Fixed) -> None:
+    """What was done to a model, what was not and why, and what that led to."""
+    target = fixed.output if fixed.output else "would change" if fixed.diff else "left as it is"
+    console.print(Text.assemble((fixed.model, "bold"), f" → {target}"), overflow="fold")
+    for change in fixed.changes:
+        said = Text(f"{change.text} · {change.applicability}")
+        done = "would fix" if fixed.diff else "fixed"
+        console.print(_beside(Text(done, style="green", justify="right"), len(done) if fixed.diff else MARGIN, _places(change.rule, change.code, change.sites), said))
+    for refused in fixed.refused:
+        lines = [_places(refused.rule, refused.code, refused.sites)] if refused.rule else []
+        console.print(_beside(Text("refused", style="yellow", justify="right"), MARGIN, *lines, Text(refused.why)))
+    if not fixed.changes and not fixed.refused:
+        console.print(_beside(Text(), MARGIN, Text("nothing to fix")))
+    for each in fixed.progress if fixed.changes else ():
+        console.print(_beside(Text(), MARGIN, Text(f"{each.backend}: {_progress(each)}")))
+    if (proof := proven(fixed)) and fixed.changes:
+        console.print(_beside(Text(), MARGIN, Text(proof)))
+    for line in fixed.diff:
+        console.print(Text(line, style="green" if line[:1] == "+" else "red" if line[:1] == "-" else "dim"), overflow="ignore", no_wrap=True, crop=False)
+    console.print()
+
+
+def _places(rule: str, code: str, sites: list[str]) -> Text:
+    more = f" … ({len(sites) - DRAGS} more)" if len(sites) > DRAGS else ""
+    return Text.assemble((rule, "bold"), f" {code} · {', '.join(sites[:DRAGS])}{more}")
+
+
+def _progress(each: Progress) -> str:
+    if each.outcome_after == "refused":
+        return "still refuses the model"
+    before = "refused the model" if each.outcome_before == "refused" else str(each.before)
+    return f"{before} → {each.after} of {count(each.ops, 'operator')} in integer"
+
+
+def proven(fixed: Fixed) -> str:
+    """How the outputs before and after compare."""
+    numbers = fixed.numbers
+    if numbers is None:
+        return f"outputs not compared: {fixed.unproven}" if fixed.unproven else ""
+    where = f"({numbers.runtime}, {numbers.inputs})"
+    if numbers.equal:
+        return f"outputs are bit-equal {where}"
+    steps = f", {numbers.steps:.1f} steps of the output's grid" if numbers.steps is not None else ""
+    sqnr = f", SQNR {numbers.sqnr:.1f} dB" if numbers.sqnr is not None else ""
+    return f"outputs differ by at most {numbers.largest:.3g}{steps}{sqnr} {where}"
 
 
 def _some(told: list[str]) -> list[str]:
@@ -146,6 +204,11 @@ def notes(finding: Finding) -> list[str]:
     return told
 
 
+def accepted(suppressed: Suppressed) -> str:
+    """Why a finding does not count: `accepted: the head stays in float (model.onnx.qlint.toml)`."""
+    return f"accepted: {suppressed.reason} ({suppressed.source})" if suppressed.by == "suppression" else f"in the baseline ({suppressed.source})"
+
+
 def titled(ref: str) -> str:
     """A reference by its title, without the address."""
     return ADDRESS.sub("", ref) or ref
@@ -167,12 +230,21 @@ def _statistics(report: Report) -> RenderableType:
 
 
 def _footer(report: Report) -> str:
-    severities = Counter[str](finding.severity for finding in report.findings)
+    models = [list(results) for _, results in groupby(report.results, key=lambda result: result.model)]
+    severities = Counter[str](finding.severity for results in models for _, findings in told(results) for finding in findings)
     named = (("error", "error"), ("warning", "warning"), ("info", "note"))
     words = [count(severities[severity], noun) for severity, noun in named if severities[severity]] or ["no findings"]
     if report.errors:
         words.append(f"{len(report.errors)} not checked")
+    if report.fixes and not report.results:
+        words = [f"{sum(bool(one.diff) for one in report.fixes)} of {count(len(report.fixes), 'model')} would change"]
     parts = [", ".join(words)]
+    accepted = Counter[str](finding.suppressed.by for finding in report.suppressed if finding.suppressed is not None)
+    if accepted:
+        parts.append(", ".join(f"{accepted[by]} {said}" for by, said in (("suppression", "suppressed"), ("baseline", "in the baseline")) if accepted[by]))
+    curable = [finding.fix.applicability for finding in report.findings if finding.fix is not None and finding.fix.applicability != "display"]
+    if curable:
+        parts.append(f"{len(curable)} fixable, {curable.count('safe')} of them safely (--fix)")
     if report.findings:
         worst = min(report.findings, key=lambda finding: SEVERITIES.index(finding.severity))
         parts.append(f"qlint rule {worst.code} tells more")

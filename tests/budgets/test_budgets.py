@@ -56,6 +56,15 @@ def test_a_real_model_takes_no_more_than_the_imports_and_60_megabytes():
     assert found.code in (0, 1) and found.kilobytes < watch(IMPORTS).kilobytes + 60 * 1024
 
 
+@linux
+def test_seven_billion_weights_are_looked_into_and_not_read(tmp_path):
+    """A few places of each of 224 weights, and one of them whole at a time: all are zeros here, which is as suspicious as can be."""
+    path = networks.decoder(tmp_path / "decoder.onnx", 32)
+    found = watch(QLINT, "check", path, "-b", "ort-cpu")
+    assert found.code in (0, 1)
+    assert found.kilobytes < watch(IMPORTS).kilobytes + (60 + 64) * 1024
+
+
 def spent(path, backend="qnn-htp"):
     """Processor seconds of reading, of making canonical, and of judging and linting."""
     from qlint.judge import judge
@@ -79,6 +88,13 @@ def test_four_times_the_nodes_take_about_four_times_as_long(tmp_path, shared):
     small, large = networks.residual(tmp_path / "small.onnx", 4_000, shared), networks.residual(tmp_path / "large.onnx", 16_000, shared)
     spent(small)
     runs = [(sum(spent(small)), sum(spent(large))) for _ in range(3)]
+    assert statistics.median(large / small for small, large in runs) < 5.5
+
+
+def test_so_it_is_with_large_weights(tmp_path):
+    small, large = networks.decoder(tmp_path / "small.onnx", 8), networks.decoder(tmp_path / "large.onnx", 32)
+    spent(small, "ort-cpu")
+    runs = [(sum(spent(small, "ort-cpu")), sum(spent(large, "ort-cpu"))) for _ in range(3)]
     assert statistics.median(large / small for small, large in runs) < 5.5
 
 

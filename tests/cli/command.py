@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 RESNET = "tests/zoo/tiny_results_v1.3/resnet.onnx"
 AUTOENCODER = "tests/zoo/tiny_results_v1.3/deep_autoencoder.onnx"
-QUIET = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS")}
+QUIET = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "GITHUB_STEP_SUMMARY")}
 
 
 def qlint(*arguments, encoding="utf-8", **environment):

@@ -187,15 +187,15 @@ def test_start_up_is_not_paid_for_nothing():
 
 def test_a_defect_of_qlint_hides_no_other_model(monkeypatch):
     import qlint as library
-    from qlint import api
+    from qlint import runner
 
     def broken(name, *rest):
         if name.endswith("resnet.onnx"):
             raise KeyError("kernel_shape")
         return judge(name, *rest)
 
-    judge = api._judge
-    monkeypatch.setattr(api, "_judge", broken)
+    judge = runner._judge
+    monkeypatch.setattr(runner, "_judge", broken)
     report = library.check([ROOT / RESNET, ROOT / AUTOENCODER], backend="qnn-htp")
     assert len(report.results) == 1 and report.exit_code() == 2
     assert "KeyError" in report.errors[0].message and "test_check.py, line" in report.errors[0].message
@@ -216,3 +216,52 @@ def test_a_name_of_any_bytes_can_be_reported(tmp_path):
         assert run.returncode == 0 and "xff.onnx" in run.stdout, run.stderr
     missing = qlint("check", os.fsdecode(name.replace(b"\xff", b"\xfe")))
     assert missing.returncode == 2 and missing.stderr.count("xfe.onnx") == 1
+
+
+# -- several reports of one run -----------------------------------------------------------------------------------
+
+
+def test_one_run_writes_several_reports(tmp_path):
+    (log, page) = (tmp_path / "out.sarif", tmp_path / "out.md")
+    run = qlint("check", RESNET, "-b", "qnn-htp", "-f", f"sarif={log}", "-f", f"markdown={page}")
+    assert run.returncode == 1
+    assert "100 % of MACs in integer" in run.stdout  # the text is still there
+    assert json.loads(log.read_text(encoding="utf-8"))["version"] == "2.1.0"
+    assert page.read_text(encoding="utf-8").startswith("## qlint")
+
+
+def test_formats_without_a_file_take_those_of_output_file_in_order(tmp_path):
+    (first, second) = (tmp_path / "1.sarif", tmp_path / "2.json")
+    run = qlint("check", RESNET, "-b", "qnn-htp", "-f", "sarif", "-o", first, "-f", "json", "-o", second)
+    assert run.stdout == "" and run.returncode == 1
+    assert "runs" in json.loads(first.read_text(encoding="utf-8")) and "results" in json.loads(second.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("-f", "sarif", "-f", "json"), "both go to stdout"),
+        (("-f", "sarif", "-o", "a", "-o", "b"), "has no format"),
+        (("-f", "sarif=same", "-f", "json=./same"), "two reports"),
+        (("-f", "sarif="), "names no file"),
+        (("-f", "sarif=no/such/folder/a.sarif"), "cannot be written"),
+    ],
+)
+def test_a_mix_up_of_reports_is_told(arguments, says):
+    run = qlint("check", RESNET, "-b", "qnn-htp", *arguments)
+    assert run.returncode == 2 and says in run.stderr and "Traceback" not in run.stderr
+
+
+def test_github_gets_annotations_and_a_job_summary(tmp_path):
+    summary = tmp_path / "summary.md"
+    summary.write_text("before\n", encoding="utf-8")
+    run = qlint("check", RESNET, "-b", "qnn-htp", "-f", "github", GITHUB_STEP_SUMMARY=str(summary))
+    assert run.stdout.startswith(f"::warning file={RESNET},line=1,title=missing-output-quantizer QL304")
+    assert summary.read_text(encoding="utf-8").startswith("before\n## qlint")
+
+
+def test_every_format_is_in_the_help():
+    from qlint.report.formats import FORMATS
+
+    told = " ".join(qlint("check", "--help", COLUMNS="200").stdout.split())
+    assert all(name in told for name in FORMATS)

@@ -20,6 +20,7 @@ EXTENDING = (ROOT / "docs/extending.md").read_text(encoding="utf-8")
 def tool(name):
     spec = importlib.util.spec_from_file_location(f"qlint_tools_{name}", ROOT / "tools" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for it
     spec.loader.exec_module(module)
     return module
 

@@ -46,7 +46,7 @@ def test_causes_of_a_kind_are_one_finding_with_sites():
 
 def test_what_a_check_and_a_kernel_both_see_is_one_finding():
     g = Graph()
-    w = g.constant(8, 8, 3, 3, values=[1] * 576) | s8([0.0] + [0.01] * 7)
+    w = g.constant(8, 8, 3, 3, values=[0.01] * 576) | s8([0.0] + [0.01] * 7)
     finding = one(g.model(g.conv(g.input() | u8(), w=w, name="conv") | u8()))
     assert finding.rule == "invalid-scale" and finding.severity == "error"
     assert "in channel 0" in finding.message and "here the conv gives other numbers" in finding.message

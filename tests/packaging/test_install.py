@@ -102,7 +102,7 @@ def test_checkout_that_nobody_installed(checkout, python):
 def test_wheel_holds_everything_and_nothing_else(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     packaged = {name for name in names if not name.startswith("qlint_nn-")}
-    on_disk = {path.relative_to(ROOT).as_posix() for path in (ROOT / "qlint").rglob("*") if path.suffix in (".py", ".json", ".typed")}
+    on_disk = {path.relative_to(ROOT).as_posix() for path in (ROOT / "qlint").rglob("*") if path.suffix in (".py", ".json", ".typed", ".css", ".html", ".js")}
     on_disk |= {f"qlint/rules/{path.name}" for path in (ROOT / "rules").glob("*.py")}
     on_disk |= {f"qlint/profiles/{path.name}" for path in (ROOT / "profiles").glob("*.toml")}
     assert "qlint/py.typed" in packaged

@@ -58,6 +58,7 @@ tensorrt  float   ok      slow    ok      ok      ok        refused    ok      o
 acl       unknown unknown unknown unknown unknown unknown   unknown    unknown unknown unknown unknown
 tvm       float   float   float   float   float   float     float      float   float   float   float
 snpe      wrong   wrong   ok      ok      unknown wrong     ok         ok      ok      ok      wrong
+fbgemm    refused refused refused refused refused refused   refused    refused refused refused float
 """)
 WHY = {
     ("tensorrt", "graph", 1): "an add whose skip has no quantizer stays in floating point; no range is invented",
@@ -67,6 +68,7 @@ WHY = {
     ("tensorrt", "batch_norm", "unfolded"): "a batch norm behind quantized weights is fused and keeps its meaning",
     ("acl", "*", "*"): "weights may have no zero point (which Table 2 gives them), and matrix products no scale per channel",
     ("tvm", "*", "*"): "Relay and its integer path are gone; Relax computes in floating point between the quantizers",
+    ("fbgemm", "*", "*"): "PyTorch's convolutions ask for quint8 activations and qint8 weights; the paper's are of one type, and a batch norm in between stays in floating point",
     ("snpe", "weights", "channel"): "taken today, for convolutions from HTP v68 on, but only symmetric",
 }  # fmt: skip
 

@@ -50,10 +50,10 @@ def test_the_published_schema_is_the_one_of_the_code():
 
 def test_the_contract_has_these_fields(resnet):
     report = resnet.to_dict()
-    assert list(report) == ["schema_version", "qlint", "results", "errors"]
+    assert list(report) == ["schema_version", "qlint", "results", "errors", "fixes"]
     assert report["schema_version"] == 1 and report["qlint"] == qlint.__version__
     result = report["results"][0]
-    assert list(result) == ["model", "format", "backend", "revision", "outcome", "reasons", "summary", "ops", "findings", "notes"]
+    assert list(result) == ["model", "format", "backend", "revision", "outcome", "reasons", "summary", "ops", "findings", "notes", "suppressed"]
     assert {"ops", "integer", "float", "cpu", "rejected", "unknown", "absorbed", "integer_macs", "findings"} <= set(result["summary"])
     assert set(result["summary"]["findings"]) == {"error", "warning", "info"}
     assert {"name", "outputs", "kind", "native", "placement", "kernel", "basis"} == set(result["ops"][0])

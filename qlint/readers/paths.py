@@ -31,11 +31,16 @@ def expand(names: Iterable[str]) -> list[str]:
 
 def _files(name: str) -> list[str]:
     if os.path.isdir(name):
-        below = (os.path.join(folder, file) for folder, _, files in os.walk(name) for file in files)
-        return sorted(path for path in below if path.endswith(SUFFIXES) or (path.endswith(SHARED) and _is_model(path)))
+        return below(name)
     if any(sign in name for sign in "*?[") and not os.path.exists(name):
         return sorted(path for path in glob(name, recursive=True) if os.path.isfile(path))
     return [name]
+
+
+def below(folder: str) -> list[str]:
+    """The models in a folder and in those below it."""
+    files = (os.path.join(inner, file) for inner, _, names in os.walk(folder) for file in names)
+    return sorted(path for path in files if path.endswith(SUFFIXES) or (path.endswith(SHARED) and _is_model(path)))
 
 
 def _is_model(path: str) -> bool:

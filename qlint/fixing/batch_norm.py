@@ -1,0 +1,118 @@
+"""Batch-norms: the affine function that one is at inference, and how it folds into the operator in front.
+
+Folding (Krishnamoorthi, arXiv 1806.08342, section 3.2.2): with f = gamma / sqrt(var + epsilon), the weight of each
+output channel is multiplied by f, and the bias becomes beta + (bias - mean) · f.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qlint.fixing.edits import Depthwise, Edit, Fold
+from qlint.graph import Op, Tensor
+from qlint.graph.axes import channel_axes
+
+if TYPE_CHECKING:
+    import numpy
+
+WEIGHTED = ("conv", "conv_transpose", "linear")
+ONE = 1e-6  # relative difference of a factor from 1 that comes from computing the same number in two ways
+_PARAMETERS = ("gamma", "beta", "mean", "var")
+
+
+def affine(op: Op) -> tuple[numpy.ndarray[Any, Any], numpy.ndarray[Any, Any]] | None:
+    """(factor, offset) of each channel, as float64; None where a parameter is not constant or the operator still trains."""
+    import numpy as np
+
+    if op.attrs.get("training_mode") or any(role not in op.uses or op.uses[role].tensor.data is None or op.uses[role].quantizers for role in _PARAMETERS):
+        return None
+    gamma, beta, mean, var = (op.uses[role].tensor.data.array().astype(np.float64).reshape(-1) for role in _PARAMETERS)  # type: ignore[union-attr]
+    deviation = np.sqrt(var + op.attrs.get("epsilon", 1e-5))
+    if not gamma.size == beta.size == mean.size == var.size or not np.all(deviation > 0):
+        return None
+    return gamma / deviation, beta - mean * gamma / deviation
+
+
+def folded(op: Op) -> Edit | None:
+    """The edit by which a batch-norm goes away: into what is in front of it, or else as a depthwise convolution."""
+    found = affine(op)
+    if found is None or "x" not in op.uses:
+        return None
+    if op.uses["x"].quantizers:
+        return _depthwise(op, *found)
+    factor, offset = found
+    source = op.uses["x"].tensor
+    residue = source.producer
+    if residue is not None and (scaled := _residue(residue, source, factor.size)) is not None:
+        source, factor = residue.uses["lhs"].tensor, factor * scaled
+    else:
+        residue = None
+    into = source.producer
+    if into is None or into.kind not in WEIGHTED:
+        return _depthwise(op, *found)
+    if not _alone(source) or not _plain(into, factor.size):
+        return None
+    bias = _bias(into, factor.size)
+    if bias is None:
+        return None
+    import numpy as np
+
+    factor = np.where(np.abs(factor - 1) <= ONE, 1.0, factor)
+    return Fold(op, into, tuple(map(float, factor)), tuple(map(float, offset + bias * factor)), residue)
+
+
+def _residue(op: Op, made: Tensor, channels: int) -> Any:
+    """What a multiplication or division by a constant for each channel does, as a factor; None if it is something else.
+
+    MQBench's strategy 4 (ConvBNTorchFold) leaves a division behind that undoes the scale of the folded weight.
+    """
+    import numpy as np
+
+    if op.kind not in ("div", "mul") or "rhs" not in op.uses or "lhs" not in op.uses or not _alone(made) or op.uses["lhs"].quantizers:
+        return None
+    use = op.uses["rhs"]
+    if use.tensor.data is None or use.quantizers:
+        return None
+    shape, rank = use.tensor.data.shape, op.uses["lhs"].tensor.rank
+    aligned = (1,) * ((rank or len(shape)) - len(shape)) + tuple(shape)
+    if any(d != 1 for axis, d in enumerate(aligned) if axis != 1) or (len(aligned) > 1 and aligned[1] not in (1, channels)):
+        return None
+    values = use.tensor.data.array().astype(np.float64).reshape(-1)
+    if not np.all(np.isfinite(values)) or not np.all(values != 0):
+        return None
+    return values if op.kind == "mul" else 1 / values
+
+
+def _alone(tensor: Tensor) -> bool:
+    """Whether one operator reads a tensor, as it is, and nobody else."""
+    return len(tensor.uses) == 1 and tensor.uses[0].kind == "op" and not tensor.uses[0].quantizers
+
+
+def _plain(op: Op, channels: int) -> bool:
+    """Whether the weights of an operator are constant, and its arithmetic is weights times input plus bias."""
+    use = op.uses.get("w")
+    if use is None or use.tensor.data is None or use.tensor.overridable or op.attrs.get("alpha", 1) != 1 or op.attrs.get("beta", 1) != 1:
+        return False
+    shape, (out, _) = use.tensor.data.shape, channel_axes(op, "w")
+    groups = op.attrs.get("group", 1) if op.kind == "conv_transpose" else 1
+    return out is not None and out < len(shape) and shape[out] * groups == channels
+
+
+def _bias(op: Op, channels: int) -> Any:
+    """The bias of an operator as its arithmetic sees it, zeros if there is none; None if it cannot be told."""
+    import numpy as np
+
+    use = op.uses.get("b")
+    if use is None:
+        return np.zeros(channels)
+    if use.tensor.data is None or use.tensor.overridable:
+        return None
+    from qlint.fixing.arithmetic import real
+
+    values = np.asarray(real(use.tensor.data, use.quantizers), np.float64).reshape(-1)
+    return values if values.size == channels else np.repeat(values, channels) if values.size == 1 else None
+
+
+def _depthwise(op: Op, factor: Any, offset: Any) -> Edit | None:
+    rank = op.uses["x"].tensor.rank
+    return Depthwise(op, tuple(map(float, factor)), tuple(map(float, offset))) if rank is not None and rank >= 3 else None

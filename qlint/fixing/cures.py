@@ -1,0 +1,100 @@
+"""What cures a finding, by the name that its rule gives: from the causes in the model to edits.
+
+`quantizers` and `insert` are not here: what a backend misses of quantizers is searched for over all findings at once
+(plan.py). Here are those that follow from one finding alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+
+from qlint.fixing.batch_norm import folded
+from qlint.fixing.edits import Edit, RaiseOpset, Remove, Rename, Requantize, Sequence, Sort
+from qlint.graph import Model, Op, Use
+from qlint.lint.message import Cause
+
+Cure = Callable[[Model, list[Cause]], Iterator[Edit]]
+
+
+def remove(model: Model, causes: list[Cause]) -> Iterator[Edit]:
+    """The quantizer nodes behind which nothing is."""
+    dead: dict[int, Op] = {}
+    for use in _uses(causes):
+        if use.kind == "dead" and use.quantizers:
+            last = use.quantizers[-1]
+            dead.update({id(op): op for op in (last.dequantize, last.quantize) if op is not None})
+    if dead:
+        yield Remove(tuple(dead.values()))
+
+
+def rename(model: Model, causes: list[Cause]) -> Iterator[Edit]:
+    """All but the first of the nodes that share a name."""
+    for cause in causes:
+        twins = [node for node in model.nodes if cause.op is not None and node.name == cause.op.name]
+        yield from map(Rename, twins[1:])
+
+
+def sort(model: Model, causes: list[Cause]) -> Iterator[Edit]:
+    """The nodes of the main graph in the order of the data."""
+    yield Sort()
+
+
+def single(model: Model, causes: list[Cause]) -> Iterator[Edit]:
+    """One quantizer in place of equal ones in a row."""
+    yield from _changed(causes, lambda use: tuple(q for i, q in enumerate(use.quantizers) if not i or q != use.quantizers[i - 1]))
+
+
+def read_as_written(model: Model, causes: list[Cause]) -> Iterator[Edit]:
+    """What reads integers back takes the grid that they were written on."""
+    yield from _changed(causes, lambda use: tuple(replace(q, read_as=None) for q in use.quantizers))
+
+
+def fold(model: Model, causes: list[Cause]) -> Iterator[Edit]:
+    """Batch-norms into what is in front of them. Causes name them, or the operator that they stand behind."""
+    norms: dict[int, Op] = {}
+    for cause in causes:
+        readers = [use.op for tensor in cause.op.outputs for use in tensor.uses] if cause.op is not None else []
+        behind = [op for reader in readers if reader is not None for op in (reader, *(use.op for out in reader.outputs for use in out.uses))]
+        norms.update({id(op): op for op in (cause.op, *behind) if op is not None and op.kind == "batch_norm"})
+    for op in norms.values():
+        if (edit := folded(op)) is not None:
+            yield edit
+
+
+# Operators of ONNX that mean the same in opsets 13 to 21, as far as they are in use: later versions take more types, or
+# have further attributes whose default is what was (ONNX, Operator Changelog).
+UNCHANGED = frozenset(
+    "Abs Add ArgMax ArgMin AveragePool BatchNormalization Cast Ceil Clip Concat Constant ConstantOfShape Conv ConvTranspose DepthToSpace DequantizeLinear Div "
+    "Elu Equal Erf Exp Expand Flatten Floor Gather Gemm GlobalAveragePool GlobalMaxPool HardSigmoid HardSwish Identity LayerNormalization LeakyRelu Log MatMul "
+    "Max MaxPool Min Mul Neg Not PRelu Pad Pow QuantizeLinear ReduceSum Relu Reshape Selu Shape Sigmoid Size Slice Softmax Softplus SpaceToDepth Sqrt Squeeze "
+    "Sub Tanh Tile Transpose Unsqueeze Where".split()
+)
+
+
+def opset(model: Model, causes: list[Cause]) -> Iterator[Edit]:
+    """The opset that a quantizer needs, if all operators mean the same there."""
+    wanted = max((cause.wanted for cause in causes if isinstance(cause.wanted, int)), default=0)
+    now = model.opsets.get("", 0)
+    known = all(node.domain or (node.native in UNCHANGED and not node.bodies) for node in model.nodes)
+    if known and 13 <= now < wanted <= 21 and int(model.metadata.get("ir_version", 0)) >= 4:
+        yield RaiseOpset(wanted)
+
+
+def _changed(causes: Iterable[Cause], change: Callable[[Use], Sequence]) -> Iterator[Edit]:
+    changes = {id(use): (use, new) for use in _uses(causes) if (new := change(use)) != use.quantizers or any(q.read_as for q in use.quantizers)}
+    if changes:
+        yield Requantize(changes)
+
+
+def _uses(causes: Iterable[Cause]) -> Iterator[Use]:
+    """Every reader of the tensors at issue."""
+    seen: set[int] = set()
+    for cause in causes:
+        if cause.tensor is not None and id(cause.tensor) not in seen:
+            seen.add(id(cause.tensor))
+            yield from cause.tensor.uses
+
+
+SEARCHED = frozenset({"quantizers", "insert"})
+CURES: dict[str, Cure] = {"remove": remove, "rename": rename, "sort": sort, "single": single, "read-as-written": read_as_written, "fold": fold, "opset": opset}

@@ -1,0 +1,274 @@
+"""Fixing one file: plan, write, read back, judge and lint again, until nothing is left to do.
+
+Every step is written to a temporary file beside the model and believed only once that file was read again: its
+quantizers are as planned, no operator runs worse, no finding is new at the end. A proposal is tried once, so that
+nothing goes in circles. The last file that stands takes its name by an atomic rename.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from qlint.errors import QlintError, ReadError
+from qlint.fixing import onnx, pt2, tflite
+from qlint.fixing.arithmetic import WriteError
+from qlint.fixing.calibration import Calibration
+from qlint.fixing.edits import REAL, STRUCTURAL, Clamp, Depthwise, Edit, Proposal, Requantize, realized
+from qlint.fixing.onnx_file import Document as OnnxDocument
+from qlint.fixing.plan import Plan, Refusal, plan
+from qlint.fixing.proof import compare, samples
+from qlint.fixing.ranges import Ranges
+from qlint.fixing.state import Question, State, View, new_findings, worse
+from qlint.judge.edits import applied
+from qlint.lint.finding import WRITABLE
+from qlint.report.fixed import Change, Fixed, Numbers, Progress, Refused
+from qlint.report.result import Result
+
+# By format: the file as something that can be changed, and how edits are made on it.
+WRITERS: dict[str, tuple[Any, Any]] = {
+    "onnx": (OnnxDocument, onnx.edited), "tflite": (tflite.Document, tflite.edited),
+    "pt2": (pt2.Document, pt2.edited),
+}
+ROUNDS = 10
+ROUNDING = 40.0  # dB: SQNR of outputs that differ by float32 rounding, and by what a quantizer makes of that now and then
+SINGLY = 40  # proposals that are tried one by one where they do not hold together
+
+
+@dataclass(slots=True)
+class Options:
+    """How a file is to be fixed."""
+
+    unsafe: bool = False
+    in_place: bool = False
+    dry: bool = False  # say what would change, and write nothing
+    verify: bool = True
+    calibration: str = ""
+    method: str = "minmax"  # one of calibration.METHODS
+    output: Path | None = None
+
+
+def fixed_name(path: Path) -> Path:
+    """`model.onnx` → `model.fixed.onnx`."""
+    return path.with_name(f"{path.stem}.fixed{path.suffix}")
+
+
+def fix(path: Path, question: Question, options: Options, shown: str = "") -> Fixed:
+    """Cure what can be cured of a model's findings.
+
+    Raises:
+        ReadError: the model cannot be read.
+        QlintError: the result cannot be written there.
+    """
+    return _Run(path, question, options, shown or str(path)).run()
+
+
+@dataclass(slots=True)
+class _Run:
+    path: Path
+    question: Question
+    options: Options
+    shown: str
+    folder: str = ""
+    written: int = 0
+    tried: set[tuple[object, ...]] = field(default_factory=set)
+    refusals: dict[tuple[str, str, str], Refusal] = field(default_factory=dict)
+    samples: list[Any] = field(default_factory=list)
+    described: str = ""
+
+    def run(self) -> Fixed:
+        source = Path(os.path.realpath(self.path))
+        start = State.of(self.path, self.question)
+        if start.model.format not in WRITABLE:
+            done = Fixed(self.shown, "")
+            done.refused.append(Refused("", "", [], f"qlint cannot write {start.model.format} files yet"))
+            return done
+        if self.options.calibration:
+            if start.model.format != "onnx":
+                raise QlintError(f"calibration data run through ONNX models only, not {start.model.format}", subject=self.shown, hint="leave out --calibration")
+            self.samples = samples(self.options.calibration, start.model)
+            self.described = f"{len(self.samples)} samples of {self.options.calibration}"
+        target = source if self.options.in_place else self.options.output or fixed_name(self.path)
+        temporary: list[Path] = []
+        try:
+            states, accepted = self._rounds(start, target.parent, temporary)
+            while len(states) > 1:
+                fresh = new_findings(start, states[-1])
+                if not fresh and _helps(states[-2], states[-1], accepted[-1]):
+                    break
+                states.pop()
+                why = f"it would bring {fresh[0].rule} {fresh[0].code} at {fresh[0].subject}" if fresh else "it would bring no operator into integer, and cure nothing"
+                for one in accepted.pop():
+                    self._refuse(one, why)
+            return self._finish(start, states[-1], [one for step in accepted for one in step], target)
+        finally:
+            for each in temporary:
+                each.unlink(missing_ok=True)
+
+    def _rounds(self, start: State, folder: Path, temporary: list[Path]) -> tuple[list[State], list[list[Proposal]]]:
+        states, accepted = [start], []
+        for _ in range(ROUNDS):
+            state = states[-1]
+            ranges = Ranges(state.model)
+            if self.samples:
+                ranges.measured = Calibration(state.path, state.model, self.samples, self.options.method)
+                ranges.calibration = f"{self.options.method} over {self.described}"
+            made: Plan = plan(state, list(self.question.rules), list(self.question.known), unsafe=self.options.unsafe, ranges=ranges, fallback=self.question.fallback)
+            for each in made.refusals:
+                self.refusals[each.rule, each.why, each.sites[0] if each.sites else ""] = each
+            proposals = [one for one in made.proposals if _key(one) not in self.tried]
+            self.tried |= {_key(one) for one in proposals}
+            if not proposals:
+                break
+            after, kept = self._step(state, proposals, folder, temporary)
+            if not kept:
+                break
+            states.append(after)
+            accepted.append(kept)
+        return states, accepted
+
+    def _step(self, state: State, proposals: list[Proposal], folder: Path, temporary: list[Path]) -> tuple[State, list[Proposal]]:
+        """The state after as many proposals as hold: all at once, or else one after the other."""
+        after, why = self._attempt(state, proposals, folder, temporary)
+        if after is not None:
+            return after, proposals
+        if len(proposals) == 1:
+            self._refuse(proposals[0], why)
+            return state, []
+        kept: list[Proposal] = []
+        best = state
+        for one in proposals[:SINGLY]:
+            after, why = self._attempt(state, [*kept, one], folder, temporary)
+            if after is None:
+                self._refuse(one, why)
+            else:
+                best = after
+                kept.append(one)
+        return best, kept
+
+    def _attempt(self, state: State, proposals: list[Proposal], folder: Path, temporary: list[Path]) -> tuple[State | None, str]:
+        """The state after some proposals, or why it is none to have."""
+        edits = _merged([edit for one in proposals for edit in one.edits])
+        try:
+            handle, name = tempfile.mkstemp(prefix=f".{self.path.stem}.", suffix=".qlint.tmp", dir=folder)
+        except OSError as error:
+            raise QlintError(f"no file can be written there ({error.strerror})", subject=str(folder), hint="--fix writes beside the model: copy it to a folder of yours") from error
+        temporary.append(Path(name))
+        try:
+            document_of, edited = WRITERS[state.model.format]
+            document = document_of(state.path)
+            edited(document, state.model, edits)
+            with os.fdopen(handle, "wb") as out:
+                document.write(out)
+                out.flush()
+                os.fsync(out.fileno())
+            after = State.of(Path(name), self.question)
+        except WriteError as problem:
+            return None, problem.message
+        except ReadError as problem:
+            return None, f"the file with this change could not be read back ({problem.message}): please report it"
+        if not any(isinstance(edit, STRUCTURAL) for edit in edits):
+            with applied({key: value for edit in edits if isinstance(edit, Requantize) for key, value in edit.changes.items()}):
+                other = realized(state.model, after.model)
+            if other:
+                return None, f"the file with this change would not be as planned: {other}"
+        loss = worse(state, after)
+        return (None, loss) if loss else (after, "")
+
+    def _refuse(self, one: Proposal, why: str) -> None:
+        self.refusals[one.rule, why, one.sites[0] if one.sites else ""] = Refusal(one.rule, one.code, one.sites, why)
+
+    # -- the end ------------------------------------------------------------------------------
+
+    def _finish(self, start: State, end: State, proposals: list[Proposal], target: Path) -> Fixed:
+        done = Fixed(self.shown, "")
+        done.changes = [Change(one.rule, one.code, "safe" if one.safe else "unsafe", list(one.sites), one.text) for one in proposals]
+        done.refused = [Refused(one.rule, one.code, list(one.sites), one.why) for one in self.refusals.values()]
+        done.cured = max(0, sum(1 for _ in start.findings()) - sum(1 for _ in end.findings()))
+        done.progress = [_progress(before, after) for before, after in zip(start.views, end.views, strict=True) if before.profile is not None]
+        if end is start:
+            return done
+        if self.options.verify:
+            done.numbers, done.unproven = compare(start.path, end.path, start.model, end.model, self.samples, self.described)
+            if done.numbers is not None and all(one.safe for one in proposals) and not _as_promised(done.numbers, proposals):
+                return self._rolled_back(start, proposals, done)
+        if self.options.dry:
+            done.diff = difference(start, end)
+            return done
+        try:
+            shutil.copymode(start.path, end.path)
+            os.replace(end.path, target)
+        except OSError as error:
+            raise QlintError(f"cannot be written ({error.strerror})", subject=str(target), hint="the original is as it was") from error
+        done.output = str(self.path if self.options.in_place else target)
+        return done
+
+    def _rolled_back(self, start: State, proposals: list[Proposal], done: Fixed) -> Fixed:
+        """What claimed to keep the numbers and does not is our mistake, and not made."""
+        largest = done.numbers.largest if done.numbers is not None else 0.0
+        why = f"qlint took it for exact, and the outputs differ by {largest:.3g}: please report it, with the model if you can"
+        undone = Fixed(self.shown, "", refused=[*done.refused, *(Refused(one.rule, one.code, list(one.sites), why) for one in proposals)])
+        undone.progress = [_progress(view, view) for view in start.views if view.profile is not None]
+        undone.numbers = done.numbers
+        return undone
+
+
+def _as_promised(numbers: Numbers, proposals: Sequence[Proposal]) -> bool:
+    """Bit-equal; where something is exact in real arithmetic only, so near that rounding explains it."""
+    rounds = any(isinstance(edit, REAL) for one in proposals for edit in one.edits)
+    return numbers.equal or (rounds and (numbers.sqnr or 0.0) >= ROUNDING)
+
+
+def _key(one: Proposal) -> tuple[object, ...]:
+    return (one.rule, one.sites, one.text)
+
+
+def _merged(edits: Sequence[Edit]) -> list[Edit]:
+    """All changes of quantizers as one, which a writer has to see together."""
+    changes = {key: value for edit in edits if isinstance(edit, Requantize) for key, value in edit.changes.items()}
+    others: list[Edit] = [edit for edit in edits if not isinstance(edit, Requantize)]
+    return [*([Requantize(changes)] if changes else []), *others]
+
+
+def _helps(before: State, after: State, proposals: Sequence[Proposal]) -> bool:
+    """Whether there is anything to show for a step: an operator more in integer, or a finding less if no number changes for it.
+
+    What only prepares another step does not help by itself.
+    """
+    gains = any(
+        _integer(new.result) > _integer(old.result) or (old.result.outcome == "refused") > (new.result.outcome == "refused")
+        for old, new in zip(before.views, after.views, strict=True)
+    )
+    prepares = all(isinstance(edit, (Clamp, Depthwise)) for one in proposals for edit in one.edits)
+    free = all(one.safe for one in proposals) or all(view.profile is None for view in before.views)
+    rules = {one.rule for one in proposals}
+    return gains or (free and not prepares and _places(after, rules) < _places(before, rules))
+
+
+def _places(state: State, rules: set[str]) -> int:
+    """Places that the findings of some rules are about."""
+    return sum(max(1, len(finding.sites)) for finding, _ in state.findings() if finding.rule in rules)
+
+
+def _progress(before: View, after: View) -> Progress:
+    one, other = before.result, after.result
+    return Progress(before.name, _integer(one), _integer(other), other.summary.ops - other.summary.absorbed, one.outcome or "", other.outcome or "")
+
+
+def _integer(result: Result) -> int:
+    """Operators in integer with the right numbers; a backend that refuses the model runs none."""
+    return 0 if result.outcome == "refused" else result.summary.integer - result.summary.wrong
+
+
+def difference(start: State, end: State) -> list[str]:
+    """What goes and what comes: nodes, or tensors where a format has grids on them."""
+    import difflib
+
+    before, after = (list(WRITERS[state.model.format][0](state.path).lines()) for state in (start, end))
+    changed = difflib.unified_diff(before, after, lineterm="", n=1)
+    return [line for line in changed if not line.startswith(("---", "+++"))]

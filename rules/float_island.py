@@ -42,13 +42,13 @@ from qlint.lint.testing import Graph, u8
 def _what(facts: Facts) -> str:
     if facts.wanted != "yes":
         return f"{facts.port}{facts.origin} {facts.has} integers"
-    return "the output is floats that are quantized behind it" if facts.port == "the output" else f"{facts.port}{facts.origin} is dequantized in front of it"
+    return "the output is floats that are quantized behind it" if facts.port == "the output" else f"{facts.port}{facts.origin} {facts.is_} dequantized in front of it"
 
 
 def _written(facts: Facts) -> str:
     if facts.found == "operator":
         return f"{facts.port}{facts.origin} holds integers, which the operator would have to read itself"
-    return "the output is floats that are quantized behind it" if facts.port == "the output" else f"{facts.port}{facts.origin} is dequantized in front of it"
+    return "the output is floats that are quantized behind it" if facts.port == "the output" else f"{facts.port}{facts.origin} {facts.is_} dequantized in front of it"
 
 
 def _why(facts: Facts) -> str:
@@ -63,8 +63,8 @@ rule = Rule(
     why="{backend} runs every operator on the types that it has in the file",
     fix="let the {kind} read and write integers, without a conversion on either side",
 )
-rule.explains("stored")
-rule.explains("written", what=_written, why=_why)
+rule.explains("stored", about=lambda m: m.anchor)
+rule.explains("written", what=_written, why=_why, about=lambda m: m.anchor)
 
 
 @rule.bad(says="is dequantized in front of it; toy runs every operator on the types that it has in the file, here the gelu runs in float")

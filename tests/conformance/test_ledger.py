@@ -79,12 +79,8 @@ REACHED = [
 ]
 
 
-# Claims that the ledger contradicts and nobody has explained yet. On numbers, the oracles compare outputs in steps and are
-# coarse where a kernel has no bias or both inputs are the same; each of these is either theirs or ours to mend.
-DISPUTED = {
-    "kernel gelu-spelled, a check", "kernel matmul-add",  # qnn-htp@sm8550, networks with clipped integers
-    *(f"kernel {kernel}, wrong numbers" for kernel in ("conv-int16", "depthwise", "linear", "mean")),
-}  # fmt: skip
+# Claims that the ledger contradicts and nobody has explained yet.
+DISPUTED = {"kernel gelu-spelled, a check", "kernel matmul-add"}  # qnn-htp@sm8550, networks with clipped integers
 
 
 @pytest.mark.parametrize(("backend", "target", "corpus", "agreement", "false_integer", "outcomes"), REACHED)

@@ -38,11 +38,9 @@ from collections.abc import Iterator
 
 from qlint.graph import Model, Quantizer
 from qlint.lint.rule import Issue, Rule
-from qlint.lint.sweep import TOLERANCE, Grid, grids
+from qlint.lint.sweep import EPSILON, LARGEST_FLOAT16, TOLERANCE, Grid, grids
 from qlint.lint.testing import Graph, quantizer, s8, s32, u8
 
-EPSILON = 2.0**-23  # of float32
-LARGEST_FLOAT16 = 65504.0
 EPSILON_BYTES = 64  # of a constant that is a number, and no weight
 
 rule = Rule(

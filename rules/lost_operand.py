@@ -37,6 +37,7 @@ from collections.abc import Iterator
 from qlint.graph import Model
 from qlint.lint.layers import grid, written
 from qlint.lint.rule import Issue, Rule
+from qlint.lint.sweep import meant
 from qlint.lint.testing import Graph, Wire, u8
 
 SUMS = ("add", "sub", "sum", "mean", "concat", "stack")
@@ -62,6 +63,8 @@ def operands(model: Model) -> Iterator[Issue]:
         for use in op.uses.values():
             q = grid(use)
             span = q.range if q is not None and q.grid == "affine" and len(q.scale or ()) == 1 else None
+            if q is not None and not use.tensor.constant and not meant(q):
+                continue
             if span is not None and 0 < max(map(abs, span)) < half:
                 yield Issue.at(use, max(map(abs, span)), half, "lost", severity=None if use.tensor.constant else "warning")
 

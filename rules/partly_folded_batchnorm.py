@@ -48,6 +48,8 @@ rule = Rule(
     what="belongs to a batch-norm that is folded by half, its factor is in the weight and is taken out again",
     why=lambda facts: _meaning(facts.causes[0].op),
     fix="remove the division and the batch-norm, and set the bias to β + (b - μ)·γ/σ",
+    cure="fold",
+    applicability="unsafe",
     per_kind=False,
     unasked=True,
 )

@@ -46,6 +46,8 @@ rule = Rule(
     what="has no operator in front that it could be folded into",
     why="{backend} has no integer kernel for it alone",
     fix="write it as a depthwise 1x1 convolution",
+    cure="fold",
+    applicability="unsafe",
 )
 
 

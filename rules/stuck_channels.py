@@ -39,6 +39,7 @@ from qlint.judge.relations import clamp
 from qlint.lint.layers import Layer, layers
 from qlint.lint.message import Facts
 from qlint.lint.rule import Issue, Rule
+from qlint.lint.sweep import meant
 from qlint.lint.testing import Graph, s8, s32, u8
 from qlint.lint.words import numbered
 
@@ -73,6 +74,8 @@ def channels(model: Model) -> Iterator[Issue]:
     for layer in layers(model):
         y = layer.y
         if y is None or y.grid != "affine" or y.range is None or len(y.scale or ()) != 1 or min(layer.scales) <= 0 or (y.scale or (0.0,))[0] <= 0:
+            continue
+        if not all(meant(q) for q in (layer.x, layer.weight.quantizer, y) if q is not None):
             continue
         half, bias = (y.scale or (0.0,))[0] / 2, layer.bias_codes
         if layer.bias is not None and bias is None:

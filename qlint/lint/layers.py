@@ -69,7 +69,7 @@ class Layer:
         if self.op.kind in ("linear", "matmul"):
             inner = channel_axes(self.op, self.weight.use.role)[1]
             return shape[inner] if inner is not None and inner < len(shape) else self.weight.size
-        return self.weight.size // max(1, shape[axis] if axis is not None else 1) // (self.op.attrs.get("group", 1) if self.op.kind == "conv_transpose" else 1)
+        return self.weight.size // max(1, shape[axis] if axis is not None else 1) // (self.op.attrs.get("group") or 1 if self.op.kind == "conv_transpose" else 1)
 
     @property
     def bound(self) -> float:

@@ -9,6 +9,8 @@ from weakref import WeakKeyDictionary
 
 from qlint.graph import Model, Op, Quantizer, Shape, Use
 
+EPSILON = 2.0**-23  # of float32: the floor that observers have
+LARGEST_FLOAT16 = 65504.0
 TOLERANCE = 1e-6  # relative, between scales that mean the same
 
 
@@ -51,6 +53,11 @@ def grids(model: Model) -> tuple[Grid, ...]:
     if found is None:
         found = _grids[model] = tuple(_found(model))
     return found
+
+
+def meant(quantizer: Quantizer) -> bool:
+    """Whether some scale can have been meant: it is neither invalid nor what calibration leaves of a tensor without values. Those have rules of their own."""
+    return quantizer.scale is None or any(2 * EPSILON < scale <= LARGEST_FLOAT16 for scale in quantizer.scale)
 
 
 _graphs: WeakKeyDictionary[Model, tuple[Model, ...]] = WeakKeyDictionary()  # many rules ask

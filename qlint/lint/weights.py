@@ -138,7 +138,7 @@ class Weight:
         if self.op.kind in ("linear", "matmul"):
             return np.moveaxis(values, (out, inner), (-2, -1)).reshape(-1, values.shape[inner])
         rows, group = np.moveaxis(values, (out, inner), (0, 1)), self.op.attrs.get("group", 1)
-        if self.op.kind == "conv_transpose" and group > 1:
+        if self.op.kind == "conv_transpose" and group > 1 and rows.shape[1] % group == 0:
             parts = rows.reshape(rows.shape[0], group, -1, *rows.shape[2:])
             rows = np.moveaxis(parts, 1, 0).reshape(-1, *parts.shape[2:])
         return rows

@@ -41,7 +41,7 @@ _TEXTS: tuple[tuple[bytes, str, str], ...] = (
     (b"<!doctype html", "is an HTML page: the download went wrong", "download the model again"),
     (b"<html", "is an HTML page: the download went wrong", "download the model again"),
     (b"<?xml", "is XML, and no OpenVINO IR", _LATER),
-    (b"{", "is JSON, not a model", "encodings go with a model: qlint check MODEL --encodings FILE"),
+    (b"{", "is JSON, not a model", "name an ONNX, TFLite, PyTorch or OpenVINO file; encodings go with a model: qlint check MODEL --encodings FILE"),
     (b"", "is text, not a model", _LATER),
 )
 # Members of zip archives that make a format, tried in order: (name ends with, format)

@@ -139,7 +139,7 @@ class Bench:
         if look.q is None:
             return None
         q = look.q
-        if look.axis:
+        if look.axis and not q.dynamic:
             out, inner = AXES.get(kind, (1, 1)) if role not in ("b", "y") else (0, 0) if role == "b" else (1, 1)
             axis = {"out": out, "in": inner}[look.axis]
             q = replace(q, scale=(q.scale[0],) * C, zero_point=(q.zero_point[0],) * C, scale_shape=(C,), zero_point_shape=(C,), granularity="channel", axis=axis)

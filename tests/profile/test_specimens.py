@@ -21,7 +21,7 @@ WHERE = {"refused": "rejected"}  # where an op is that a kernel of this sort tak
 CONSEQUENCE = {"rejected": "refused"}
 RULES = registry.load().rules
 TRIES = 80  # changes, before a kernel is given up
-MISSED, FEW = 0.3, 8  # how many of a profile's kernels may be without a model: a generator that makes none proves nothing
+MISSED, FEW = 1 / 3, 8  # how many of a profile's kernels may be without a model: a generator that makes none proves nothing
 
 
 def overlays(name):

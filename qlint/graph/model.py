@@ -183,6 +183,7 @@ class Model:
     modules: dict[str, Module] = field(default_factory=dict)  # by path in the module tree, where the file tells
     annotations: dict[str, dict[str, str]] = field(default_factory=dict)  # what the file says of tensors beside its nodes, by tensor and key
     encodings: Encodings | None = None  # the file beside the model that quantizers were merged from
+    found: dict[object, object] = field(default_factory=dict, init=False, repr=False)  # what `once` keeps
 
     @cached_property
     def by_kind(self) -> dict[str, list[Op]]:
@@ -205,6 +206,12 @@ class Model:
             if op.bodies:
                 for body in op.bodies.values():
                     yield from body.walk()
+
+    def graphs(self) -> Iterator[Model]:
+        """This graph and the body of every control-flow op."""
+        yield self
+        for op in self.walk():
+            yield from op.bodies.values()
 
     def quantizers(self) -> Iterator[tuple[Use, Quantizer]]:
         """Every quantizer with the use it sits on; one that several uses share comes once per use."""

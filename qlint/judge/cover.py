@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 from qlint.graph import Model, Op, Tensor, Use
@@ -42,16 +41,9 @@ def judge(model: Model, profile: Profile, *, fallback: bool = True, settled: Set
     verdict = Verdict(model, profile)
     settled = settled or Settled(Kernels(profile))
     with building():
-        for graph in _graphs(model):
+        for graph in model.graphs():
             _Judge(graph, settled, verdict, fallback).run()
     return verdict
-
-
-def _graphs(model: Model) -> Iterator[Model]:
-    yield model
-    for op in model.ops:
-        for body in op.bodies.values():
-            yield from _graphs(body)
 
 
 def _of_shapes(op: Op, where: Where) -> bool:

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice, product
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
-from qlint.graph import Model, Op, Quantizer, Tensor, Use
+from qlint.graph import Model, Op, Quantizer, Tensor, Use, once
 from qlint.graph.axes import channel_axes
 from qlint.graph.kinds import CLASSES
 from qlint.lint.weights import Weight, weights
@@ -124,15 +123,10 @@ class Layer:
         return np.stack(up), np.stack(down)
 
 
-def layers(model: Model) -> tuple[Layer, ...]:
+@once
+def layers(model: Model) -> Iterator[Layer]:
     """Every conv and product whose integers the file says, once."""
-    found = _layers.get(model)
-    if found is None:
-        found = _layers[model] = tuple(layer for weight in weights(model) if (layer := _layer(weight)) is not None)
-    return found
-
-
-_layers: WeakKeyDictionary[Model, tuple[Layer, ...]] = WeakKeyDictionary()  # several rules ask
+    yield from (layer for weight in weights(model) if (layer := _layer(weight)) is not None)
 
 
 def _layer(weight: Weight) -> Layer | None:

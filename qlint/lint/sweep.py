@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
-from qlint.graph import Model, Op, Quantizer, Shape, Use
+from qlint.graph import Model, Op, Quantizer, Shape, Use, once
 
 EPSILON = 2.0**-23  # of float32: the floor that observers have
 LARGEST_FLOAT16 = 65504.0
@@ -39,32 +38,15 @@ class Grid:
         return data.tensor.shape if data is not None else self.use.tensor.shape
 
 
-def graphs(model: Model) -> tuple[Model, ...]:
-    """The model and the body of every control-flow op."""
-    found = _graphs.get(model)
-    if found is None:
-        found = _graphs[model] = (model, *(body for op in model.walk() for body in op.bodies.values()))
-    return found
+@once
+def graphs(model: Model) -> Iterator[Model]:
+    """As `Model.graphs`: many rules ask."""
+    yield from model.graphs()
 
 
-def grids(model: Model) -> tuple[Grid, ...]:
+@once
+def grids(model: Model) -> Iterator[Grid]:
     """Every quantizer of the file once, however many uses see it; a DequantizeLinear on another grid counts too."""
-    found = _grids.get(model)
-    if found is None:
-        found = _grids[model] = tuple(_found(model))
-    return found
-
-
-def meant(quantizer: Quantizer) -> bool:
-    """Whether some scale can have been meant: it is neither invalid nor what calibration leaves of a tensor without values. Those have rules of their own."""
-    return quantizer.scale is None or any(2 * EPSILON < scale <= LARGEST_FLOAT16 for scale in quantizer.scale)
-
-
-_graphs: WeakKeyDictionary[Model, tuple[Model, ...]] = WeakKeyDictionary()  # many rules ask
-_grids: WeakKeyDictionary[Model, tuple[Grid, ...]] = WeakKeyDictionary()
-
-
-def _found(model: Model) -> Iterator[Grid]:
     seen: set[object] = set()
     for graph in graphs(model):
         for use, q in graph.quantizers():
@@ -73,6 +55,11 @@ def _found(model: Model) -> Iterator[Grid]:
                 if key not in seen:
                     seen.add(key)
                     yield grid
+
+
+def meant(quantizer: Quantizer) -> bool:
+    """Whether some scale can have been meant: it is neither invalid nor what calibration leaves of a tensor without values. Those have rules of their own."""
+    return quantizer.scale is None or any(2 * EPSILON < scale <= LARGEST_FLOAT16 for scale in quantizer.scale)
 
 
 def _written_and_read(use: Use, q: Quantizer) -> Iterator[Grid]:

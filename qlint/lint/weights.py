@@ -9,9 +9,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
-from qlint.graph import Data, Model, Op, Quantizer, Use
+from qlint.graph import Data, Model, Op, Quantizer, Use, once
 from qlint.graph.axes import channel_axes
 from qlint.graph.kinds import CLASSES
 from qlint.graph.values import part
@@ -149,18 +148,9 @@ class Weight:
         return self.data.dtype.startswith(("int", "uint"))
 
 
-def weights(model: Model) -> tuple[Weight, ...]:
+@once
+def weights(model: Model) -> Iterator[Weight]:
     """Every constant weight once, with the first op that reads it."""
-    found = _weights.get(model)
-    if found is None:
-        found = _weights[model] = tuple(_found(model))
-    return found
-
-
-_weights: WeakKeyDictionary[Model, tuple[Weight, ...]] = WeakKeyDictionary()  # several rules ask
-
-
-def _found(model: Model) -> Iterator[Weight]:
     for graph in graphs(model):
         for op in graph.ops:
             if op.kind not in CLASSES["weighted"] or op.role != "data":

@@ -70,7 +70,7 @@ def name_composites(model: Model) -> None:
 
     Of overlapping matches those that lie within another one are left out. Linear in the number of ops.
     """
-    found = [match for graph in _graphs(model) for match in matches(graph, COMPOSITES)]
+    found = [match for graph in model.graphs() for match in matches(graph, COMPOSITES)]
     around: dict[int, list[Match]] = defaultdict(list)
     for match in found:
         for op in match.ops:
@@ -87,12 +87,6 @@ def name_composites(model: Model) -> None:
 def matches(graph: Model, table: Table) -> Iterator[Match]:
     """Every place of one graph (its bodies aside) where the last op of an expression of the table stands, in the order of the ops."""
     return (match for match in _Search(_rows(table)).run(graph) if not match.name.startswith("_"))
-
-
-def _graphs(model: Model) -> Iterator[Model]:
-    yield model
-    for op in model.walk():
-        yield from op.bodies.values()
 
 
 # -- expressions ------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ def merge(model: Model, told: Encodings) -> Model:
 def _names(model: Model, told: Encodings) -> dict[str, Tensor]:
     """The tensor of the canonical graph for every name that a tensor has in the file, on either side of a quantizer."""
     found: dict[str, Tensor] = {}
-    for graph in _graphs(model):
+    for graph in model.graphs():
         for name, tensor in graph.tensors.items():
             found.setdefault(name, tensor)
         for node in graph.nodes:
@@ -58,12 +58,6 @@ def _names(model: Model, told: Encodings) -> dict[str, Tensor]:
             if told.format.family == "stpu" and "w" in op.uses:
                 found[f"{op.name}_weights"] = op.uses["w"].tensor
     return found
-
-
-def _graphs(model: Model) -> Iterator[Model]:
-    yield model
-    for op in model.walk():
-        yield from op.bodies.values()
 
 
 def _meant(entry: Encoding, tensors: dict[str, Tensor], model: Model) -> Iterator[tuple[Tensor, list[Use]]]:

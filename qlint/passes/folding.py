@@ -12,9 +12,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
-from weakref import WeakKeyDictionary
 
-from qlint.graph import Model, Op, Tensor
+from qlint.graph import Model, Op, Tensor, once
 from qlint.graph.kinds import CLASSES
 from qlint.passes.constants import small
 
@@ -45,18 +44,9 @@ class BatchNorm:
         return (1,) if self.state == "in the graph" and self.frozen else STRATEGIES[self.state]
 
 
-def batch_norms(model: Model) -> tuple[BatchNorm, ...]:
+@once
+def batch_norms(model: Model) -> Iterator[BatchNorm]:
     """Every batch-norm of a graph (bodies of control flow aside) that can be seen, in the order of the ops."""
-    found = _seen.get(model)
-    if found is None:
-        found = _seen[model] = tuple(_found(model))
-    return found
-
-
-_seen: WeakKeyDictionary[Model, tuple[BatchNorm, ...]] = WeakKeyDictionary()  # several rules ask
-
-
-def _found(model: Model) -> Iterator[BatchNorm]:
     in_training = model.metadata.get("training") == "true"
     first: dict[int, Op] = {}  # of the weighted operators that read a tensor, the first one
     for op in model.ops:

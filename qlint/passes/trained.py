@@ -11,9 +11,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
-from qlint.graph import Model, Module, Op, Use
+from qlint.graph import Model, Module, Op, Use, once
 from qlint.graph.kinds import CLASSES
 from qlint.passes.algorithms import ALGORITHMS, TABLE, Algorithm
 from qlint.passes.composites import matches
@@ -64,18 +63,9 @@ def gridless(one: Trained) -> bool:
     return not one.use.quantizers and bool(one.ops)
 
 
-def trained(model: Model) -> tuple[Trained, ...]:
+@once
+def trained(model: Model) -> Iterator[Trained]:
     """Every operand whose algorithm is visible, in the order of the ops."""
-    found = _trained.get(model)
-    if found is None:
-        found = _trained[model] = tuple(_found(model))
-    return found
-
-
-_trained: WeakKeyDictionary[Model, tuple[Trained, ...]] = WeakKeyDictionary()  # report and rules ask
-
-
-def _found(model: Model) -> Iterator[Trained]:
     modules = model.modules or dict(_named(model))
     called = {path: algorithm for path, module in modules.items() if (algorithm := _called(module)) is not None}
     forms: dict[int, list[str]] = defaultdict(list)  # names of rows of the table, by the op that they end with

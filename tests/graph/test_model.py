@@ -1,10 +1,13 @@
 """The graph of a model as notebooks see it, and the order of its data."""
 
+import gc
+import weakref
 from pathlib import Path
 
 import networkx
 import pytest
 
+import qlint
 from qlint.graph.order import data_flow
 from qlint.passes import canonical
 from qlint.readers import read
@@ -33,3 +36,11 @@ def test_data_flow_is_an_order_whatever_the_file_s(path):
     assert len(backwards) == len(ops) and set(map(id, backwards)) == set(map(id, ops))
     place = {id(op): i for i, op in enumerate(backwards)}
     assert all(use.tensor.producer is None or place[id(use.tensor.producer)] < place[id(op)] for op in ops for use in op.uses.values())
+
+
+def test_a_model_that_nobody_holds_is_gone():
+    """An audit of a folder in one process must not keep every graph that it has seen."""
+    path = Path(__file__).parents[1] / "zoo/tiny_results_v1.3/resnet.onnx"
+    seen = weakref.ref(qlint.check(path, backend="ort-cpu").results[0].canonical)
+    gc.collect()
+    assert seen() is None

@@ -32,6 +32,7 @@ Quantize the weight from its own values; no calibration data is needed. Unsafe: 
 """
 
 from qlint.graph import Model
+from qlint.judge.ports import ANY
 from qlint.lint.message import unless_invented
 from qlint.lint.rule import Rule
 from qlint.lint.testing import Graph, s8, u8
@@ -43,7 +44,7 @@ rule = Rule(
     since="0.1.0",
     what="{port}{origin} has no quantizer",
     why=unless_invented("{backend} runs {a_kind} in integer only with a quantized weight"),
-    fix="quantize the weight of the {kind} ({wanted})",
+    fix=lambda facts: f"quantize the weight of the {facts.kind}" + (f" ({facts.wanted})" if facts.wanted != ANY else ""),
     cure="insert",
     applicability="unsafe",
 )

@@ -210,8 +210,9 @@ class Model:
     def graphs(self) -> Iterator[Model]:
         """This graph and the body of every control-flow op."""
         yield self
-        for op in self.walk():
-            yield from op.bodies.values()
+        for op in self.ops:
+            for body in op.bodies.values():
+                yield from body.graphs()
 
     def quantizers(self) -> Iterator[tuple[Use, Quantizer]]:
         """Every quantizer with the use it sits on; one that several uses share comes once per use."""

@@ -411,8 +411,9 @@ _DIMENSIONS: tuple[_Row, ...] = (
 # What a situation tells of a port (see situations.py): dimensions that look at nothing else.
 TOLD = frozenset("written storage granularity block_size scale_shape zero_point_given dynamic writers rewritten axis scales".split())
 _ANY = BUILTIN_SPACES["any"]
+ANY = "a quantizer"  # what is wanted where no property of it matters
 
 
 def _text(space: Space) -> str:
     parts = [" or ".join(space.storage), " or ".join(f"per-{g}" for g in space.granularity)]
-    return " ".join(part for part in parts if part) or "a quantizer"
+    return " ".join(part for part in parts if part) or ANY

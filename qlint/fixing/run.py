@@ -18,7 +18,7 @@ from typing import Any
 from qlint.errors import QlintError, ReadError
 from qlint.fixing import onnx, pt2, tflite
 from qlint.fixing.arithmetic import WriteError
-from qlint.fixing.calibration import Calibration
+from qlint.fixing.calibration import METHODS, Calibration
 from qlint.fixing.edits import REAL, STRUCTURAL, Clamp, Depthwise, Edit, Proposal, Requantize, realized
 from qlint.fixing.onnx_file import Document as OnnxDocument
 from qlint.fixing.plan import Plan, Refusal, plan
@@ -48,7 +48,7 @@ class Options:
     dry: bool = False  # say what would change, and write nothing
     verify: bool = True
     calibration: str = ""
-    method: str = "minmax"  # one of calibration.METHODS
+    method: str = METHODS[0]
     output: Path | None = None
 
 
@@ -62,8 +62,10 @@ def fix(path: Path, question: Question, options: Options, shown: str = "") -> Fi
 
     Raises:
         ReadError: the model cannot be read.
-        QlintError: the result cannot be written there.
+        QlintError: the result cannot be written there, or there is no such way from data to a range.
     """
+    if options.method not in METHODS:
+        raise QlintError(f"there is no calibration method {options.method!r}", hint=f"there are {', '.join(METHODS)}")
     return _Run(path, question, options, shown or str(path)).run()
 
 

@@ -131,3 +131,8 @@ def test_a_format_that_cannot_be_written_is_said_so():
     path = next(Path(__file__).parent.parent.glob("zoo/silero-vad/*.jit"))
     fixed = qlint.fix(path, "ort-cpu")
     assert not fixed.output and "torchscript" in fixed.refused[0].why
+
+
+def test_a_calibration_method_that_does_not_exist_is_no_other_one(tmp_path):
+    with pytest.raises(QlintError, match="no calibration method 'kl'"):
+        qlint.fix(signed(tmp_path / "model.onnx"), "ort-cpu", method="kl")

@@ -171,14 +171,6 @@ def roles(kind: str, x: Wanted, w: Wanted) -> dict[str, Wanted]:
     return {"x": x}
 
 
-def by_ports(kinds: Iterable[str]) -> Iterator[str]:
-    """Kinds, gathered into alternatives that have the same ports."""
-    groups: dict[tuple[str, ...], list[str]] = {}
-    for kind in dict.fromkeys(kinds):
-        groups.setdefault(("matmul",) if kind == "matmul" else tuple(roles(kind, "any", "any")), []).append(kind)
-    yield from ("|".join(group) for group in groups.values())
-
-
 def _given(**ports: Wanted) -> dict[str, Wanted]:
     """Ports that want something; `x*` is written as such."""
     return {port: wanted for port, wanted in ports.items() if wanted != "any"}

@@ -51,7 +51,7 @@ class _Reader:
         self.draft, self.spaces, self.source = draft, spaces, source
 
     def run(self, operations: list[dict[str, Any]]) -> None:
-        draft, indifferent, foreign, paddings, unified_alone = self.draft, [], [], [], []
+        draft, indifferent, foreign, paddings = self.draft, [], [], []
         for operation in operations:
             kind, attributes = self._kind(operation), table(operation.get("attributes", {}), "`attributes`", self.source)
             quantization = table(operation.get("quantization", {}), "`quantization`", self.source)
@@ -65,7 +65,6 @@ class _Reader:
             w = self._wanted(quantization.get("weights", []), "w")
             if attributes.get("scales") == "unified":
                 guards.append({"same": ["x*"] if kind in ("concat", "stack") else ["lhs", "rhs"]})
-                unified_alone += [] if kind in ("concat", "stack", "add", "sub", "mul", "div", "min", "max") else [operation["type"]]
             if not x and w:  # the weight is what is moved: an embedding
                 draft.operator(kind, w, "any", "any", guards=guards, title=str(operation["type"]))
             elif x or guards:

@@ -107,6 +107,8 @@ class _Search:
     def __post_init__(self) -> None:
         self.backend.consent = self._consent
         self.outcome = repair(self.state.model, self.backend)
+        for key, (use, sequence) in self.outcome.changes.items():  # also what came along without being asked for
+            self.outcome.changes[key] = use, tuple(storable(q, DOUBLES.get(self.state.model.format) or scale_type_of(use)) for q in sequence)
         unified = _unified(self.outcome.changes)
         if len(unified) > len(self.outcome.changes) and self.outcome.reached <= good(self.backend.judge(self.state.model, unified)):
             self.outcome.changes = unified
@@ -206,8 +208,9 @@ def _unified(changes: Changes) -> dict[int, tuple[Use, Sequence]]:
 
 
 def _shared_rule(one: _Search, use: Use) -> Rule | None:
-    """The rule behind a change that came along, because another reader shares the quantizer."""
-    return next((one.rule_of[id(other)] for other in use.tensor.uses if id(other) in one.rule_of), None)
+    """The rule behind a change that came along, because another reader shares the quantizer, or the operator's other inputs have one."""
+    beside = [*use.tensor.uses, *(use.op.uses.values() if use.op is not None else ())]
+    return next((one.rule_of[id(other)] for other in beside if id(other) in one.rule_of), next(reversed(one.rule_of.values()), None))
 
 
 def _described(one: _Search, part: Changes) -> tuple[str, str, bool]:

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from qlint.errors import QlintError, ReadError
-from qlint.fixing import onnx, pt2, tflite
+from qlint.fixing import onnx, pt2, tflite, tflite_file
 from qlint.fixing.arithmetic import WriteError
-from qlint.fixing.calibration import METHODS, Calibration
+from qlint.fixing.calibration import METHODS, RUNNERS, Calibration
 from qlint.fixing.edits import REAL, STRUCTURAL, Clamp, Depthwise, Edit, Proposal, Requantize, realized
 from qlint.fixing.onnx_file import Document as OnnxDocument
 from qlint.fixing.plan import Plan, Refusal, plan
-from qlint.fixing.proof import compare, samples
+from qlint.fixing.proof import Broken, compare, samples
 from qlint.fixing.ranges import Ranges
 from qlint.fixing.state import Question, State, View, new_findings, worse
 from qlint.judge.edits import applied
@@ -32,7 +32,7 @@ from qlint.report.result import Result
 
 # By format: the file as something that can be changed, and how edits are made on it.
 WRITERS: dict[str, tuple[Any, Any]] = {
-    "onnx": (OnnxDocument, onnx.edited), "tflite": (tflite.Document, tflite.edited), "pt2": (pt2.Document, pt2.edited),
+    "onnx": (OnnxDocument, onnx.edited), "tflite": (tflite_file.Document, tflite.edited), "pt2": (pt2.Document, pt2.edited),
 }  # fmt: skip
 ROUNDS = 10
 ROUNDING = 40.0  # dB: SQNR of outputs that differ by float32 rounding, and by what a quantizer makes of that now and then
@@ -88,8 +88,8 @@ class _Run:
             done.refused.append(Refused("", "", [], f"qlint cannot write {start.model.format} files yet"))
             return done
         if self.options.calibration:
-            if start.model.format != "onnx":
-                raise QlintError(f"calibration data run through ONNX models only, not {start.model.format}", subject=self.shown, hint="leave out --calibration")
+            if start.model.format not in RUNNERS:
+                raise QlintError(f"calibration data do not run through {start.model.format} models", subject=self.shown, hint="leave out --calibration")
             self.samples = samples(self.options.calibration, start.model)
             self.described = f"{len(self.samples)} samples of {self.options.calibration}"
         target = source if self.options.in_place else self.options.output or fixed_name(self.path)
@@ -179,7 +179,7 @@ class _Run:
                 document.write(out)
                 out.flush()
                 os.fsync(out.fileno())
-            after = State.of(Path(name), self.question)
+            after = State.of(Path(name), self.question, like=state.model)
         except WriteError as problem:
             return None, problem.message
         except ReadError as problem:
@@ -207,9 +207,13 @@ class _Run:
         if end is start:
             return done
         if self.options.verify:
-            done.numbers, done.unproven = compare(start.path, end.path, start.model, end.model, self.samples, self.described)
+            try:
+                done.numbers, done.unproven = compare(start.path, end.path, start.model, end.model, self.samples, self.described)
+            except Broken as problem:
+                return self._rolled_back(start, proposals, done, str(problem))
             if done.numbers is not None and all(one.safe for one in proposals) and not _as_promised(done.numbers, proposals):
-                return self._rolled_back(start, proposals, done)
+                why = f"qlint took it for exact, and the outputs differ by {done.numbers.largest:.3g}: please report it, with the model if you can"
+                return self._rolled_back(start, proposals, done, why)
         if self.options.dry:
             done.diff = difference(start, end)
             return done
@@ -221,10 +225,8 @@ class _Run:
         done.output = str(self.path if self.options.in_place else target)
         return done
 
-    def _rolled_back(self, start: State, proposals: list[Proposal], done: Fixed) -> Fixed:
-        """What claimed to keep the numbers and does not is our mistake, and not made."""
-        largest = done.numbers.largest if done.numbers is not None else 0.0
-        why = f"qlint took it for exact, and the outputs differ by {largest:.3g}: please report it, with the model if you can"
+    def _rolled_back(self, start: State, proposals: list[Proposal], done: Fixed, why: str) -> Fixed:
+        """What claimed to keep the numbers and does not is our mistake, and not made; nor is what does not run."""
         undone = Fixed(self.shown, "", refused=[*done.refused, *(Refused(one.rule, one.code, list(one.sites), why) for one in proposals)])
         undone.progress = [_progress(view, view) for view in start.views if view.profile is not None]
         undone.numbers = done.numbers

@@ -13,7 +13,7 @@ from qlint.graph import Model, Op, Quantizer, Use
 from qlint.graph.kinds import QUANTIZER_KINDS
 from qlint.judge import cover
 from qlint.judge.edits import Sequence as Quantizers
-from qlint.judge.edits import Template, applied, edits, rewritten
+from qlint.judge.edits import Template, applied, edits, implied, native, rewritten
 from qlint.judge.kernels import Kernels
 from qlint.judge.situations import Settled
 from qlint.judge.verdict import Mismatch, Verdict
@@ -56,7 +56,7 @@ class Backend:
     def judge(self, model: Model, changes: Changes) -> Verdict:
         """The verdict on a model with some changes."""
         self.budget.left -= len(model.ops)
-        with applied(changes):
+        with applied(native(model, changes)):
             return cover.judge(model, self.profile, fallback=self.fallback, settled=self.settled)
 
 
@@ -118,6 +118,7 @@ def repair(model: Model, backend: Backend) -> Outcome:
     changes, after = max(found, key=lambda one: len(good(one[1])))  # of equals the first, which keeps more grids as they are
     reached = good(after)
     changes, irreducible = _reduced(model, [(backend, reached)], changes)
+    changes = dict(implied(model, changes, Template.of(model)))
     left = [op for op in working(model) if id(op) not in reached]
     return Outcome(backend, before, backend.judge(model, changes), changes, reached, left, irreducible and backend.budget.left >= 0)
 
@@ -181,6 +182,7 @@ def _search(model: Model, backend: Backend, start: Changes, verdict: Verdict, co
         with applied(changes):
             asked = list(_asked(verdict.mismatches, template, containers, backend.consent))
         changes.update({id(use): (use, sequence) for use, sequence in asked})
+        changes = dict(implied(model, changes, template))
         if not asked or _key(changes) in seen or backend.budget.left < 0:
             break
         seen.add(_key(changes))

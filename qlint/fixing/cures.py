@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from qlint.fixing.batch_norm import folded
-from qlint.fixing.edits import Edit, RaiseOpset, Remove, Rename, Requantize, Sequence, Sort
+from qlint.fixing.edits import Edit, Freeze, RaiseOpset, Remove, Rename, Requantize, Sequence, Sort
 from qlint.graph import Model, Op, Use
 from qlint.lint.message import Cause
 
@@ -48,6 +48,13 @@ def single(model: Model, causes: list[Cause]) -> Iterator[Edit]:
 def read_as_written(model: Model, causes: list[Cause]) -> Iterator[Edit]:
     """What reads integers back takes the grid that they were written on."""
     yield from _changed(causes, lambda use: tuple(replace(q, read_as=None) for q in use.quantizers))
+
+
+def freeze(model: Model, causes: list[Cause]) -> Iterator[Edit]:
+    """The observers that move the ranges of quantizers off."""
+    nodes = {id(q.quantize): q.quantize for use in _uses(causes) for q in use.quantizers if q.observing and q.quantize is not None}
+    if nodes:
+        yield Freeze(tuple(nodes.values()))
 
 
 def fold(model: Model, causes: list[Cause]) -> Iterator[Edit]:
@@ -97,4 +104,4 @@ def _uses(causes: Iterable[Cause]) -> Iterator[Use]:
 
 
 SEARCHED = frozenset({"quantizers", "insert"})
-CURES: dict[str, Cure] = {"remove": remove, "rename": rename, "sort": sort, "single": single, "read-as-written": read_as_written, "fold": fold, "opset": opset}
+CURES: dict[str, Cure] = {"remove": remove, "rename": rename, "sort": sort, "single": single, "read-as-written": read_as_written, "fold": fold, "freeze": freeze, "opset": opset}

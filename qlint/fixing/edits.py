@@ -71,13 +71,20 @@ class Depthwise:
 
 
 @dataclass(frozen=True, slots=True)
+class Freeze:
+    """The observers of fake quantizers are switched off: their ranges stay as they are."""
+
+    nodes: tuple[Op, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Clamp:
     """A relu in front of quantizers whose grid begins at zero, which did its work until now. Nothing changes by it."""
 
     quantizers: tuple[Op, ...]  # QuantizeLinear nodes
 
 
-Edit = Clamp | Requantize | Remove | Rename | Sort | RaiseOpset | Fold | Depthwise
+Edit = Freeze | Clamp | Requantize | Remove | Rename | Sort | RaiseOpset | Fold | Depthwise
 REAL = (Fold, Depthwise)  # exact in real arithmetic; float32 rounds otherwise
 STRUCTURAL = (*REAL, Clamp)  # change the operators, and not only the quantizers between them
 

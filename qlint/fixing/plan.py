@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 
 from qlint.fixing.cures import CURES, SEARCHED
-from qlint.fixing.edits import Changes, Clamp, Depthwise, Edit, Proposal, Requantize, Sequence, exact, keeps, scale_type_of, storable
+from qlint.fixing.edits import Changes, Clamp, Depthwise, Edit, Freeze, Proposal, Requantize, Sequence, exact, keeps, scale_type_of, storable
 from qlint.fixing.ranges import RELU, NoRange, Ranges
 from qlint.fixing.state import State
 from qlint.graph import Model, Op, Use
@@ -50,6 +50,8 @@ def plan(
             where = tuple(dict.fromkeys(f"{site.op}.{site.port}" if site.port else site.op for site in finding.sites))
             safe = all(_exact(edit) for edit in edits)
             one = Proposal(finding.rule, finding.code, where, finding.fix.text if finding.fix else "", safe, edits)
+            if any(isinstance(edit, Freeze) for edit in edits):
+                one.text = "their observers are switched off"
             if any(isinstance(edit, Depthwise) for edit in edits):
                 one.text = "a depthwise convolution in its place"
                 later += [one] if one.key not in tried else []
@@ -80,7 +82,7 @@ def plan(
 
 def _exact(edit: Edit) -> bool:
     """Whether the numbers stay as they are."""
-    return all(keeps(use, new) for use, new in edit.changes.values()) if isinstance(edit, Requantize) else True
+    return all(keeps(use, new) for use, new in edit.changes.values()) if isinstance(edit, Requantize) else not isinstance(edit, Freeze)
 
 
 DOUBLES = {"pt2": "float64"}  # formats that write scales as Python numbers

@@ -1,27 +1,24 @@
 """Edits on torch.export archives (.pt2): the numbers of quantize and dequantize calls, in the JSON of the graph.
 
-The program is rewritten as JSON; every other member of the archive is copied, uncompressed and aligned to 64 bytes as
-PyTorch writes it (caffe2/serialize/inline_container.h). Nothing is executed. Quantizers whose scale is a tensor (per
+The program is rewritten as JSON; every other member of the archive is copied. Nothing is executed. Quantizers whose scale is a tensor (per
 channel) and weights stay as they are; calls are neither added nor taken away.
 """
 
 from __future__ import annotations
 
 import json
-import struct
-import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from qlint.fixing.arithmetic import WriteError
 from qlint.fixing.edits import Edit, Requantize
+from qlint.fixing.torch_zip import write_archive
 from qlint.graph import Model, Op, Quantizer
 from qlint.readers.pt2 import SCALAR_TYPES
 from qlint.readers.torch_archive import Archive
 
 _OLD = "serialized_exported_program.json"
-_ALIGNED, _PADDING = 64, 0x4246  # of members; the extra field that fills up ("FB")
 _CALLS = ("quantize_per_tensor", "dequantize_per_tensor")
 _TYPES = {name: number for number, name in SCALAR_TYPES.items()}
 
@@ -62,14 +59,7 @@ class Document:
 
     def write(self, out: IO[bytes]) -> None:
         """The archive with the program as it is now."""
-        with zipfile.ZipFile(self.path) as old, zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as new:
-            for info in old.infolist():
-                raw = json.dumps(self.program).encode() if info.filename.partition("/")[2] == self.name else old.read(info)
-                entry = zipfile.ZipInfo(info.filename, info.date_time)
-                used = new.fp.tell() + 30 + len(info.filename.encode()) + 4 if new.fp is not None else 0
-                fill = -used % _ALIGNED
-                entry.extra = struct.pack("<HH", _PADDING, fill) + b"Z" * fill
-                new.writestr(entry, raw)
+        write_archive(self.path, out, {self.name: json.dumps(self.program).encode()})
 
     def lines(self) -> Iterator[str]:
         """The calls of the graph, for people to compare."""

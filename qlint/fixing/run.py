@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from qlint.errors import QlintError, ReadError
-from qlint.fixing import onnx, pt2, tflite, tflite_file
+from qlint.fixing import onnx, pt2, tflite, tflite_file, torchscript
 from qlint.fixing.arithmetic import WriteError
 from qlint.fixing.calibration import METHODS, RUNNERS, Calibration
-from qlint.fixing.edits import REAL, STRUCTURAL, Clamp, Depthwise, Edit, Proposal, Requantize, realized
+from qlint.fixing.edits import REAL, STRUCTURAL, Clamp, Depthwise, Edit, Freeze, Proposal, Requantize, realized
 from qlint.fixing.onnx_file import Document as OnnxDocument
 from qlint.fixing.plan import Plan, Refusal, plan
 from qlint.fixing.proof import Broken, compare, samples
@@ -33,6 +33,7 @@ from qlint.report.result import Result
 # By format: the file as something that can be changed, and how edits are made on it.
 WRITERS: dict[str, tuple[Any, Any]] = {
     "onnx": (OnnxDocument, onnx.edited), "tflite": (tflite_file.Document, tflite.edited), "pt2": (pt2.Document, pt2.edited),
+    "torchscript": (torchscript.Document, torchscript.edited),
 }  # fmt: skip
 ROUNDS = 10
 ROUNDING = 40.0  # dB: SQNR of outputs that differ by float32 rounding, and by what a quantizer makes of that now and then
@@ -256,7 +257,7 @@ def _helps(before: State, after: State, proposals: Sequence[Proposal]) -> bool:
         for old, new in zip(before.views, after.views, strict=True)
     )
     prepares = all(isinstance(edit, (Clamp, Depthwise)) for one in proposals for edit in one.edits)
-    free = all(one.safe for one in proposals) or all(view.profile is None for view in before.views)
+    free = all(one.safe or all(isinstance(edit, Freeze) for edit in one.edits) for one in proposals) or all(view.profile is None for view in before.views)
     rules = {one.rule for one in proposals}
     return gains or (free and not prepares and _places(after, rules) < _places(before, rules))
 

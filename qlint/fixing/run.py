@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from qlint.errors import QlintError, ReadError
-from qlint.fixing import onnx, pt2, tflite, tflite_file, torchscript
+from qlint.fixing import onnx, pt2, pt2_file, tflite, tflite_file, torchscript
 from qlint.fixing.arithmetic import WriteError
 from qlint.fixing.calibration import METHODS, RUNNERS, Calibration
 from qlint.fixing.edits import REAL, STRUCTURAL, Clamp, Depthwise, Edit, Freeze, Proposal, Requantize, realized
@@ -32,7 +32,7 @@ from qlint.report.result import Result
 
 # By format: the file as something that can be changed, and how edits are made on it.
 WRITERS: dict[str, tuple[Any, Any]] = {
-    "onnx": (OnnxDocument, onnx.edited), "tflite": (tflite_file.Document, tflite.edited), "pt2": (pt2.Document, pt2.edited),
+    "onnx": (OnnxDocument, onnx.edited), "tflite": (tflite_file.Document, tflite.edited), "pt2": (pt2_file.Document, pt2.edited),
     "torchscript": (torchscript.Document, torchscript.edited),
 }  # fmt: skip
 ROUNDS = 10

@@ -47,6 +47,7 @@ def _tree(raw: bytes) -> _Node:
     marks: list[int] = []
     memo: dict[int, _Node] = {}
     operations = list(pickletools.genops(raw))
+    argument: Any
     for (code, argument, at), (_, _, end) in zip(operations, [*operations[1:], (None, None, len(raw))], strict=True):
         name, start = code.name, at or 0
         if name in ("BINFLOAT", "BININT", "BININT1", "BININT2", "LONG1"):

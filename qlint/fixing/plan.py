@@ -36,11 +36,11 @@ class Plan:
 
 
 def plan(
-    state: State, rules: Iterable[Rule], known: Iterable[Rule], *, unsafe: bool, ranges: Ranges, fallback: bool = True, tried: Container[object] = ()
+    state: State, rules: Iterable[Rule], known: Iterable[Rule], *, unsafe: bool, ranges: Ranges, fallback: bool = True, tried: Container[object] = (), search: bool = True
 ) -> Plan:
     """The fixes that rules declare for the findings of a model: first those about the file, then those about quantizers.
 
-    What was `tried` (`Proposal.key`) is not proposed again.
+    What was `tried` (`Proposal.key`) is not proposed again. Without `search` nothing is looked for about quantizers.
     """
     made, later, can = Plan(), [], curable(state.model)
     for finding, causes in state.findings():
@@ -65,7 +65,7 @@ def plan(
         return made
     searches = [
         _Search(state, view_backend, Claims(known), set(map(id, rules)), unsafe, ranges, can)
-        for view_backend in (Backend(view.profile, Budget(max(WORK // 3, 6 * len(state.model.ops))), fallback) for view in state.views if view.profile is not None)
+        for view_backend in (Backend(view.profile, Budget(max(WORK // 3, 6 * len(state.model.ops))), fallback) for view in state.views if search and view.profile is not None)
     ]
     for search in searches:
         for (rule, code), nodes in search.clamps.items():
@@ -107,7 +107,7 @@ class _Search:
     refused: dict[tuple[str, str, str], list[str]] = field(default_factory=dict)  # sites by rule, code and reason
 
     def __post_init__(self) -> None:
-        self.backend.consent = self._consent
+        self.backend.consent, self.backend.begin = self._consent, self.ranges.forget
         self.outcome = repair(self.state.model, self.backend)
         for key, (use, sequence) in self.outcome.changes.items():  # also what came along without being asked for
             self.outcome.changes[key] = use, tuple(storable(q, DOUBLES.get(self.state.model.format) or scale_type_of(use)) for q in sequence)

@@ -173,9 +173,10 @@ class _Writer:
         norm, node = document.node(edit.batch_norm), document.node(into)
         factor = np.asarray(edit.factor)
         scales: Sequence[float] = ()
+        path = document.path_of.get(self.source(into), ("", into.name))[1]
         if np.any(factor != 1):
             scales = self.weight(into, factor)
-        self.bias(into, node, np.asarray(edit.bias), scales)
+        self.bias(into, node, np.asarray(edit.bias), scales, f"{path.removesuffix('weight')}bias" if path.endswith("weight") else f"{path}_bias")
         for gone, source in ((norm, document.value(into)), *([(document.node(edit.residue), document.value(into))] if edit.residue is not None else [])):
             document.replace(document.result(gone), source)
             document.remove(gone)
@@ -232,8 +233,8 @@ class _Writer:
         path = self.document.path_of.get(value, ("", value))[1]
         return self.document.constant(f"{path}_folded", dtype, shape, numbers)
 
-    def bias(self, op: Op, node: Entry, values: Any, scales: Sequence[float]) -> None:
-        """A bias in float, or on the grid of the accumulator where the old one was stored as integers."""
+    def bias(self, op: Op, node: Entry, values: Any, scales: Sequence[float], path: str) -> None:
+        """A bias in float, or on the grid of the accumulator where the old one was stored as integers; at `path` if there was none."""
         import numpy as np
 
         document, use = self.document, op.uses.get("b")
@@ -256,8 +257,7 @@ class _Writer:
         if use is not None:
             self.write(document.place(use), use, values)
             return
-        path = document.path_of.get(self.source(op), ("", op.name))[1]
-        value = document.constant(f"{path.removesuffix('weight')}bias" if path.endswith("weight") else f"{path}_bias", "float32", [int(values.size)], values)
+        value = document.constant(path, "float32", [int(values.size)], values)
         slot = next((part for part in node["inputs"] if part.get("name") == "bias"), None)
         if slot is None:
             node["inputs"].insert(2, {**dict.fromkeys(node["inputs"][0]), "name": "bias", "arg": {}, **({"kind": 1} if "kind" in node["inputs"][0] else {})})

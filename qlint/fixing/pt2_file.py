@@ -52,7 +52,7 @@ class _Builder(Builder):
         if tensor is not None and isinstance(value, (Value, TensorRecord)):
             (self.called if isinstance(value, Value) else self.paths)[value.name if isinstance(value, Value) else value.path] = tensor.name
 
-    def names(self) -> dict[str, str]:
+    def known(self) -> dict[str, str]:
         """Tensors by what the graph calls them, or by their path if they are constants."""
         for value in self.kept:
             self._call(value)
@@ -73,7 +73,7 @@ class Document:
         builder = read_program(self.archive, _Builder).found["program"]
         assert isinstance(builder, _Builder)
         self.made = builder.made
-        self.tensor_of = builder.names()
+        self.tensor_of = builder.known()
         self.path_of: dict[str, tuple[str, str]] = {}  # kind and path of the graph's inputs that are no inputs of the network
         for spec in self.signature["input_specs"]:
             kind, entry = next(iter(spec.items()))
@@ -125,7 +125,7 @@ class Document:
     def readers(self, value: str) -> int:
         """How many places read a value, results of the network included."""
         inner = sum(place["name"] == value for entry in self.graph["nodes"] for place in self.reads(entry))
-        return inner + sum(out.get("as_tensor", {}).get("name") == value for out in self.graph["outputs"])
+        return inner + len([out for out in self.graph["outputs"] if out.get("as_tensor", {}).get("name") == value])
 
     # -- nodes --------------------------------------------------------------------------------------
 

@@ -49,6 +49,12 @@ class Ranges:
     measured: Callable[[str], Interval | None] = lambda name: None
     calibration: str = ""  # what reports call the data
     _symmetric: dict[str, bool] = field(default_factory=dict)  # by container
+    _bounds: dict[int, tuple[int, Interval | None]] = field(default_factory=dict)  # by tensor: how deep was looked, and what was found
+
+    def forget(self) -> None:
+        """Other quantizers are on the model than before: bounds that rest on them hold no more."""
+        self._bounds.clear()
+        self._symmetric.clear()
 
     def fill(self, use: Use, sequence: tuple[Quantizer, ...]) -> tuple[tuple[Quantizer, ...], str]:
         """A planned sequence with numbers in place of placeholders, and where they come from; '' if nothing was missing.
@@ -170,6 +176,13 @@ class Ranges:
 
     def bounds(self, tensor: Tensor, depth: int) -> Interval | None:
         """Bounds that hold whatever the input is, None if nothing bounds the tensor."""
+        looked, found = self._bounds.get(id(tensor), (-1, None))
+        if looked < depth:
+            found = self._bounded(tensor, depth)
+            self._bounds[id(tensor)] = depth, found
+        return found
+
+    def _bounded(self, tensor: Tensor, depth: int) -> Interval | None:
         if tensor.data is not None:
             array = tensor.data.array()
             return (float(array.min()), float(array.max())) if array.size and array.dtype.kind in "fiu" else None

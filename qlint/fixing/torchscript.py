@@ -210,12 +210,12 @@ def _set(document: Document, old: Quantizer, new: Quantizer, constant: bool) -> 
         if not same or new.scale is None or new.zero_point is None or (old.storage != new.storage and old.origin != "fake-quant"):
             raise WriteError(f"qlint cannot write a quantizer that is {new} into {what}")
     pairs = [(old.qmin, new.qmin), (old.qmax, new.qmax)]
-    for before, after in ((old.scale, new.scale), (old.zero_point, new.zero_point)):
-        if before is not None and after is not None and not isinstance(before, (list, tuple)) and not changed:
+    for have, want in ((old.scale or (), new.scale or ()), (old.zero_point or (), new.zero_point or ())):
+        if not changed and not isinstance(have, (list, tuple)):
             continue  # many, which nobody looked at
-        if len(before or ()) != len(after or ()):
+        if len(have) != len(want):
             raise WriteError(f"qlint cannot write a quantizer that is {new} into {what}")
-        pairs += zip(before or (), after or (), strict=True)
+        pairs += zip(have, want, strict=True)
     for before, after in pairs:
         place = getattr(before, "place", None)
         if place is not None:

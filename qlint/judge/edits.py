@@ -91,7 +91,7 @@ def edits(mismatch: Mismatch, template: Template, *, containers: bool = False) -
     change = _CHANGES.get(dimension)
     if change is None:
         return
-    if containers and (dimension == "symmetric" or (dimension == "zero_point" and mismatch.wanted == "zero")):
+    if containers and turns_sign(mismatch):
         change = _other_sign
     for use in filter(None, map(_in_front, uses)):
         number = 0 if port not in op.uses else -1
@@ -170,6 +170,12 @@ def implied(model: Model, state: State, template: Template) -> State:
             if made is not None and final(b) != (made,):
                 found[id(b)] = b, (replace(made, uncalibrated=False),)
     return found
+
+
+def turns_sign(mismatch: Mismatch) -> bool:
+    """Whether the same grid in the container of the other sign may be what is wanted."""
+    dimension = mismatch.dimension.partition(" ")[0]
+    return dimension == "symmetric" or (dimension == "zero_point" and mismatch.wanted == "zero")
 
 
 def _presence(mismatch: Mismatch, uses: list[Use], tensor: Tensor, template: Template) -> Iterator[tuple[Use, Sequence]]:

@@ -262,14 +262,18 @@ def _identity(about: object) -> object:
 
 
 def _without_echoes(mismatches: list[Mismatch]) -> Iterator[Mismatch]:
-    """Mismatches but those that only repeat a wrong container.
+    """Mismatches but those that only repeat a wrong container or a missing quantizer.
 
     uint8 with zero point 128 is the same grid as int8 with 0: where int8 with 0 is wanted, the container
-    is the one thing that is wrong.
+    is the one thing that is wrong. And an operator that is not quantized has its tensors in float32, the bias among them, for that reason.
     """
     stored = {(id(m.op), id(m.tensor), m.port) for m in mismatches if m.dimension == "storage"}
+    in_float = {id(m.op) for m in mismatches if m.dimension in ("written", "stored") or (m.dimension == "quantizer" and where.missing(m) and m.port != "b")}
     for m in mismatches:
         if m.dimension == "zero_point" and (id(m.op), id(m.tensor), m.port) in stored and where.in_the_middle(m):
+            continue
+        floating = (m.dimension == "dtype" and m.found == "float32") or (m.dimension == "quantizer" and m.port == "b" and where.missing(m))
+        if floating and id(m.op) in in_float:
             continue
         yield m
 
@@ -314,7 +318,8 @@ def _worst(seen: list[Cause]) -> Cause:
 def _alike(cause: Cause) -> Key:
     """Causes with the same key are one finding with several sites."""
     kind = cause.op.kind if cause.rule.per_kind and cause.op is not None else ""
-    whatever = cause.dimension == "quantizer" and cause.wanted is None  # that there is one is what is wrong
+    # That there is one is what is wrong, or that it is what it is.
+    whatever = (cause.dimension == "quantizer" and cause.wanted is None) or (cause.dimension == "kernel" and not cause.rule.per_kind)
     found = cause.found if isinstance(cause.found, str) and not whatever else None
     wanted = cause.wanted if isinstance(cause.wanted, str) else None
     shape = (cause.role, found, wanted) if cause.selector is not None else ()

@@ -19,6 +19,9 @@ ROOT = Path(__file__).parents[2]
 EXTENDING = (ROOT / "docs/extending.md").read_text(encoding="utf-8")
 
 
+sys.path.insert(0, str(ROOT / "tools"))  # where tools find each other
+
+
 def tool(name):
     spec = importlib.util.spec_from_file_location(f"qlint_tools_{name}", ROOT / "tools" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)

@@ -146,14 +146,6 @@ def test_a_rule_that_the_file_names_must_exist(project):
     assert command(project, "check", "exports/resnet.onnx", "--no-suppressions").returncode == 1
 
 
-def test_a_fix_leaves_alone_what_the_file_accepts(project):
-    model = project / "exports/resnet.onnx"
-    before = qlint.fix(model, backend="ort-cpu", dry=True, verify=False)
-    assert {change.rule for change in before.changes} == {"shared-readers"}
-    stating(project, ("", "qlint.ignore", "the runtime of next year can"))
-    assert qlint.fix(model, backend="ort-cpu", dry=True, verify=False).changes == []
-
-
 def test_results_that_were_kept_know_it_too(project, tmp_path):
     stating(project, (SOFTMAX, "qlint.ignore/QL304", "the host does it"))
     for _ in range(2):

@@ -101,7 +101,7 @@ class _Run:
         causes = [_worst(seen) for seen in self.causes.values()]
         mine = [cause for cause in causes if cause.rule in self.selected]
         if policy is not None:
-            policy.begin(self.backend)
+            policy.begin(self.backend, self.model)
         if not mine:
             return []
         surroundings = Surroundings(self.model)

@@ -282,6 +282,15 @@ MAX_NESTING = 32
 _SOURCES = ("pkg.torch.onnx.stack_trace", "namespace", "pkg.torch.onnx.name_scopes")
 
 
+IGNORE = "qlint.ignore"  # the key of a property by which a file accepts findings: qlint.ignore/RULE, or of every rule without one
+
+
+def ignoring(key: str) -> str:
+    """The rule that the key of a property is about; empty if it is another key."""
+    start, slash, rule = key.partition("/")
+    return "" if start != IGNORE or (slash and not rule) else rule or "ALL"
+
+
 @dataclass(slots=True)
 class Node:
     """A NodeProto: names, and the spans of its attributes."""
@@ -294,6 +303,7 @@ class Node:
     outputs: list[str] = field(default_factory=list)
     attributes: list[Span] = field(default_factory=list)
     source: str = ""
+    ignored: tuple[tuple[str, str], ...] = ()  # (rule, reason) of the properties that say so
 
 
 def node(buffer: Buffer, start: int, end: int) -> Node:
@@ -319,6 +329,8 @@ def node(buffer: Buffer, start: int, end: int) -> Node:
             name, value = pair(buffer, (a, b))
             if name in _SOURCES:
                 one.source = one.source or value
+            elif name.startswith(IGNORE) and (rule := ignoring(name)):
+                one.ignored = (*one.ignored, (rule, value))
     if not one.op_type:
         raise Damaged(f"is damaged: a node at offset {start} has no operator")
     return one

@@ -240,12 +240,16 @@ def verdict(model: Model) -> Verdict:
     return judge(model, toy())
 
 
-def findings(rule: Rule, model: Model, known: Iterable[Rule] = (), policy: Settings | None = None) -> list[Finding]:
-    """What one rule finds in a model on the toy backend, or in the settings that it is linted under, or without a backend if it speaks only then; a crash is raised."""
+def findings(rule: Rule, model: Model | Sequence[Model], known: Iterable[Rule] = (), policy: Settings | None = None) -> list[Finding]:
+    """What one rule finds in a model on the toy backend, or in the settings that it is linted under, or without a backend if it speaks only then; a crash is raised.
+
+    Of several models, which are one network, it is what a comparison finds about the first.
+    """
     every = [*(known or _installed()), *([] if rule in (known or _installed()) else [rule])]
     under = policy(every) if policy is not None else None
-    subject = model if rule.unasked and not rule.selectors else verdict(model)
-    found, crashes = lint(subject, [rule] if under is None else under.rules, known=every, policy=under)
+    model, others = (model, ()) if isinstance(model, Model) else (model[0], model[1:])
+    subject = model if others or (rule.unasked and not rule.selectors) else verdict(model)
+    found, crashes = lint(subject, [rule] if under is None else under.rules, known=every, policy=under, others=others)
     if under is not None:
         more, others = audit(under)
         found, crashes = [finding for finding in (*found, *more) if finding.rule == rule.name], [*crashes, *others]

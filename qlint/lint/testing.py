@@ -247,12 +247,12 @@ def findings(rule: Rule, model: Model | Sequence[Model], known: Iterable[Rule] =
     """
     every = [*(known or _installed()), *([] if rule in (known or _installed()) else [rule])]
     under = policy(every) if policy is not None else None
-    model, others = (model, ()) if isinstance(model, Model) else (model[0], model[1:])
-    subject = model if others or (rule.unasked and not rule.selectors) else verdict(model)
-    found, crashes = lint(subject, [rule] if under is None else under.rules, known=every, policy=under, others=others)
+    first, *rest = [model] if isinstance(model, Model) else model
+    subject = first if rest or (rule.unasked and not rule.selectors) else verdict(first)
+    found, crashes = lint(subject, [rule] if under is None else under.rules, known=every, policy=under, others=rest)
     if under is not None:
-        more, others = audit(under)
-        found, crashes = [finding for finding in (*found, *more) if finding.rule == rule.name], [*crashes, *others]
+        more, further = audit(under)
+        found, crashes = [finding for finding in (*found, *more) if finding.rule == rule.name], [*crashes, *further]
     if crashes:
         raise crashes[0]
     return found

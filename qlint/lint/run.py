@@ -30,20 +30,21 @@ _T = TypeVar("_T")
 
 
 def lint(
-    subject: Verdict | Model, rules: Iterable[Rule], *, known: Iterable[Rule] | None = None, policy: Policy | None = None
+    subject: Verdict | Model, rules: Iterable[Rule], *, known: Iterable[Rule] | None = None, policy: Policy | None = None, others: Sequence[Model] = ()
 ) -> tuple[list[Finding], list[RuleError]]:
     """Findings of `rules` about a verdict (or a model without a backend), and the rules that crashed.
 
     Args:
         known: every rule there is, for deciding who explains what; by default all that are installed.
         policy: what the settings say: where a rule is silent, how severe it is, and which findings are accepted.
+        others: further models of the run, which are the same network. If there are any, only what compares them runs.
     """
-    explained, crashes = explain(subject, rules, known=known, policy=policy)
+    explained, crashes = explain(subject, rules, known=known, policy=policy, others=others)
     return [finding for finding, _ in explained], crashes
 
 
 def explain(
-    subject: Verdict | Model, rules: Iterable[Rule], *, known: Iterable[Rule] | None = None, policy: Policy | None = None
+    subject: Verdict | Model, rules: Iterable[Rule], *, known: Iterable[Rule] | None = None, policy: Policy | None = None, others: Sequence[Model] = ()
 ) -> tuple[list[tuple[Finding, list[Cause]]], list[RuleError]]:
     """As `lint`, each finding with its causes in the model."""
     selected = list(rules)
@@ -51,7 +52,7 @@ def explain(
         from qlint.lint import registry
 
         known = registry.load().rules
-    run = _Run(subject, selected, [*selected, *(rule for rule in known if rule not in selected)])
+    run = _Run(subject, selected, [*selected, *(rule for rule in known if rule not in selected)], others)
     found = run.findings(policy)
     if policy is not None:
         policy.crashed |= set(run.crashes)
@@ -83,11 +84,11 @@ def audit(policy: Policy, seen: Audit | None = None) -> tuple[list[Finding], lis
 
 
 class _Run:
-    def __init__(self, subject: Verdict | Model, selected: list[Rule], known: list[Rule]) -> None:
+    def __init__(self, subject: Verdict | Model, selected: list[Rule], known: list[Rule], others: Sequence[Model]) -> None:
         self.verdict = subject if isinstance(subject, Verdict) else None
         self.model = subject.model if isinstance(subject, Verdict) else subject
         self.backend = self.verdict.profile.name if self.verdict is not None else ""
-        self.selected = selected
+        self.selected, self.others = selected, others
         self.claims = Claims(known)
         self.crashes = self.claims.crashes
         self.curable = curable(self.model)
@@ -199,6 +200,8 @@ class _Run:
             return
         told = self._told(rule.yields) if rule.yields else ()
         looks: list[Callable[[], Iterable[Issue]]] = [partial(check, self.model) for check in rule.checks]
+        if self.others:
+            looks = [partial(compare, [self.model, *self.others]) for compare in rule.comparisons]
         if self.verdict is not None:
             looks += [partial(proof, self.verdict) for proof in rule.proofs]
         for look in looks:

@@ -101,7 +101,7 @@ def _factors_kept(wanted: bool, chain: Chain, prepared: Prepared) -> Iterator[Mi
         sizes = [size for axis in ones if x is not None and axis < len(x) and isinstance(size := x[axis], int)]
         kept = all(int(size * one) == size for size in sizes) if nearest and sizes else not ones or abs(one - 1) < relations.RANGE_TOLERANCE
         if kept != wanted:
-            yield miss(port, "factor", one, 1 if wanted else "another one", VALUE)
+            yield miss(port, "attribute", one, 1 if wanted else "another one", VALUE)
 
 
 def _native(wanted: tuple[str, ...], chain: Chain, _: Prepared) -> Iterator[Miss]:
@@ -287,7 +287,7 @@ def _repeats(wanted: bool, chain: Chain, _: Prepared) -> Iterator[Miss]:
     shapes = [chain.anchor.uses[role].tensor.shape for role in ("lhs", "rhs") if role in chain.anchor.uses]
     sizes = [tuple(size for size in shape) if shape is not None else None for shape in shapes]
     if len(sizes) == 2 and None not in sizes and (sizes[0] != sizes[1]) != wanted:
-        yield _about(chain.anchor, "broadcasting", [list(size or ()) for size in sizes], "a repeated input" if wanted else "equal shapes", SHAPE)
+        yield _about(chain.anchor, "dimension", [list(size or ()) for size in sizes], "a repeated input" if wanted else "equal shapes", SHAPE)
 
 
 KEEPS_LAYOUT = "keeps-layout"  # the class of a profile that says which kernels do

@@ -8,7 +8,7 @@ from qlint.graph import Model, Op, Tensor, Use
 from qlint.graph.building import building
 from qlint.judge.explain import explain
 from qlint.judge.kernels import Kernels, Ready
-from qlint.judge.memory import conflicts
+from qlint.judge.memory import conflicts, unsliced
 from qlint.judge.partition import constants_alone
 from qlint.judge.pattern import Chain
 from qlint.judge.ports import ports
@@ -83,7 +83,7 @@ class _Judge:
             elif id(op) not in self.verdict.placements:
                 self._place_uncovered(op)
         self._partition()
-        if self.profile.misplaced == "refused":
+        if self.profile.misplaced_evidence:
             self._memory()
         if self.profile.segments == "one":
             self._segments()
@@ -211,8 +211,11 @@ class _Judge:
             port = ports(Chain((use.op,)), use.role, self.prepared)[0]
             return port.quantizer is not None and bool(self.kernels.spaces.misses(self.kernels.lone_constants, port))
 
-        evidence = self.kernels.evidence(self.profile.misplaced_evidence)
-        for op, use, culprit in list(conflicts(self.model.ops, memory, cut)):
+        misplaced = self.kernels.evidence(self.profile.misplaced_evidence)
+        astray = [(*one, self.kernels.evidence(self.taken[id(one[0])][0].kernel.evidence)) for one in unsliced(self.model.ops, memory, cut)]
+        if self.profile.misplaced == "refused":
+            astray += [(*one, misplaced) for one in conflicts(self.model.ops, memory, cut)]
+        for op, use, culprit, evidence in astray:
             placed = self.verdict.placements[id(op)]
             self.verdict.placements[id(op)] = replace(placed, where="rejected", basis=weakest(evidence))
             found, wanted = "main memory", "tightly coupled memory"

@@ -11,6 +11,8 @@ from dataclasses import replace
 
 from qlint.fixing.batch_norm import folded
 from qlint.fixing.edits import Edit, RaiseOpset, Remove, Rename, Requantize, Sequence, Sort
+from qlint.fixing.explicit import NoCure, explicit
+from qlint.fixing.opsets import obstacle
 from qlint.graph import Model, Op, Use
 from qlint.lint.message import Cause
 
@@ -62,23 +64,12 @@ def fold(model: Model, causes: list[Cause]) -> Iterator[Edit]:
             yield edit
 
 
-# Operators of ONNX that mean the same in opsets 13 to 21, as far as they are in use: later versions take more types, or
-# have further attributes whose default is what was (ONNX, Operator Changelog).
-UNCHANGED = frozenset(
-    "Abs Add ArgMax ArgMin AveragePool BatchNormalization Cast Ceil Clip Concat Constant ConstantOfShape Conv ConvTranspose DepthToSpace DequantizeLinear Div "
-    "Elu Equal Erf Exp Expand Flatten Floor Gather Gemm GlobalAveragePool GlobalMaxPool HardSigmoid HardSwish Identity LayerNormalization LeakyRelu Log MatMul "
-    "Max MaxPool Min Mul Neg Not PRelu Pad Pow QuantizeLinear ReduceSum Relu Reshape Selu Shape Sigmoid Size Slice Softmax Softplus SpaceToDepth Sqrt Squeeze "
-    "Sub Tanh Tile Transpose Unsqueeze Where".split()
-)
-
-
 def opset(model: Model, causes: list[Cause]) -> Iterator[Edit]:
     """The opset that a quantizer needs, if all operators mean the same there."""
     wanted = max((cause.wanted for cause in causes if isinstance(cause.wanted, int)), default=0)
-    now = model.opsets.get("", 0)
-    known = all(node.domain or (node.native in UNCHANGED and not node.bodies) for node in model.nodes)
-    if known and 13 <= now < wanted <= 21 and int(model.metadata.get("ir_version", 0)) >= 4:
-        yield RaiseOpset(wanted)
+    if why := obstacle(model, wanted):
+        raise NoCure(why)
+    yield RaiseOpset(wanted)
 
 
 def _changed(causes: Iterable[Cause], change: Callable[[Use], Sequence]) -> Iterator[Edit]:
@@ -97,4 +88,6 @@ def _uses(causes: Iterable[Cause]) -> Iterator[Use]:
 
 
 SEARCHED = frozenset({"quantizers", "insert"})
-CURES: dict[str, Cure] = {"remove": remove, "rename": rename, "sort": sort, "single": single, "read-as-written": read_as_written, "fold": fold, "opset": opset}
+CURES: dict[str, Cure] = {
+    "remove": remove, "rename": rename, "sort": sort, "single": single, "read-as-written": read_as_written, "fold": fold, "opset": opset, "explicit": explicit,
+}  # fmt: skip

@@ -77,8 +77,18 @@ class Clamp:
     quantizers: tuple[Op, ...]  # QuantizeLinear nodes
 
 
-Edit = Clamp | Requantize | Remove | Rename | Sort | RaiseOpset | Fold | Depthwise
-REAL = (Fold, Depthwise)  # exact in real arithmetic; float32 rounds otherwise
+@dataclass(frozen=True, slots=True)
+class Explicit:
+    """Quantizers of other tools, and operators on integers with the quantizers around them, as QuantizeLinear and DequantizeLinear."""
+
+    quantizers: tuple[tuple[Op, Quantizer], ...]  # nodes of the file, with what is written in their place
+    operators: tuple[Op, ...] = ()  # nodes of the file
+    opset: int = 0  # that this takes; 0: the file's own is enough
+    exact: bool = True  # in real arithmetic
+
+
+Edit = Explicit | Clamp | Requantize | Remove | Rename | Sort | RaiseOpset | Fold | Depthwise
+REAL = (Fold, Depthwise, Explicit)  # exact in real arithmetic; float32 rounds otherwise
 STRUCTURAL = (*REAL, Clamp)  # change the operators, and not only the quantizers between them
 
 

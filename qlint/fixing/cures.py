@@ -87,7 +87,6 @@ def _uses(causes: Iterable[Cause]) -> Iterator[Use]:
             yield from cause.tensor.uses
 
 
-SEARCHED = frozenset({"quantizers", "insert"})
 CURES: dict[str, Cure] = {
     "remove": remove, "rename": rename, "sort": sort, "single": single, "read-as-written": read_as_written, "fold": fold, "opset": opset, "explicit": explicit,
 }  # fmt: skip

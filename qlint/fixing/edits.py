@@ -102,6 +102,7 @@ class Proposal:
     text: str
     safe: bool
     edits: list[Edit] = field(default_factory=list)
+    worth: bool = False  # for the finding alone, even where no operator gets to run in integer
 
     @property
     def key(self) -> tuple[object, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 
-from qlint.fixing.cures import CURES, SEARCHED
+from qlint.fixing.cures import CURES
 from qlint.fixing.edits import Changes, Clamp, Depthwise, Edit, Explicit, Proposal, RaiseOpset, Requantize, Sequence, exact, keeps, scale_type_of, storable
 from qlint.fixing.explicit import NoCure
 from qlint.fixing.ranges import RELU, NoRange, Ranges
@@ -13,6 +13,7 @@ from qlint.fixing.state import State
 from qlint.graph import Model, Op, Use
 from qlint.judge.repair import WORK, Backend, Budget, Outcome, good, repair, said
 from qlint.judge.verdict import Mismatch, Verdict
+from qlint.lint.finding import SEARCHED
 from qlint.lint.rule import Claims, Rule
 from qlint.lint.run import curable
 
@@ -54,7 +55,7 @@ def plan(
                 made.refusals.append(Refusal(finding.rule, finding.code, where, str(problem)))
                 continue
             safe = all(_exact(edit) for edit in edits)
-            one = Proposal(finding.rule, finding.code, where, finding.fix.text if finding.fix else "", safe, edits)
+            one = Proposal(finding.rule, finding.code, where, finding.fix.text if finding.fix else "", safe, edits, worth=True)
             one.text = next((said for edit in edits if (said := _said(edit))), one.text)
             if any(isinstance(edit, Depthwise) for edit in edits):
                 later += [one] if one.key not in tried else []

@@ -250,7 +250,7 @@ def _merged(edits: Sequence[Edit]) -> list[Edit]:
 
 
 def _helps(before: State, after: State, proposals: Sequence[Proposal]) -> bool:
-    """Whether there is anything to show for a step: an operator more in integer, or a finding less if no number changes for it.
+    """Whether there is anything to show for a step: an operator more in integer, or a finding less if that is worth what it changes.
 
     What only prepares another step does not help by itself.
     """
@@ -260,7 +260,7 @@ def _helps(before: State, after: State, proposals: Sequence[Proposal]) -> bool:
     )
     asked = any(view.profile is not None for view in before.views)
     prepares = all(isinstance(edit, (Clamp, Depthwise, Explicit) if asked else (Clamp, Depthwise)) for one in proposals for edit in one.edits)
-    free = all(one.safe for one in proposals) or not asked
+    free = all(one.safe or one.worth for one in proposals) or not asked
     rules = {one.rule for one in proposals}
     return gains or (free and not prepares and _places(after, rules) < _places(before, rules))
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from qlint.fixing.batch_norm import folded
-from qlint.fixing.edits import Edit, RaiseOpset, Remove, Rename, Requantize, Sequence, Sort
+from qlint.fixing.edits import Edit, RaiseOpset, Remove, Rename, Requantize, Sequence, Sort, storable
 from qlint.fixing.explicit import NoCure, explicit
 from qlint.fixing.opsets import obstacle
-from qlint.graph import Model, Op, Use
+from qlint.graph import Model, Op, Quantizer, Use
 from qlint.lint.message import Cause
 
 Cure = Callable[[Model, list[Cause]], Iterator[Edit]]
@@ -72,6 +72,24 @@ def opset(model: Model, causes: list[Cause]) -> Iterator[Edit]:
     yield RaiseOpset(wanted)
 
 
+def half_range(model: Model, causes: list[Cause]) -> Iterator[Edit]:
+    """Weights on a grid of twice the scale, whose integers use half of the codes, and their biases on the accumulator's new grid."""
+    changes: dict[int, tuple[Use, Sequence]] = {}
+    for use in _uses(causes):
+        if not use.tensor.constant or len(use.quantizers) != 1 or use.op is None or not use.quantizers[0].scale or use.quantizers[0].read_as is not None:
+            continue
+        changes[id(use)] = (use, (_doubled(use.quantizers[0]),))
+        bias = use.op.uses.get("b")
+        if bias is not None and len(bias.quantizers) == 1 and bias.quantizers[0].storage == "int32" and bias.quantizers[0].scale:
+            changes[id(bias)] = (bias, (_doubled(bias.quantizers[0]),))
+    if changes:
+        yield Requantize(changes)
+
+
+def _doubled(q: Quantizer) -> Quantizer:
+    return storable(replace(q, scale=tuple(2 * s for s in q.scale or ())))
+
+
 def _changed(causes: Iterable[Cause], change: Callable[[Use], Sequence]) -> Iterator[Edit]:
     changes = {id(use): (use, new) for use in _uses(causes) if (new := change(use)) != use.quantizers or any(q.read_as for q in use.quantizers)}
     if changes:
@@ -89,4 +107,5 @@ def _uses(causes: Iterable[Cause]) -> Iterator[Use]:
 
 CURES: dict[str, Cure] = {
     "remove": remove, "rename": rename, "sort": sort, "single": single, "read-as-written": read_as_written, "fold": fold, "opset": opset, "explicit": explicit,
+    "half-range": half_range,
 }  # fmt: skip

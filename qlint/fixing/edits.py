@@ -127,11 +127,16 @@ def keeps(use: Use, new: Sequence) -> bool:
 
 def same_grid(a: Quantizer, b: Quantizer) -> bool:
     """Whether two quantizers have the same levels: scales equal, zero points and bounds shifted by the same number."""
-    if (a.grid, a.granularity, a.axis, a.block_size, a.dynamic, a.rounding) != (b.grid, b.granularity, b.axis, b.block_size, b.dynamic, b.rounding):
+    if (a.grid, a.block_size, a.dynamic, a.rounding) != (b.grid, b.block_size, b.dynamic, b.rounding):
+        return False
+    spread = "tensor" in (a.granularity, b.granularity) and "block" not in (a.granularity, b.granularity)  # one scale for all channels, or the same for each
+    if not spread and (a.granularity, a.axis) != (b.granularity, b.axis):
         return False
     if a.scale is None or b.scale is None or a.zero_point is None or b.zero_point is None or a.read_as is not None or b.read_as is not None:
         return False
     first, second = list(a.pairs()), list(b.pairs())
+    if spread and len(first) != len(second):
+        first, second = (pairs * (max(len(first), len(second)) if len(pairs) == 1 else 1) for pairs in (first, second))
     if a.grid != "affine" or len(first) != len(second):
         return a == b
     offset = b.qmin - a.qmin

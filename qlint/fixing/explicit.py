@@ -38,8 +38,10 @@ def explicit(model: Model, causes: list[Cause]) -> Iterator[Explicit]:
     Raises:
         NoCure: one of them has no such form.
     """
-    named = {id(cause.op): cause.op for cause in causes if cause.op is not None}
     nodes = {id(op): op for op in model.nodes}
+    named = {id(op): op for op in _named(causes)}
+    if not named:
+        raise NoCure("it is no node of its own, but computed in the graph")
     if any(key not in nodes and op not in model.ops for key, op in named.items()):
         raise NoCure("they are in the body of a control-flow operator, which qlint does not edit")
     grids, raw = _grids(model), {op.index: op for op in model.nodes}
@@ -53,9 +55,17 @@ def explicit(model: Model, causes: list[Cause]) -> Iterator[Explicit]:
     opset = max([opset, *(CHANNELS_SINCE for op in operators if _channels(op))])
     if opset > model.opsets.get("", 0) and (why := obstacle(model, opset)):
         raise NoCure(f"it takes opset {opset}, and {why}")
-    if quantizers or operators:
-        exact = all(_same_levels(op, grids[id(op)]) for op in nodes_of_tools)
-        yield Explicit(tuple(quantizers), tuple(operators), opset if opset > model.opsets.get("", 0) else 0, exact)
+    exact = all(_same_levels(op, grids[id(op)]) for op in nodes_of_tools)
+    yield Explicit(tuple(quantizers), tuple(operators), opset if opset > model.opsets.get("", 0) else 0, exact)
+
+
+def _named(causes: list[Cause]) -> Iterator[Op]:
+    """The nodes that causes are about: themselves, or the quantizers of other tools on the tensors at issue."""
+    for cause in causes:
+        if cause.op is not None and (cause.op.dialect or cause.op.native.rpartition("::")[2] in INTEGER_OPERATORS):
+            yield cause.op
+        for use in cause.tensor.uses if cause.tensor is not None else ():
+            yield from (op for q in use.quantizers for op in (q.quantize, q.dequantize) if op is not None and op.dialect)
 
 
 def _grids(model: Model) -> dict[int, Quantizer]:

@@ -129,7 +129,7 @@ class _Writer:
         base = node.outputs[0] if node.outputs else node.name
         assert q.scale is not None and q.zero_point is not None
         node.inputs = [node.inputs[0], self.document.constant(f"{base}_scale", scale_type, q.scale_shape, q.scale)]
-        if q.zero_point_shape is not None or q.storage != "uint8" or any(q.zero_point):
+        if q.zero_point_shape is not None or any(q.zero_point) or (q.storage != "uint8" and node.op_type == "QuantizeLinear"):
             shape = q.scale_shape if q.zero_point_shape is None else q.zero_point_shape
             values = tuple(q.zero_point) if len(q.zero_point) == _size(shape) else tuple(q.zero_point[:1]) * _size(shape)
             node.inputs.append(self.document.constant(f"{base}_zero_point", q.storage, shape, values))

@@ -65,7 +65,7 @@ def plan(
                 made.proposals.append(one)
             elif edits and not one.safe and not unsafe:
                 made.refusals.append(Refusal(one.rule, one.code, where, UNSAFE))
-    made.proposals = [one for one in made.proposals if any(isinstance(edit, Explicit) for edit in one.edits)] or made.proposals  # others see its nodes then
+    made.proposals = [one for one in made.proposals if any(isinstance(edit, Explicit) for edit in one.edits)][:1] or made.proposals  # others see its nodes then
     if made.proposals:
         return made
     searches = [

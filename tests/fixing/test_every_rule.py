@@ -33,6 +33,22 @@ def fake_quantizer(path: Path) -> Path:
     return save(path, [node], {"s": np.float32(0.1), "z": np.float32(0), "b": np.float32(8)}, domains=["onnx.brevitas"])
 
 
+def learned_offset(path: Path) -> Path:
+    node = helper.make_node("LearnablePerTensorAffine", ["x", "s", "z"], ["y"], name="q", quant_min=0, quant_max=255)
+    return save(path, [node], {"s": np.float32(0.1), "z": np.float32(3.7)})
+
+
+def saturating(path: Path) -> Path:
+    """Neighbouring weights of one sign that are large, in front of a bias on the accumulator's grid."""
+    n = Network(opset=13)
+    x = n.grid("x", 0.02, 0)
+    w = n.store("w", np.full((8, 3, 3, 3), 120, np.int8))
+    weight = n.op("DequantizeLinear", w, n.store("ws", np.float32(0.01)), n.store("wz", np.int8(0)), name="w_dq")
+    bias = n.op("DequantizeLinear", n.store("b", np.arange(8, dtype=np.int32) * 1001), n.store("bs", np.float32(0.02) * np.float32(0.01)), name="b_dq")
+    y = n.op("Conv", x, weight, bias, name="conv", kernel_shape=[3, 3], pads=[1] * 4)
+    return n.save(path, n.grid(y, 0.2), [1, 8, 16, 16])
+
+
 def integer_operator(path: Path) -> Path:
     quantization = pytest.importorskip("onnxruntime.quantization")
     from test_explicit import Reader
@@ -65,7 +81,7 @@ FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "dangling-quantizer": (lambda path: spoiled(path, dangling), ""), "duplicate-node-name": (lambda path: spoiled(path, twins), ""),
     "unsorted-nodes": (lambda path: spoiled(path, unsorted), ""), "legacy-quantizer-op": (fake_quantizer, ""), "qoperator-format": (integer_operator, ""),
     "unfolded-batchnorm": (lambda path: behind_a_conv(path, axis=0), "ort-cpu"), "standalone-batchnorm": (alone, "ort-cpu"), "shared-readers": (signed, "ort-cpu"),
-    "unsigned-activation": (unsigned, "tensorrt"),
+    "fractional-zero-point": (learned_offset, ""), "reduced-range-needed": (saturating, "fbgemm@avx2"), "unsigned-activation": (unsigned, "tensorrt"),
 }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from qlint.graph import Model, Op
 from qlint.graph.kinds import QUANTIZER_KINDS
 from qlint.judge.verdict import SEVERITY, Consequence, Mismatch, RefusalReason, Verdict
 from qlint.lint import where
-from qlint.lint.finding import GRIDS, SEVERITIES, WRITABLE, Finding, Fix, Severity, Site
+from qlint.lint.finding import GRIDS, SEARCHED, SEVERITIES, WRITABLE, Finding, Fix, Severity, Site
 from qlint.lint.fingerprint import Surroundings, combined, digest
 from qlint.lint.message import Cause, Facts, plain, render, sentence
 from qlint.lint.policy import Audit, Place, Policy
@@ -245,10 +245,15 @@ class _Run:
             sites,
             tuple(op.label for op in sorted(drags.values(), key=lambda op: op.index)),
             _unique(tuple(e for cause in causes for e in cause.evidence)),
-            Fix(rule.applicability if rule.cure in self.curable else "display", advice) if advice else None,
+            Fix(rule.applicability if self._cured(causes) else "display", advice) if advice else None,
             combined(site.fingerprint for site in sites) if sites else _place(first, surroundings).fingerprint,
             first.suppressed,
         )
+
+    def _cured(self, causes: list[Cause]) -> bool:
+        """Whether `--fix` has something to go by."""
+        cure = causes[0].rule.cure
+        return cure in self.curable and (cure not in SEARCHED or any(cause.selector is not None for cause in causes))
 
 
 def curable(model: Model) -> frozenset[str]:

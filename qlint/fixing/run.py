@@ -19,7 +19,8 @@ from qlint.errors import QlintError, ReadError
 from qlint.fixing import onnx, pt2, pt2_file, tflite, tflite_file, torchscript
 from qlint.fixing.arithmetic import WriteError
 from qlint.fixing.calibration import METHODS, RUNNERS, Calibration
-from qlint.fixing.edits import REAL, STRUCTURAL, Clamp, Depthwise, Edit, Freeze, Proposal, Requantize, realized
+from qlint.fixing.edits import REAL, STRUCTURAL, Clamp, Depthwise, Edit, Explicit, Proposal, Requantize, realized
+from qlint.fixing.explicit import BRINGS
 from qlint.fixing.onnx_file import Document as OnnxDocument
 from qlint.fixing.plan import Plan, Refusal, plan
 from qlint.fixing.proof import Broken, compare, samples
@@ -37,7 +38,8 @@ WRITERS: dict[str, tuple[Any, Any]] = {
 }  # fmt: skip
 ROUNDS = 10
 ROUNDING = 40.0  # dB: SQNR of outputs that differ by float32 rounding, and by what a quantizer makes of that now and then
-SINGLY = 40  # proposals that are tried one by one where they do not hold together
+SINGLY = 40  # proposals that are tried one by one where there is a doubt about the last step
+TRIES = 60  # files that are written for one step whose proposals do not hold together
 
 
 @dataclass(slots=True)
@@ -113,7 +115,7 @@ class _Run:
                 each.unlink(missing_ok=True)
 
     def _rounds(self, start: State, folder: Path, temporary: list[Path]) -> tuple[list[State], list[list[Proposal]]]:
-        states, accepted = [start], []
+        states, accepted, search = [start], [], True
         for _ in range(ROUNDS):
             state = states[-1]
             ranges = Ranges(state.model)
@@ -121,7 +123,7 @@ class _Run:
                 ranges.measured = Calibration(state.path, state.model, self.samples, self.options.method)
                 ranges.calibration = f"{self.options.method} over {self.described}"
             made: Plan = plan(
-                state, self.question.rules, self.question.known, unsafe=self.options.unsafe, ranges=ranges, fallback=self.question.fallback, tried=self.tried
+                state, self.question.rules, self.question.known, unsafe=self.options.unsafe, ranges=ranges, fallback=self.question.fallback, tried=self.tried, search=search,
             )  # fmt: skip
             for each in made.refusals:
                 self.refusals[each.rule, each.why, each.sites[0] if each.sites else ""] = each
@@ -134,11 +136,35 @@ class _Run:
                 self._refuse(kept[0], why)
                 continue
             if after is None:
-                after, kept = self._singly(state, kept, folder, temporary)
+                after, kept = self._holding(state, kept, folder, temporary)
+            search = not (made.complete and kept == made.proposals)
             if kept:
                 states.append(after)
                 accepted.append(kept)
         return states, accepted
+
+    def _holding(self, state: State, proposals: list[Proposal], folder: Path, temporary: list[Path]) -> tuple[State, list[Proposal]]:
+        """The state after those proposals that hold, out of some that do not hold together: halves of halves, so that few that do not cost little."""
+        kept: list[Proposal] = []
+        best = state
+        middle = (len(proposals) + 1) // 2
+        queue = [proposals[:middle], proposals[middle:]]
+        for _ in range(TRIES):
+            if not queue:
+                break
+            group = queue.pop(0)
+            after, why = self._attempt(state, [*kept, *group], folder, temporary)
+            if after is not None:
+                best = after
+                kept += group
+            elif len(group) == 1:
+                self._refuse(group[0], why)
+            else:
+                middle = (len(group) + 1) // 2
+                queue[:0] = [group[:middle], group[middle:]]
+        for one in (one for group in queue for one in group):
+            self._refuse(one, "it does not hold together with the others, and qlint did not try further")
+        return best, kept
 
     def _singly(
         self, state: State, proposals: list[Proposal], folder: Path, temporary: list[Path], start: State | None = None
@@ -160,7 +186,8 @@ class _Run:
     @staticmethod
     def _doubt(start: State, before: State, after: State, proposals: list[Proposal]) -> str:
         """Why a step should not be the last one; '' if it may be."""
-        if fresh := new_findings(start, after):
+        spelled = any(isinstance(edit, Explicit) for one in proposals for edit in one.edits)
+        if fresh := [one for one in new_findings(start, after) if not (spelled and one.rule in BRINGS)]:
             return f"it would bring {fresh[0].rule} {fresh[0].code} at {fresh[0].subject}"
         return "" if _helps(before, after, proposals) else "it would bring no operator into integer, and cure nothing"
 
@@ -209,7 +236,10 @@ class _Run:
             return done
         if self.options.verify:
             try:
-                done.numbers, done.unproven = compare(start.path, end.path, start.model, end.model, self.samples, self.described)
+                done.numbers, done.unproven = compare(
+                    start.path, end.path, start.model, end.model, self.samples, self.described,
+                    fuses=any(isinstance(edit, Explicit) and edit.operators for one in proposals for edit in one.edits),
+                )  # fmt: skip
             except Broken as problem:
                 return self._rolled_back(start, proposals, done, str(problem))
             if done.numbers is not None and all(one.safe for one in proposals) and not _as_promised(done.numbers, proposals):
@@ -248,7 +278,7 @@ def _merged(edits: Sequence[Edit]) -> list[Edit]:
 
 
 def _helps(before: State, after: State, proposals: Sequence[Proposal]) -> bool:
-    """Whether there is anything to show for a step: an operator more in integer, or a finding less if no number changes for it.
+    """Whether there is anything to show for a step: an operator more in integer, or a finding less if that is worth what it changes.
 
     What only prepares another step does not help by itself.
     """
@@ -256,8 +286,9 @@ def _helps(before: State, after: State, proposals: Sequence[Proposal]) -> bool:
         _integer(new.result) > _integer(old.result) or (old.result.outcome == "refused") > (new.result.outcome == "refused")
         for old, new in zip(before.views, after.views, strict=True)
     )
-    prepares = all(isinstance(edit, (Clamp, Depthwise)) for one in proposals for edit in one.edits)
-    free = all(one.safe or all(isinstance(edit, Freeze) for edit in one.edits) for one in proposals) or all(view.profile is None for view in before.views)
+    asked = any(view.profile is not None for view in before.views)
+    prepares = all(isinstance(edit, (Clamp, Depthwise, Explicit) if asked else (Clamp, Depthwise)) for one in proposals for edit in one.edits)
+    free = all(one.safe or one.worth for one in proposals) or not asked
     rules = {one.rule for one in proposals}
     return gains or (free and not prepares and _places(after, rules) < _places(before, rules))
 

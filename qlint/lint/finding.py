@@ -10,8 +10,14 @@ from qlint.profile.schema import Evidence
 Severity = Literal["error", "warning", "info"]
 Applicability = Literal["safe", "unsafe", "display"]
 # What `qlint check --fix` can do to files, by format: the names that rules give to their cures (`Rule.cure`).
-GRIDS = frozenset({"quantizers", "insert", "single", "read-as-written"})  # those that are about quantizers
-WRITABLE: dict[str, frozenset[str]] = {"onnx": GRIDS | {"remove", "rename", "sort", "fold", "opset"}, "tflite": frozenset({"quantizers", "insert", "remove", "single"}), "pt2": GRIDS | {"fold", "remove"}, "torchscript": frozenset({"quantizers", "freeze"})}
+GRIDS = frozenset({"quantizers", "insert", "single", "read-as-written", "half-range"})  # those that are about quantizers
+SEARCHED = frozenset({"quantizers", "insert"})  # those that follow from what a backend misses, over all findings at once
+WRITABLE: dict[str, frozenset[str]] = {
+    "onnx": GRIDS | {"remove", "rename", "sort", "fold", "opset", "explicit"},
+    "tflite": SEARCHED | {"remove", "single"},
+    "pt2": GRIDS | {"remove", "fold"},
+    "torchscript": frozenset({"quantizers", "freeze"}),
+}
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")  # worst first
 SHOWN = 3  # sites that a one-line subject names
 

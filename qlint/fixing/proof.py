@@ -28,7 +28,7 @@ MAX_BYTES = 512 << 20  # of constants in a model that is run without being asked
 MAX_INPUT = 1 << 24  # elements
 
 
-def compare(before: Path, after: Path, start: Model, end: Model, samples: list[Batch], described: str, *, fuses: bool = False) -> tuple[Numbers | None, str]:
+def compare(before: Path, after: Path, start: Model, end: Model, samples: list[Batch], described: str, *, fuses: bool = False, trust: bool = False) -> tuple[Numbers | None, str]:
     """(the comparison, '') or (None, why there is none).
 
     Raises:
@@ -41,6 +41,8 @@ def compare(before: Path, after: Path, start: Model, end: Model, samples: list[B
         return None, "the model is large"
     if start.format not in _RUNTIMES:
         return None, f"models in the format {start.format} are not run"
+    if start.format in EXECUTES and not trust:
+        return None, "torch executes what is in the file when it loads it: --trust compares the outputs"
     name, run = _RUNTIMES[start.format]
     try:
         batches = samples[:SAMPLES] or [random_inputs(start, seed) for seed in range(RUNS)]
@@ -167,8 +169,36 @@ def dequantized_output(one: Any, value: Any) -> Any:
     return np.float32(scale) * (value.astype(np.int64) - zero_point).astype(np.float32) if scale else value
 
 
+def _torch(path: Path, batches: list[Batch]) -> list[Any]:
+    """Executes what is in the file: only for one that is trusted."""
+    import torch
+    import torch.ao.quantization.fx._decomposed  # operators that programs call
+
+    found: list[Any] = []
+    with path.open("rb") as file:
+        loaded: Any = torch.export.load(file).module() if is_program(path) else torch.jit.load(file)
+    with torch.no_grad():
+        for batch in batches:
+            pending = [loaded(*(torch.from_numpy(value) for value in batch.values()))]
+            while pending:
+                value = pending.pop(0)
+                if isinstance(value, torch.Tensor):
+                    found.append(value.dequantize().numpy() if value.is_quantized else value.detach().numpy())
+                elif isinstance(value, (tuple, list, dict)):
+                    pending[:0] = list(value.values()) if isinstance(value, dict) else list(value)
+    return found
+
+
+def is_program(path: Path) -> bool:
+    """Whether an archive of PyTorch holds a program of torch.export."""
+    from qlint.readers.torch_archive import Archive
+
+    return any(name.startswith("models/") or name == "serialized_exported_program.json" for name in Archive(path).members)
+
+
+EXECUTES = frozenset({"pt2", "torchscript"})  # formats whose loader does
 # By format: the package that runs it, and how.
-_RUNTIMES: dict[str, tuple[str, Callable[[Path, list[Batch]], list[Any]]]] = {"onnx": ("onnxruntime", _onnx), "tflite": ("ai-edge-litert", _tflite)}
+_RUNTIMES: dict[str, tuple[str, Callable[[Path, list[Batch]], list[Any]]]] = {"onnx": ("onnxruntime", _onnx), "tflite": ("ai-edge-litert", _tflite), "pt2": ("torch", _torch), "torchscript": ("torch", _torch)}
 
 
 def samples(path: str, model: Model) -> list[Batch]:

@@ -53,6 +53,7 @@ class Options:
     calibration: str = ""
     method: str = METHODS[0]
     output: Path | None = None
+    trust: bool = False  # let torch load the file, which executes what is in it
 
 
 def fixed_name(path: Path) -> Path:
@@ -203,6 +204,8 @@ class _Run:
             with os.fdopen(handle, "wb") as out:
                 document_of, edited = WRITERS[state.model.format]
                 document = document_of(state.path)
+                if isinstance(document, torchscript.Document):
+                    document.trust = self.options.trust
                 edited(document, state.model, edits)
                 document.write(out)
                 out.flush()
@@ -237,7 +240,7 @@ class _Run:
         if self.options.verify:
             try:
                 done.numbers, done.unproven = compare(
-                    start.path, end.path, start.model, end.model, self.samples, self.described,
+                    start.path, end.path, start.model, end.model, self.samples, self.described, trust=self.options.trust,
                     fuses=any(isinstance(edit, Explicit) and edit.operators for one in proposals for edit in one.edits),
                 )  # fmt: skip
             except Broken as problem:

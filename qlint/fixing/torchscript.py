@@ -2,7 +2,7 @@
 
 A number is a buffer (bytes of a storage), a literal in the code, or an attribute in the pickle. The archive is read once
 more by a reader whose numbers remember where they are from; what was computed on the way has no place, and is not
-written. Operators are neither added nor taken away: who trusts the archive lets torch do that (`--trust`).
+written. Operators are added and taken away in files that are trusted only, see torchscript_code.py.
 """
 
 from __future__ import annotations
@@ -11,25 +11,29 @@ import ast
 import struct
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from qlint.fixing.arithmetic import WriteError
-from qlint.fixing.edits import Edit, Freeze, Requantize
+from qlint.fixing.edits import Edit, Fold, Freeze, Requantize
 from qlint.fixing.pickle_numbers import with_numbers
 from qlint.fixing.torch_zip import write_archive
+from qlint.fixing.torchscript_code import Call, CodeEdits, with_constants
 from qlint.graph import Model, Op, Quantizer
 from qlint.passes import canonical
 from qlint.readers.data import bits
 from qlint.readers.torch_archive import Archive, Strided
 from qlint.readers.torch_graph import Builder, present
 from qlint.readers.torchscript import read_archive
+from qlint.readers.torchscript_code import Code
 from qlint.readers.torchscript_eval import Evaluator
 from qlint.readers.torchscript_packed import view
+from qlint.readers.torchscript_values import Node, Value
 from qlint.readers.unpickle import Instance, TensorRecord
 
 _FORMS = {"float32": "<f", "float64": "<d", "float16": "<e", "int32": "<i", "int64": "<q", "uint8": "<B", "int8": "<b", "int16": "<h", "bool": "<?"}
-TRUST = "torch would have to do that, which executes the archive: --trust allows it, for a file whose origin you know"
+TRUST = "operators would change, and only torch can tell whether that runs, which executes the archive: --trust allows it, for a file whose origin you know"
 
 
 class Place(NamedTuple):
@@ -60,7 +64,19 @@ def _placed(value: Any, place: Place) -> Any:
 
 
 class _Evaluator(Evaluator):
-    """Numbers of the code and of modules remember where they stand."""
+    """Numbers of the code and of modules remember where they stand, nodes by which call they were made."""
+
+    def __init__(self, code: Code, constants: tuple[Any, ...], calls: dict[int, Call]) -> None:
+        super().__init__(code, constants)
+        self.calls = calls
+
+    def operator(self, native: str, args: list[Any], named: dict[str, Any], at: ast.AST) -> Any:
+        before, block = len(self.blocks[-1].nodes), self.blocks[-1]
+        found = super().operator(native, args, named, at)
+        if isinstance(at, ast.Call) and len(block.nodes) > before and block is self.blocks[-1]:
+            file, line = self.files[-1]
+            self.calls[id(block.nodes[-1])] = Call(file, line, at, list(args))
+        return found
 
     def eval(self, tree: ast.expr, env: dict[str, Any]) -> Any:
         value = super().eval(tree, env)
@@ -102,7 +118,13 @@ class _Builder(Builder):
     def __init__(self, archive: Archive, model: Model, outer: Builder | None = None) -> None:
         super().__init__(archive, model, outer)
         self.buffers: dict[tuple[str, str], TensorRecord] = outer.buffers if isinstance(outer, _Builder) else {}
-        model.found["buffers"] = self.buffers
+        self.made: dict[str, Node] = outer.made if isinstance(outer, _Builder) else {}  # by op
+        model.found["builder"] = self
+
+    def _node(self, node: Node) -> None:
+        first = len(self.model.nodes)
+        super()._node(node)
+        self.made.update((op.name, node) for op in self.model.nodes[first:])
 
     def plain(self, value: Any) -> Any:
         found = super().plain(value)
@@ -120,10 +142,26 @@ class Document:
 
     def __init__(self, path: Path) -> None:
         self.path, self.archive = path, Archive(path)
-        raw = read_archive(self.archive, _Evaluator, _Builder)
-        self.buffers: dict[tuple[str, str], TensorRecord] = raw.found.get("buffers", {})  # type: ignore[assignment]
+        self.trust = False  # whether operators may change
+        self.calls: dict[int, Call] = {}
+        raw = read_archive(self.archive, partial(_Evaluator, calls=self.calls), _Builder)
+        builder = raw.found["builder"]
+        assert isinstance(builder, _Builder)
+        self.builder, self.buffers, self.nodes = builder, builder.buffers, builder.made
+        self.records = {builder.tensors[id(value)].name: value for value in builder.kept if isinstance(value, TensorRecord)}
+        self.constants = [name for name in self.archive.members if name.startswith("constants/")]
         self.model = canonical(raw)
         self.numbers: dict[Place, Any] = {}
+        self.code = CodeEdits(self)
+
+    def tensor_of(self, value: Any) -> str:
+        """What the model calls the tensor that an argument is; '' if it is none."""
+        tensor = self.builder.tensors.get(id(present(value)))
+        return tensor.name if tensor is not None and isinstance(value, (Value, TensorRecord)) else ""
+
+    def sharing(self, record: TensorRecord) -> int:
+        """How many tensors look into the same bytes."""
+        return sum(other.storage.key == record.storage.key for other in self.records.values())
 
     def set(self, place: Place, number: Any, what: str) -> None:
         """Another number at a place; what stands once can only be one."""
@@ -132,12 +170,21 @@ class Document:
 
     def write(self, out: IO[bytes]) -> None:
         """The archive with its changes."""
-        write_archive(self.path, out, dict(self._members()))
+        first = len(self.constants)
+        added = {f"constants/{first + i}": raw for i, (_, raw) in enumerate(self.code.constants)}
+        write_archive(self.path, out, dict(self._members()), added)
 
     def _members(self) -> Iterator[tuple[str, bytes]]:
         by_member: dict[tuple[str, str], list[tuple[Place, Any]]] = defaultdict(list)
         for place, number in self.numbers.items():
             by_member[place.sort, "data.pkl" if place.sort == "pickle" else place.where].append((place, number))
+        for span, text in self.code.texts.items():
+            by_member["code", span.file].append((Place("code", span.file, span.line, span.start, span.end), text))
+        for member, (start, changed) in self.code.bytes.items():
+            raw = self.archive.read(member)
+            yield member, raw[:start] + changed + raw[start + len(changed) :]
+        if self.code.constants:
+            yield "constants.pkl", with_constants(self.archive.read("constants.pkl"), len(self.constants), [shape for shape, _ in self.code.constants])
         for (sort, member), items in by_member.items():
             raw = self.archive.read(member)
             if sort == "pickle":
@@ -164,11 +211,10 @@ def _line(q: Quantizer) -> str:
 
 def _code(raw: bytes, items: list[tuple[Place, Any]]) -> bytes:
     lines = raw.split(b"\n")
-    for place, number in sorted(items, reverse=True):
+    for place, number in sorted(items, key=lambda item: item[0], reverse=True):
         line = lines[place.start - 1]
-        if not isinstance(ast.literal_eval(line[place.end : place.until].decode()), (int, float)):
-            raise WriteError(f"line {place.start} of {place.where} holds no number where one was read")
-        lines[place.start - 1] = line[: place.end] + repr(number).encode() + line[place.until :]
+        text = number if isinstance(number, str) else repr(number)
+        lines[place.start - 1] = line[: place.end] + text.encode() + line[place.until :]
     return b"\n".join(lines)
 
 
@@ -185,15 +231,26 @@ def edited(document: Document, model: Model, edits: Iterable[Edit]) -> None:
         elif isinstance(edit, Freeze):
             for op in edit.nodes:
                 _freeze(document, op)
+        elif isinstance(edit, Fold) and document.trust:
+            document.code.fold(edit)
         else:
             raise WriteError(TRUST)
-    if not changes:
-        return
+    if changes:
+        _requantize(document, model, changes)
+    document.code.check()
+
+
+def _requantize(document: Document, model: Model, changes: dict[int, tuple[Quantizer, ...]]) -> None:
     ours, twins = ([*(use for op in one.walk() for use in op.uses.values()), *one.outputs] for one in (model, document.model))
     for use, twin in zip(ours, twins, strict=True):
         new = changes.get(id(use), use.quantizers)
         if len(new) != len(twin.quantizers):
-            raise WriteError(TRUST)
+            if not document.trust:
+                raise WriteError(TRUST)
+            if twin.quantizers or len(new) != 1 or any(op.domain == "quantized" for op in model.walk()):
+                raise WriteError(f"qlint does not write {', then '.join(map(str, new)) or 'no quantizer'} in place of {', then '.join(map(str, twin.quantizers)) or 'none'}")
+            document.code.insert(twin, new[0])
+            continue
         for placed, wanted in zip(twin.quantizers, new, strict=True):
             _set(document, placed, wanted, use.tensor.constant)
 

@@ -7,7 +7,7 @@ of the network with the modules that they came from. Shapes of inputs are those 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ def read_torchscript(path: Path) -> Model:
     return read_archive(Archive(path))
 
 
-def evaluate(archive: Archive, evaluator_of: type[Evaluator] = Evaluator) -> tuple[Evaluator, Instance, Block]:
+def evaluate(archive: Archive, evaluator_of: Callable[[Code, tuple[Any, ...]], Evaluator] = Evaluator) -> tuple[Evaluator, Instance, Block]:
     """The module of an archive and the graph of its `forward`, before anything is left out of it."""
     code = Code(archive)
     if not code.has_code():
@@ -61,7 +61,7 @@ def evaluate(archive: Archive, evaluator_of: type[Evaluator] = Evaluator) -> tup
     return evaluator, module, evaluator.run(module)
 
 
-def read_archive(archive: Archive, evaluator_of: type[Evaluator] = Evaluator, builder_of: type[Builder] = Builder) -> Model:
+def read_archive(archive: Archive, evaluator_of: Callable[[Code, tuple[Any, ...]], Evaluator] = Evaluator, builder_of: type[Builder] = Builder) -> Model:
     """The network of an archive; who wants to know more of it than the model says brings classes that look on."""
     evaluator, module, block = evaluate(archive, evaluator_of)
     outputs = list(_flat(block.outputs, 0))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qlint.fixing.onnx_file import Document
-from qlint.fixing.proof import dequantized_output, interpreter, session
+from qlint.fixing.proof import dequantized_output, interpreter, loaded, session
 from qlint.graph import Model
 
 if TYPE_CHECKING:
@@ -102,8 +102,32 @@ def _held(run: Any, one: Any) -> Any:
         return None
 
 
+def _program(path: Path, names: Sequence[str], samples: Iterable[Batch]) -> Iterator[Batch]:
+    """The tensors of a torch.export archive, node by node. Executes what is in the file: only for one that is trusted."""
+    import torch
+
+    from qlint.fixing.pt2_file import Document
+
+    called, module, wanted = Document(path).tensor_of, loaded(path), set(names)
+    seen: Batch = {}
+
+    class Recorder(torch.fx.Interpreter):
+        def run_node(self, n: Any) -> Any:
+            value = super().run_node(n)
+            name = called.get(n.name, "")
+            if name in wanted and isinstance(value, torch.Tensor) and value.dtype.is_floating_point:
+                seen[name] = value.detach().float().numpy()
+            return value
+
+    for batch in samples:
+        seen.clear()
+        with torch.no_grad():
+            Recorder(module).run(*(torch.from_numpy(value) for value in batch.values()))
+        yield {**seen, **batch}
+
+
 # By format: what runs a file and hands out tensors by name.
-RUNNERS: dict[str, Callable[[Path, Sequence[str], Iterable[Any]], Iterator[Any]]] = {"onnx": _onnx, "tflite": _tflite}
+RUNNERS: dict[str, Callable[[Path, Sequence[str], Iterable[Any]], Iterator[Any]]] = {"onnx": _onnx, "tflite": _tflite, "pt2": _program}
 
 
 @contextmanager

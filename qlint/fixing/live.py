@@ -71,7 +71,8 @@ def _script(module: Any, _inputs: object, folder: Path) -> tuple[Path, Load]:
 
     path = folder / "module.pt"
     torch.jit.save(module, str(path))
-    return path, lambda fixed: torch.jit.load(str(fixed))
+    load: Any = torch.jit.load
+    return path, lambda fixed: load(str(fixed))
 
 
 def _module(module: Any, example_inputs: object, folder: Path) -> tuple[Path, Load]:

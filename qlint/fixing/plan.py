@@ -54,11 +54,11 @@ class Plan:
 
 
 def plan(
-    state: State, rules: Iterable[Rule], known: Iterable[Rule], *, unsafe: bool, ranges: Ranges, fallback: bool = True, tried: Container[object] = (), search: bool = True
+    state: State, rules: Iterable[Rule], known: Iterable[Rule], *, unsafe: bool, ranges: Ranges, fallback: bool = True, tried: Container[object] = (), searching: bool = True
 ) -> Plan:
     """The fixes that rules declare for the findings of a model: first those about the file, then those about quantizers.
 
-    What was `tried` (`Proposal.key`) is not proposed again. Without `search` nothing is looked for about quantizers.
+    What was `tried` (`Proposal.key`) is not proposed again. Without `searching` nothing is looked for about quantizers.
     """
     made, later, can = Plan(), [], curable(state.model)
     for finding, causes in state.findings():
@@ -86,7 +86,7 @@ def plan(
         return made
     searches = [
         _Search(state, view_backend, Claims(known), set(map(id, rules)), unsafe, ranges, can)
-        for view_backend in (Backend(view.profile, Budget(max(WORK // 3, 6 * len(state.model.ops))), fallback) for view in state.views if search and view.profile is not None)
+        for view_backend in (Backend(view.profile, Budget(max(WORK // 3, 6 * len(state.model.ops))), fallback) for view in state.views if searching and view.profile is not None)
     ]
     for search in searches:
         for (rule, code), nodes in search.clamps.items():

@@ -54,6 +54,13 @@ def compare(before: Path, after: Path, start: Model, end: Model, samples: list[B
     except Broken:
         raise
     except Unknown as problem:
+        if start.format in EXECUTES:  # whether it loads can be told without inputs
+            try:
+                loaded(after)
+            except ImportError:
+                pass
+            except Exception as refusal:
+                raise Broken(f"{name} does not load the result: {str(refusal).splitlines()[0][:200]}") from refusal
         return None, str(problem)
     except ImportError:
         return None, f"{name} is not installed"
@@ -169,17 +176,24 @@ def dequantized_output(one: Any, value: Any) -> Any:
     return np.float32(scale) * (value.astype(np.int64) - zero_point).astype(np.float32) if scale else value
 
 
-def _torch(path: Path, batches: list[Batch]) -> list[Any]:
-    """Executes what is in the file: only for one that is trusted."""
+def loaded(path: Path) -> Any:
+    """The module in a file. Executes what is in the file: only for one that is trusted."""
     import torch
     import torch.ao.quantization.fx._decomposed  # operators that programs call
 
-    found: list[Any] = []
     with path.open("rb") as file:
-        loaded: Any = torch.export.load(file).module() if is_program(path) else torch.jit.load(file)
+        load: Any = torch.jit.load
+        return torch.export.load(file).module() if is_program(path) else load(file)
+
+
+def _torch(path: Path, batches: list[Batch]) -> list[Any]:
+    """Outputs, as real values."""
+    import torch
+
+    module, found = loaded(path), []
     with torch.no_grad():
         for batch in batches:
-            pending = [loaded(*(torch.from_numpy(value) for value in batch.values()))]
+            pending = [module(*(torch.from_numpy(value) for value in batch.values()))]
             while pending:
                 value = pending.pop(0)
                 if isinstance(value, torch.Tensor):

@@ -124,7 +124,7 @@ class Document:
 
     def readers(self, value: str) -> int:
         """How many places read a value, results of the network included."""
-        inner = sum(place["name"] == value for entry in self.graph["nodes"] for place in self.reads(entry))
+        inner: int = sum(place["name"] == value for entry in self.graph["nodes"] for place in self.reads(entry))
         return inner + len([out for out in self.graph["outputs"] if out.get("as_tensor", {}).get("name") == value])
 
     # -- nodes --------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from qlint.fixing.edits import REAL, STRUCTURAL, Clamp, Depthwise, Edit, Explici
 from qlint.fixing.explicit import BRINGS
 from qlint.fixing.onnx_file import Document as OnnxDocument
 from qlint.fixing.plan import Plan, Refusal, plan
-from qlint.fixing.proof import Broken, compare, samples
+from qlint.fixing.proof import EXECUTES, Broken, compare, samples
 from qlint.fixing.ranges import Ranges
 from qlint.fixing.state import Question, State, View, new_findings, worse
 from qlint.judge.edits import applied
@@ -94,6 +94,8 @@ class _Run:
         if self.options.calibration:
             if start.model.format not in RUNNERS:
                 raise QlintError(f"calibration data do not run through {start.model.format} models", subject=self.shown, hint="leave out --calibration")
+            if start.model.format in EXECUTES and not self.options.trust:
+                raise QlintError("calibration data run through torch, which executes what is in the file", subject=self.shown, hint="--trust allows it, for a file whose origin you know")
             self.samples = samples(self.options.calibration, start.model)
             self.described = f"{len(self.samples)} samples of {self.options.calibration}"
         target = source if self.options.in_place else self.options.output or fixed_name(self.path)
@@ -124,7 +126,7 @@ class _Run:
                 ranges.measured = Calibration(state.path, state.model, self.samples, self.options.method)
                 ranges.calibration = f"{self.options.method} over {self.described}"
             made: Plan = plan(
-                state, self.question.rules, self.question.known, unsafe=self.options.unsafe, ranges=ranges, fallback=self.question.fallback, tried=self.tried, search=search,
+                state, self.question.rules, self.question.known, unsafe=self.options.unsafe, ranges=ranges, fallback=self.question.fallback, tried=self.tried, searching=search,
             )  # fmt: skip
             for each in made.refusals:
                 self.refusals[each.rule, each.why, each.sites[0] if each.sites else ""] = each

@@ -221,3 +221,67 @@ def test_numbers_of_a_pickle(tmp_path):
     assert (module.attrs["inner"].attrs["count"], module.attrs["inner"].attrs["scale"], module.attrs["big"], module.attrs["list"]) == (100000, 2.0, -1, [1, 2])
     with pytest.raises(WriteError, match="no number"):
         with_numbers(raw, {"inner.name": 1})
+
+
+# -- operators, in files that are trusted ----------------------------------------------------------------
+
+
+class Block(torch.nn.Module):
+    """A convolution with a batch-norm in front of a relu, and an add that reads a float."""
+
+    def __init__(self, *, bias=True):
+        super().__init__()
+        torch.manual_seed(0)
+        self.one, self.norm, self.two = torch.nn.Conv2d(3, 8, 3, padding=1, bias=bias), torch.nn.BatchNorm2d(8), torch.nn.Conv2d(8, 8, 3, padding=1)
+        with torch.no_grad():
+            self.norm.running_mean.normal_()
+            self.norm.weight.uniform_(0.5, 1.5)
+
+    def forward(self, x):
+        y = grid(torch.relu(self.norm(self.one(grid(x, 0.03, 0, -128, 127)))), 0.03, -128, -128, 127)
+        return grid(conv(y, grid(self.two.weight, 0.003, 0, -128, 127), self.two.bias, padding=1) + y, 0.06, 0, -128, 127)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("script", [False, True])
+def test_with_trust_batch_norms_fold_and_quantizers_are_added(tmp_path, bias, script):
+    path = saved(Block(bias=bias).eval(), tmp_path / "model.pt", script=script)
+    refused = qlint.fix(path, "xnnpack", unsafe=True)
+    assert not refused.output and all("--trust" in one.why for one in refused.refused)
+    folded = qlint.fix(path, "xnnpack", trust=True, select=["unfolded-batchnorm"], output=tmp_path / "folded.pt")
+    if script:  # control flow of BatchNorm2d in the code, which is one text for all modules
+        if not folded.output:
+            pytest.skip(folded.refused[0].why)
+    assert [change.applicability for change in folded.changes] == ["safe"]
+    assert not any(op.kind == "batch_norm" for op in qlint.load(folded.output).ops)
+    assert (run(path) - run(folded.output)).abs().max() <= 0.06 * 1.001
+    assert (run(path) != run(folded.output)).float().mean() < 0.01
+    fixed = qlint.fix(path, "xnnpack", unsafe=True, trust=True, input_shapes={"x": (2, 3, 8, 8)})
+    (progress,) = fixed.progress
+    assert progress.after == progress.ops > progress.before
+    assert fixed.numbers is not None and fixed.numbers.runtime.startswith("torch") and fixed.numbers.sqnr > 20
+
+
+def test_code_of_several_modules_is_left_alone(tmp_path):
+    """Scripted twins share their code: what only one of them needs is not written into it."""
+
+    class Layer(torch.nn.Module):
+        def forward(self, x, y):
+            return x + y
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = Layer(), Layer()
+
+        def forward(self, x):
+            y = grid(x, 0.1, 0, -128, 127)
+            return self.two(self.one(y, x), y)
+
+    path = saved(Net(), tmp_path / "model.pt", script=True)
+    document, model = Document(path), qlint.load(path)
+    document.trust = True
+    add = [op for op in model.ops if op.kind == "add"]
+    q = add[0].uses["lhs"].quantizers[0]
+    with pytest.raises(WriteError, match="several modules"):
+        edited(document, model, [Requantize({id(add[0].uses["rhs"]): (add[0].uses["rhs"], (q,))})])

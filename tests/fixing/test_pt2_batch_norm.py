@@ -8,6 +8,7 @@ import torch
 import torch.ao.quantization.fx._decomposed  # registers quantized_decomposed
 
 import qlint
+from qlint.errors import QlintError
 
 quantized = torch.ops.quantized_decomposed
 
@@ -135,3 +136,36 @@ def test_a_batch_norm_in_front_of_a_relu(tmp_path):
     kinds = [op.kind for op in qlint.load(fixed.output).ops]
     assert "batch_norm" not in kinds and kinds.count("conv") == 2
     assert np.abs(outputs(path, (2, 4, 6, 6)) - outputs(fixed.output, (2, 4, 6, 6))).max() < 0.5
+
+
+class Residual(torch.nn.Module):
+    """Float weights, and an add that reads a float."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.one, self.two = torch.nn.Conv2d(4, 8, 3, padding=1), torch.nn.Conv2d(8, 8, 3, padding=1)
+
+    def forward(self, x):
+        y = grid(torch.relu(self.one(grid(x, 0.03))), 0.03, -128)
+        return grid(self.two(y) + y, 0.06)
+
+
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_quantizers_are_added(tmp_path, calibrated):
+    """Ranges from bounds, or from data that run through torch: those are nearer to the original."""
+    shape = (2, 4, 6, 6)
+    path = exported(Residual(), tmp_path / "model.pt2", shape)
+    np.save(tmp_path / "data.npy", np.random.default_rng(0).normal(size=(6, *shape)).astype(np.float32))
+    given = {"calibration": tmp_path / "data.npy"} if calibrated else {}
+    if calibrated:
+        with pytest.raises(QlintError, match="executes") as refused:
+            qlint.fix(path, "xnnpack", unsafe=True, **given)
+        assert "--trust" in refused.value.hint
+    fixed = qlint.fix(path, "xnnpack", unsafe=True, trust=True, **given)
+    (progress,) = fixed.progress
+    assert (progress.before, progress.after) == (0, progress.ops)
+    assert any(("minmax" if calibrated else "interval bounds") in change.text for change in fixed.changes)
+    assert fixed.numbers is not None and fixed.numbers.runtime.startswith("torch") and fixed.numbers.sqnr > (25 if calibrated else 15)
+    assert all(use.quantizers for op in qlint.load(fixed.output).ops if op.kind in ("conv", "add") for role, use in op.uses.items() if role != "b")
+    assert np.abs(outputs(path, shape) - outputs(fixed.output, shape)).max() < 1

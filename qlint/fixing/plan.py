@@ -96,7 +96,7 @@ def plan(
     if not made.proposals:
         _combine(state.model, searches, made)
         made.proposals = [one for one in made.proposals if one.key not in tried]
-        made.complete = len(searches) == 1 and searches[0].outcome.irreducible
+        made.complete = bool(made.proposals) and len(searches) == 1 and searches[0].outcome.irreducible
     if not made.proposals and unsafe:  # what may only be worth it once its weights are quantized
         made.proposals += later
     return made

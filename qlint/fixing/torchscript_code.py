@@ -17,7 +17,6 @@ from qlint.fixing.edits import Fold
 from qlint.graph import Op, Quantizer, Use
 from qlint.readers.torchscript_packed import view
 from qlint.readers.torchscript_values import Node
-from qlint.readers.unpickle import TensorRecord
 
 if TYPE_CHECKING:
     from qlint.fixing.torchscript import Document
@@ -129,8 +128,8 @@ class CodeEdits:
             self.overwrite(bias, np.asarray(edit.bias))
         else:
             _, call = self.call(into)
-            empty = call.tree.args[2] if len(call.tree.args) > 2 else None
-            if not isinstance(empty, ast.Constant) or empty.value is not None:
+            empty = call.tree.args[2] if len(call.tree.args) > 2 and len(call.values) > 2 and call.values[2] is None else None
+            if empty is None:
                 raise WriteError(f"qlint does not find the place of the bias in the call of {into.label}")
             self.constants.append(((len(edit.bias),), packed("float32", edit.bias)))
             self.replace(into, empty, f"CONSTANTS.c{len(self.document.constants) + len(self.constants) - 1}")

@@ -249,9 +249,6 @@ def test_with_trust_batch_norms_fold_and_quantizers_are_added(tmp_path, bias, sc
     refused = qlint.fix(path, "xnnpack", unsafe=True)
     assert not refused.output and all("--trust" in one.why for one in refused.refused)
     folded = qlint.fix(path, "xnnpack", trust=True, select=["unfolded-batchnorm"], output=tmp_path / "folded.pt")
-    if script:  # control flow of BatchNorm2d in the code, which is one text for all modules
-        if not folded.output:
-            pytest.skip(folded.refused[0].why)
     assert [change.applicability for change in folded.changes] == ["safe"]
     assert not any(op.kind == "batch_norm" for op in qlint.load(folded.output).ops)
     assert (run(path) - run(folded.output)).abs().max() <= 0.06 * 1.001

@@ -191,7 +191,10 @@ class Document:
 
         model = read_tflite(self.file.path)
         for op in model.nodes:
-            grids = (f"{tensor.name} ({tensor.quantizer})" if tensor.quantizer is not None else tensor.name for tensor in op.outputs)
+            last = op
+            while last.outputs and last.outputs[0].uses and (behind := last.outputs[0].uses[0].op) is not None and behind.fused:
+                last = behind  # an activation that the operator applies, over a tensor that the file does not have
+            grids = (f"{tensor.name} ({tensor.quantizer})" if tensor.quantizer is not None else tensor.name for tensor in last.outputs)
             yield f"{op.native}: {', '.join(use.name for use in op.uses.values() if not use.tensor.constant)} -> {', '.join(grids)}"
         for tensor in model.tensors.values():
             if tensor.quantizer is not None and tensor.constant:

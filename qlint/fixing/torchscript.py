@@ -203,6 +203,9 @@ class Document:
             for role, use in op.uses.items():
                 if use.quantizers:
                     yield f"{op.label}.{role}: {', then '.join(_line(q) for q in use.quantizers)}"
+        for use in self.model.outputs:
+            if use.quantizers:
+                yield f"{use.name}: {', then '.join(_line(q) for q in use.quantizers)}"
 
 
 def _line(q: Quantizer) -> str:

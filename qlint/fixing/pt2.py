@@ -6,13 +6,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from qlint.fixing.arithmetic import WriteError
+from qlint.fixing.arithmetic import WriteError, requantized, same_codes
 from qlint.fixing.batch_norm import rescaled
-from qlint.fixing.edits import Depthwise, Edit, Fold, Remove, Requantize, same_grid, storable
+from qlint.fixing.edits import Depthwise, Edit, Fold, Remove, Requantize, storable
 from qlint.fixing.pt2_file import TYPES, Document, Entry
 from qlint.graph import Model, Op, Quantizer, Use
 
-_CALLS = ("quantize_per_tensor", "dequantize_per_tensor")
+# What is written of a quantizer, by call: the names of its arguments.
+_CALLS = {
+    **dict.fromkeys(("quantize_per_tensor", "dequantize_per_tensor"), ("input", "scale", "zero_point", "quant_min", "quant_max", "dtype")),
+    **dict.fromkeys(("quantize_per_channel", "dequantize_per_channel"), ("input", "scales", "zero_points", "axis", "quant_min", "quant_max", "dtype")),
+}  # fmt: skip
 _SPACE = "torch.ops.quantized_decomposed."
 
 
@@ -50,7 +54,7 @@ class _Writer:
             if len(old) == len(new):
                 for before, after in zip(old, new, strict=True):
                     if before != after or before.read_as is not None:
-                        self.set(before, after, constant=use.tensor.constant)
+                        self.set(before, after, use)
             elif len(new) > len(old) and new[: len(old)] == old:
                 self.insert(use, new[len(old) :])
             elif not new or new == old[: len(new)]:
@@ -58,28 +62,49 @@ class _Writer:
             else:
                 raise WriteError(f"qlint does not write {', then '.join(map(str, new))} in place of {', then '.join(map(str, old))}")
 
-    def set(self, old: Quantizer, new: Quantizer, *, constant: bool) -> None:
-        """Other numbers for the calls of one quantizer."""
+    def set(self, old: Quantizer, new: Quantizer, use: Use) -> None:
+        """Other numbers for the calls of one quantizer, and for integers that are stored."""
         _writable(new)
         nodes = [op for op in (old.quantize, old.dequantize) if op is not None]
-        if not nodes or (constant and old.quantize is None and not same_grid(old, new)):
-            raise WriteError("integers that are stored stay as they are in .pt2 files")
-        if constant and old.quantize is None and old.storage != new.storage:
-            raise WriteError("integers that are stored stay as they are in .pt2 files")
+        if not nodes or (old.granularity, old.axis) != (new.granularity, new.axis):
+            raise WriteError(f"qlint does not write {new} in place of {old}")
         for op in nodes:
-            if self.done.setdefault(op.name, new) != new:
+            before = self.done.get(op.name)
+            if before is not None and before != new:
                 raise WriteError(f"{op.label} serves readers that would need different numbers")
-            self.configure(op, new)
+            if before is None:
+                self.done[op.name] = new
+                if op is old.dequantize and old.quantize is None:
+                    self.recode(op, old, new, use)
+                self.configure(op, new)
+
+    def recode(self, op: Op, old: Quantizer, new: Quantizer, use: Use) -> None:
+        """The integers of a constant on another grid."""
+        data = use.tensor.data
+        if data is None:
+            raise WriteError(f"what {op.label} reads is no constant")
+        if not same_codes(old, new):
+            place = self.document.reads(self.document.node(op))[0]
+            place["name"] = self.written(place["name"], use, requantized(data.array(), old.read_as or old, new), new.storage)
 
     def configure(self, op: Op, q: Quantizer) -> None:
         """The numbers of one call."""
         node = self.document.node(op)
-        if node["target"].split(".")[-2] not in _CALLS or q.granularity != "tensor":
-            raise WriteError(f"{op.label} is no quantize_per_tensor or dequantize_per_tensor")
+        call = node["target"].split(".")[-2]
+        if call not in _CALLS or not call.endswith(q.granularity):
+            raise WriteError(f"{op.label} is no call that quantizes or dequantizes per tensor or per channel")
         assert q.scale is not None and q.zero_point is not None
         wanted = {"scale": q.scale[0], "zero_point": int(q.zero_point[0]), "quant_min": int(q.qmin), "quant_max": int(q.qmax), "dtype": TYPES[q.storage]}
-        places = dict(zip(("input", "scale", "zero_point", "quant_min", "quant_max", "dtype"), node["inputs"], strict=False))
+        places = dict(zip(_CALLS[call], node["inputs"], strict=False))
         places |= {part["name"]: part for part in node["inputs"] if part.get("name")}
+        if q.granularity == "channel":
+            zeros = [int(z) for z in q.zero_point] if len(q.zero_point) == len(q.scale) else [int(q.zero_point[0])] * len(q.scale)
+            for name, dtype, values in (("scales", "float32", q.scale), ("zero_points", "int64", zeros)):
+                held = places[name]["arg"].get("as_tensor") or places[name]["arg"].get("as_optional_tensor", {}).get("as_tensor")
+                if held is None or held["name"] not in self.document.path_of:
+                    raise WriteError(f"{name} of {op.label} is no constant")
+                held["name"] = self.document.constant(f"{self.document.path_of[held['name']][1]}_changed", dtype, [len(values)], values)
+            del wanted["scale"], wanted["zero_point"]
         for name, value in wanted.items():
             if name not in places:
                 raise WriteError(f"{op.label} has no argument {name}")
@@ -88,7 +113,7 @@ class _Writer:
                 raise WriteError(f"{name} of {op.label} is no number")
             places[name]["arg"] = {form: value}
         kind = self.document.graph["tensor_values"].get(self.document.value(op))
-        if kind is not None and node["target"].split(".")[-2] == _CALLS[0]:
+        if kind is not None and call.startswith("quantize"):
             kind["dtype"] = TYPES[q.storage]
 
     def insert(self, use: Use, sequence: Sequence[Quantizer]) -> None:

@@ -11,7 +11,7 @@ import pytest
 import qlint
 from qlint.fixing.arithmetic import WriteError
 from qlint.fixing.edits import Requantize
-from qlint.fixing.tflite import edited
+from qlint.fixing.tflite import _Writer, edited
 from qlint.fixing.tflite_file import Document, Vector
 
 ZOO = Path(__file__).parent.parent / "zoo"
@@ -138,3 +138,21 @@ def test_callers_keep_their_types():
 
     with pytest.raises(WriteError, match="callers"):
         changed(MODEL, Path("/dev/null"), other)
+
+
+def test_quantizers_that_lead_nowhere_or_repeat_go(tmp_path):
+    document, model = Document(MODEL), qlint.load(MODEL)
+    writer = _Writer(document, model)
+    op = next(op for op in model.ops if op.kind == "linear")
+    q = op.uses["x"].quantizers[0]
+    writer.quantize(writer.number(op.uses["x"].name), replace(q, scale=(q.scale[0] * 3,)))  # nobody reads it
+    writer.rewire(op.uses["x"], writer.quantize(writer.number(op.uses["x"].name), q))  # the same grid again
+    path = tmp_path / "model.tflite"
+    with path.open("wb") as out:
+        document.write(out)
+    found = {finding.rule for finding in qlint.check(path).findings}
+    assert {"dangling-quantizer", "double-quantization"} <= found
+    fixed = qlint.fix(path, unsafe=True)
+    assert not {"dangling-quantizer", "double-quantization"} & {finding.rule for finding in qlint.check(fixed.output).findings}
+    assert [node.native for node in qlint.load(fixed.output).nodes] == [node.native for node in qlint.load(MODEL).nodes]
+    assert np.array_equal(outputs(Path(fixed.output)), outputs(MODEL))

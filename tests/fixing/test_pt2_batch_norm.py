@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,10 @@ import torch.ao.quantization.fx._decomposed  # registers quantized_decomposed
 
 import qlint
 from qlint.errors import QlintError
+from qlint.fixing.arithmetic import real
+from qlint.fixing.edits import Requantize
+from qlint.fixing.pt2 import edited
+from qlint.fixing.pt2_file import Document
 
 quantized = torch.ops.quantized_decomposed
 
@@ -169,3 +175,23 @@ def test_quantizers_are_added(tmp_path, calibrated):
     assert fixed.numbers is not None and fixed.numbers.runtime.startswith("torch") and fixed.numbers.sqnr > (25 if calibrated else 15)
     assert all(use.quantizers for op in qlint.load(fixed.output).ops if op.kind in ("conv", "add") for role, use in op.uses.items() if role != "b")
     assert np.abs(outputs(path, shape) - outputs(fixed.output, shape)).max() < 1
+
+
+@pytest.mark.parametrize("form", ["per-channel", "per-tensor"])
+def test_stored_weights_are_written_on_other_scales(tmp_path, form):
+    """Powers of two: the integers of the weights and their scales, which are tensors per channel."""
+    module = Stored("conv", form)
+    module.norm = torch.nn.Identity()
+    path = exported(module, tmp_path / "model.pt2", (2, 4, 6, 6))
+    document, model = Document(path), qlint.load(path)
+    use = next(op for op in model.ops if op.kind == "conv").uses["w"]
+    q = use.quantizers[0]
+    new = replace(q, scale=tuple(2.0 ** np.ceil(np.log2(s)) for s in q.scale))
+    edited(document, model, [Requantize({id(use): (use, (new,))})])
+    with (tmp_path / "fixed.pt2").open("wb") as out:
+        document.write(out)
+    after = next(op for op in qlint.load(tmp_path / "fixed.pt2").ops if op.kind == "conv").uses["w"]
+    assert after.quantizers[0].scale == new.scale and after.quantizers[0].power_of_two
+    old, fresh = (real(one.tensor.data, one.quantizers) for one in (use, after))
+    assert np.abs(old - fresh).max() <= max(new.scale) / 2 * 1.001
+    assert np.abs(outputs(path, (2, 4, 6, 6)) - outputs(tmp_path / "fixed.pt2", (2, 4, 6, 6))).max() < 0.2

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from qlint.fixing.arithmetic import WriteError, requantized, same_codes
+from qlint.fixing.arithmetic import WriteError, quantized, real, requantized, same_codes
 from qlint.fixing.batch_norm import rescaled
 from qlint.fixing.edits import Depthwise, Edit, Fold, Remove, Requantize, storable
 from qlint.fixing.pt2_file import TYPES, Document, Entry
@@ -51,7 +51,9 @@ class _Writer:
     def requantize(self, edit: Requantize) -> None:
         for use, new in edit.changes.values():
             old = use.quantizers
-            if len(old) == len(new):
+            if len(old) == len(new) == 1 and use.tensor.constant and (old[0].granularity, old[0].axis) != (new[0].granularity, new[0].axis):
+                self.regrain(use, new[0])
+            elif len(old) == len(new):
                 for before, after in zip(old, new, strict=True):
                     if before != after or before.read_as is not None:
                         self.set(before, after, use)
@@ -77,6 +79,22 @@ class _Writer:
                 if op is old.dequantize and old.quantize is None:
                     self.recode(op, old, new, use)
                 self.configure(op, new)
+
+    def regrain(self, use: Use, new: Quantizer) -> None:
+        """A weight per tensor in place of per channel, or the other way round: other calls in front of its reader."""
+        _writable(new)
+        document, old, data = self.document, use.quantizers[0], use.tensor.data
+        assert data is not None
+        if use.op is None or old.dequantize is None:
+            raise WriteError(f"qlint does not write {new} in place of {old}")
+        place = document.place(use)
+        before = document.maker[place["name"]]
+        if old.quantize is None:
+            inner = document.reads(before)[0]["name"]
+            place["name"] = self.dequantize(self.written(inner, use, quantized(real(data, (old,)), new), new.storage), new, document.node(use.op))
+        else:
+            place["name"] = self.pairs(document.reads(document.node(old.quantize))[0]["name"], (new,))
+        self.prune([before])
 
     def recode(self, op: Op, old: Quantizer, new: Quantizer, use: Use) -> None:
         """The integers of a constant on another grid."""

@@ -178,8 +178,9 @@ def test_quantizers_are_added(tmp_path, calibrated):
 
 
 @pytest.mark.parametrize("form", ["per-channel", "per-tensor"])
-def test_stored_weights_are_written_on_other_scales(tmp_path, form):
-    """Powers of two: the integers of the weights and their scales, which are tensors per channel."""
+@pytest.mark.parametrize("regrain", [False, True])
+def test_stored_weights_are_written_on_other_scales(tmp_path, form, regrain):
+    """Powers of two: the integers of the weights and their scales, which are tensors per channel; and one grid in place of several, or several in place of one."""
     module = Stored("conv", form)
     module.norm = torch.nn.Identity()
     path = exported(module, tmp_path / "model.pt2", (2, 4, 6, 6))
@@ -187,6 +188,10 @@ def test_stored_weights_are_written_on_other_scales(tmp_path, form):
     use = next(op for op in model.ops if op.kind == "conv").uses["w"]
     q = use.quantizers[0]
     new = replace(q, scale=tuple(2.0 ** np.ceil(np.log2(s)) for s in q.scale))
+    if regrain and form == "per-channel":
+        new = replace(new, scale=(max(new.scale),), zero_point=(0,), granularity="tensor", axis=None, scale_shape=(), zero_point_shape=())
+    elif regrain:
+        new = replace(new, scale=new.scale * 8, zero_point=(0,) * 8, granularity="channel", axis=0, scale_shape=(8,), zero_point_shape=(8,))
     edited(document, model, [Requantize({id(use): (use, (new,))})])
     with (tmp_path / "fixed.pt2").open("wb") as out:
         document.write(out)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qlint.config import Config
 from qlint.errors import ProfileError, QlintError, ReadError
@@ -171,7 +171,7 @@ def fix(
     in_place: bool = False,
     output: str | Path | None = None,
     dry: bool = False,
-    calibration: str | Path = "",
+    calibration: str | Path | Iterable[Any] = "",
     method: str = "minmax",
     verify: bool = True,
     trust: bool = False,
@@ -191,7 +191,7 @@ def fix(
         unsafe: make changes of the numbers too; what each one does to them is in the report.
         in_place: the result takes the model's place; otherwise it is `output`, or `NAME.fixed.EXT` beside the model.
         dry: say what would change, and write nothing.
-        calibration: a .npy or .npz file of inputs, for the ranges of new quantizers and for the comparison of outputs.
+        calibration: a .npy or .npz file of inputs, or an iterable of them (arrays or tensors, tuples, dicts by input name), for the ranges of new quantizers and for the comparison of outputs.
         method: how a range follows from them: `minmax`, `percentile`, `mse` or `entropy`.
         verify: compare the outputs before and after, where ONNX Runtime, LiteRT, or torch (with `trust`) is installed.
         trust: let torch load the file, which executes what is in it: to compare outputs, and to change operators of TorchScript files.
@@ -223,7 +223,7 @@ def fix(
     settings.validate([model])
     policy = settings.policy(model)
     question = Question(tuple(settings.profiles(model)), policy.rules, policy.known, fallback, input_shapes or {}, policy)
-    options = Options(unsafe, in_place, dry, verify, str(calibration), method, Path(output) if output is not None else None, trust)
+    options = Options(unsafe, in_place, dry, verify, str(calibration) if isinstance(calibration, Path) else calibration, method, Path(output) if output is not None else None, trust)
     return run(Path(model), question, options, name_of(model))
 
 

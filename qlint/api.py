@@ -173,6 +173,7 @@ def fix(
     dry: bool = False,
     calibration: str | Path = "",
     method: str = "minmax",
+    swap_activation: str = "",
     verify: bool = True,
     select: Iterable[str] = (),
     ignore: Iterable[str] = (),
@@ -191,6 +192,7 @@ def fix(
         dry: say what would change, and write nothing.
         calibration: a .npy or .npz file of inputs, for the ranges of new quantizers and for the comparison of outputs.
         method: how a range follows from them: `minmax`, `percentile`, `mse` or `entropy`.
+        swap_activation: exchange swish, hard swish, gelu and mish for `relu` or `relu6`; the network has to be trained on with it.
         verify: compare the outputs before and after, where ONNX Runtime is installed.
 
     Raises:
@@ -211,7 +213,7 @@ def fix(
     settings.validate([model])
     policy = settings.policy(model)
     question = Question(tuple(settings.profiles(model)), policy.rules, policy.known, fallback, input_shapes or {}, policy)
-    options = Options(unsafe, in_place, dry, verify, str(calibration), method, Path(output) if output is not None else None)
+    options = Options(unsafe, in_place, dry, verify, str(calibration), method, Path(output) if output is not None else None, swap_activation)
     return run(Path(model), question, options, name_of(model))
 
 

@@ -6,6 +6,7 @@ import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from qlint.graph import Model, Op, Quantizer, Use
 
@@ -87,9 +88,29 @@ class Explicit:
     exact: bool = True  # in real arithmetic
 
 
-Edit = Explicit | Clamp | Requantize | Remove | Rename | Sort | RaiseOpset | Fold | Depthwise
-REAL = (Fold, Depthwise, Explicit)  # exact in real arithmetic; float32 rounds otherwise
-STRUCTURAL = (*REAL, Clamp)  # change the operators, and not only the quantizers between them
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """An activation exchanged for another one: `members` go, and what `last` made comes from it."""
+
+    kind: str
+    source: Use  # what goes in, as its reader sees it
+    members: tuple[Op, ...]
+    last: Op
+    into: str
+
+
+@dataclass(frozen=True, slots=True)
+class Freeze:
+    """A constant that is computed in the graph is stored, in front of the quantizers of its readers."""
+
+    use: Use
+    shape: tuple[int, ...]
+    values: Any = field(compare=False)  # a numpy array
+
+
+Edit = Swap | Freeze | Explicit | Clamp | Requantize | Remove | Rename | Sort | RaiseOpset | Fold | Depthwise
+REAL = (Fold, Depthwise, Explicit, Freeze)  # exact in real arithmetic; float32 rounds otherwise
+STRUCTURAL = (*REAL, Clamp, Swap)  # change the operators, and not only the quantizers between them
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from qlint.fixing.arithmetic import WriteError, dequantized, packed, quantized, real, requantized, same_codes
-from qlint.fixing.edits import Clamp, Depthwise, Edit, Explicit, Fold, RaiseOpset, Remove, Rename, Requantize, Sort, scale_type_of, storable
+from qlint.fixing.edits import Clamp, Depthwise, Edit, Explicit, Fold, Freeze, RaiseOpset, Remove, Rename, Requantize, Sort, Swap, scale_type_of, storable
 from qlint.fixing.onnx_explicit import make_explicit
 from qlint.fixing.onnx_file import Document, Node, integer_attribute
 from qlint.fixing.opsets import respelled
@@ -64,6 +64,10 @@ class _Writer:
             _fold(self, edit)
         elif isinstance(edit, Depthwise):
             _depthwise(self, edit)
+        elif isinstance(edit, Freeze):
+            self.freeze(edit)
+        elif isinstance(edit, Swap):
+            self.swap(edit)
 
     def node(self, op: Op) -> Node:
         """The node of an operator of the main graph."""
@@ -119,6 +123,37 @@ class _Writer:
                 relu = Node.new("Relu", self.document.fresh(f"{source}_Relu"), [source], [made[source]])
                 self.document.nodes.insert(self.document.nodes.index(node), relu)
             node.inputs[0], node.changed = made[source], True
+
+    def freeze(self, edit: Freeze) -> None:
+        """The constant under a name of its own; what computed it goes if nobody else reads it."""
+        old = edit.use.tensor
+        dtype = str(edit.values.dtype)
+        name = self.document.array(f"{old.name}_stored", dtype, edit.shape, packed(dtype, edit.values))
+        for node in self.document.nodes:
+            for slot, read in enumerate(node.inputs):
+                if read == old.name:
+                    node.inputs[slot], node.changed = name, True
+        self.document.prune([node for node in self.document.nodes if node in self.constant])
+
+    @property
+    def constant(self) -> list[Node]:
+        """The nodes that compute constants."""
+        return [self.node_of[id(op)] for op in self.model.ops if op.role == "constant" and id(op) in self.node_of]
+
+    def swap(self, edit: Swap) -> None:
+        """A Relu, or a Clip from 0 to 6, where the last operator of the activation stood."""
+        last = self.node(edit.last)
+        gone = [self.node(op) for op in edit.members if op is not edit.last]
+        gone += [self.node(each) for op in edit.members for use in op.uses.values() for q in use.quantizers for each in (q.quantize, q.dequantize) if each is not None]
+        inputs = [edit.source.name]
+        if edit.into == "relu6":
+            dtype = edit.source.tensor.dtype or "float32"
+            inputs += [self.document.constant(f"{last.outputs[0]}_{end}", dtype, (), (value,)) for end, value in (("min", 0.0), ("max", 6.0))]
+            if (self.document.opset or self.model.opsets.get("", 0)) < 11:
+                raise WriteError("a relu6 takes a Clip of opset 11 or later")
+        made = Node.new("Clip" if edit.into == "relu6" else "Relu", last.name, inputs, last.outputs)
+        self.document.nodes[self.document.nodes.index(last)] = made
+        self.document.prune(gone)
 
     def configure(self, node: Node, q: Quantizer, scale_type: str, op: Op | None = None) -> None:
         """Scale, zero point and axis of a node."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 
+from qlint.fixing.activations import swaps
 from qlint.fixing.cures import CURES
 from qlint.fixing.edits import Changes, Clamp, Depthwise, Edit, Explicit, Proposal, RaiseOpset, Requantize, Sequence, exact, keeps, scale_type_of, storable
 from qlint.fixing.explicit import NoCure
@@ -38,13 +39,17 @@ class Plan:
 
 
 def plan(
-    state: State, rules: Iterable[Rule], known: Iterable[Rule], *, unsafe: bool, ranges: Ranges, fallback: bool = True, tried: Container[object] = ()
+    state: State, rules: Iterable[Rule], known: Iterable[Rule], *, unsafe: bool, ranges: Ranges, fallback: bool = True, tried: Container[object] = (),
+    swap: str = "",
 ) -> Plan:
     """The fixes that rules declare for the findings of a model: first those about the file, then those about quantizers.
 
-    What was `tried` (`Proposal.key`) is not proposed again.
+    What was `tried` (`Proposal.key`) is not proposed again. `swap`: activations without integer kernels are exchanged for this one first.
     """
     made, later, can = Plan(), [], curable(state.model)
+    made.proposals = [one for one in swaps(state.model, swap) if one.key not in tried] if swap else []
+    if made.proposals:
+        return made
     for finding, causes in state.findings():
         cure = causes[0].rule.cure
         if cure in CURES and cure in can:

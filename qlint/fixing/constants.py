@@ -118,7 +118,7 @@ def _squeezed(op: Op, x: Inputs) -> Any:
     axes = x.get("axes", op.attrs.get("axes"))
     if op.kind == "squeeze":
         return np.squeeze(x["x"], None if axes is None else tuple(int(a) for a in axes))
-    return np.expand_dims(x["x"], tuple(int(a) for a in axes))
+    return np.expand_dims(x["x"], tuple(int(a) for a in axes or ()))
 
 
 def _same(op: Op, x: Inputs) -> Any:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from qlint.fixing.batch_norm import folded
 from qlint.fixing.constants import Unfolded, frozen
 from qlint.fixing.edits import Edit, RaiseOpset, Remove, Rename, Requantize, Sequence, Sort, storable
+from qlint.fixing.equalize import equalize
 from qlint.fixing.explicit import NoCure, explicit
 from qlint.fixing.opsets import obstacle
 from qlint.graph import Model, Op, Quantizer, Use
@@ -122,5 +123,5 @@ def _uses(causes: Iterable[Cause]) -> Iterator[Use]:
 CURES: dict[str, Cure] = {
     "remove": remove, "rename": rename, "sort": sort, "single": single, "read-as-written": read_as_written, "fold": fold, "opset": opset, "explicit": explicit,
     "half-range": half_range,
-    "store": store,
+    "store": store, "equalize": equalize,
 }  # fmt: skip

@@ -108,9 +108,20 @@ class Freeze:
     values: Any = field(compare=False)  # a numpy array
 
 
-Edit = Swap | Freeze | Explicit | Clamp | Requantize | Remove | Rename | Sort | RaiseOpset | Fold | Depthwise
+@dataclass(frozen=True, slots=True)
+class Equalize:
+    """Output channel i of one layer is divided by a factor, and what the next one does with it multiplied."""
+
+    first: Op
+    second: Op
+    factors: tuple[float, ...]
+    between: tuple[Use, ...]  # quantized uses on the way, whose grids move too
+    grids: Sequence = ()  # of them, afterwards
+
+
+Edit = Equalize | Swap | Freeze | Explicit | Clamp | Requantize | Remove | Rename | Sort | RaiseOpset | Fold | Depthwise
 REAL = (Fold, Depthwise, Explicit, Freeze)  # exact in real arithmetic; float32 rounds otherwise
-STRUCTURAL = (*REAL, Clamp, Swap)  # change the operators, and not only the quantizers between them
+STRUCTURAL = (*REAL, Clamp, Swap, Equalize)  # change the operators, and not only the quantizers between them
 
 
 @dataclass(slots=True)

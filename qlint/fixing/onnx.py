@@ -7,7 +7,24 @@ from dataclasses import replace
 from typing import Any
 
 from qlint.fixing.arithmetic import WriteError, dequantized, packed, quantized, real, requantized, same_codes
-from qlint.fixing.edits import Clamp, Depthwise, Edit, Explicit, Fold, Freeze, RaiseOpset, Remove, Rename, Requantize, Sort, Swap, scale_type_of, storable
+from qlint.fixing.edits import (
+    Clamp,
+    Depthwise,
+    Edit,
+    Equalize,
+    Explicit,
+    Fold,
+    Freeze,
+    RaiseOpset,
+    Remove,
+    Rename,
+    Requantize,
+    Sort,
+    Swap,
+    scale_type_of,
+    storable,
+)
+from qlint.fixing.onnx_equalize import equalized
 from qlint.fixing.onnx_explicit import make_explicit
 from qlint.fixing.onnx_file import Document, Node, integer_attribute
 from qlint.fixing.opsets import respelled
@@ -68,6 +85,8 @@ class _Writer:
             self.freeze(edit)
         elif isinstance(edit, Swap):
             self.swap(edit)
+        elif isinstance(edit, Equalize):
+            equalized(self, edit)
 
     def node(self, op: Op) -> Node:
         """The node of an operator of the main graph."""

@@ -7,7 +7,23 @@ from dataclasses import dataclass, field
 
 from qlint.fixing.activations import swaps
 from qlint.fixing.cures import CURES
-from qlint.fixing.edits import Changes, Clamp, Depthwise, Edit, Explicit, Proposal, RaiseOpset, Requantize, Sequence, exact, keeps, scale_type_of, storable
+from qlint.fixing.edits import (
+    Changes,
+    Clamp,
+    Depthwise,
+    Edit,
+    Equalize,
+    Explicit,
+    Proposal,
+    RaiseOpset,
+    Requantize,
+    Sequence,
+    exact,
+    keeps,
+    scale_type_of,
+    storable,
+)
+from qlint.fixing.equalize import measured
 from qlint.fixing.explicit import NoCure
 from qlint.fixing.ranges import RELU, NoRange, Ranges
 from qlint.fixing.state import State
@@ -55,7 +71,7 @@ def plan(
         if cure in CURES and cure in can:
             where = tuple(dict.fromkeys(f"{site.op}.{site.port}" if site.port else site.op for site in finding.sites))
             try:
-                edits = list(CURES[cure](state.model, causes))
+                edits = [measured(edit, ranges) if isinstance(edit, Equalize) else edit for edit in CURES[cure](state.model, causes)]
             except NoCure as problem:
                 made.refusals.append(Refusal(finding.rule, finding.code, where, str(problem)))
                 continue
@@ -92,8 +108,8 @@ def plan(
 
 def _exact(edit: Edit) -> bool:
     """Whether the numbers stay as they are."""
-    if isinstance(edit, Explicit):
-        return edit.exact
+    if isinstance(edit, (Explicit, Equalize)):
+        return isinstance(edit, Explicit) and edit.exact
     return all(keeps(use, new) for use, new in edit.changes.values()) if isinstance(edit, Requantize) else True
 
 
@@ -104,6 +120,8 @@ def _said(edit: Edit) -> str:
     if isinstance(edit, Explicit):
         what = "operators in float between QuantizeLinear and DequantizeLinear" if edit.operators else "QuantizeLinear and DequantizeLinear"
         return f"{what} in their place" + (f", in opset {edit.opset}" if edit.opset else "")
+    if isinstance(edit, Equalize):
+        return f"channels equalised with {edit.second.label}" + ("; ranges from calibration data" if edit.between else "")
     return f"opset {edit.version}" if isinstance(edit, RaiseOpset) else ""
 
 

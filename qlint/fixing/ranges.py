@@ -42,6 +42,7 @@ class Ranges:
 
     model: Model
     measured: Callable[[str], Interval | None] = lambda name: None
+    channels: Callable[[str], tuple[Any, Any] | None] = lambda name: None  # (smallest, largest) values of each channel (axis 1) in calibration data
     calibration: str = ""  # what reports call the data
     _symmetric: dict[str, bool] = field(default_factory=dict)  # by container
 

@@ -122,7 +122,8 @@ class _Run:
             state = states[-1]
             ranges = Ranges(state.model)
             if self.samples:
-                ranges.measured = Calibration(state.path, state.model, self.samples, self.options.method)
+                ranges.measured = data = Calibration(state.path, state.model, self.samples, self.options.method)
+                ranges.channels = data.channels
                 ranges.calibration = f"{self.options.method} over {self.described}"
             made: Plan = plan(
                 state, self.question.rules, self.question.known, unsafe=self.options.unsafe, ranges=ranges, fallback=self.question.fallback, tried=self.tried,

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from qlint.cli import settings
+from qlint.cli.completion import backends, listed, rules
 from qlint.cli.settings import CONFIG, ISOLATED, JOBS, NO_CACHE
 
 ENCODINGS = "quantizers by tensor name: AIMET, QNN overrides, MQBench clip ranges, TensorRT calibration cache"
@@ -57,10 +58,10 @@ class Method(StrEnum):
 
 def check(
     models: Annotated[list[str], typer.Argument(help="model files, or folders of them", metavar="MODEL", show_default=False)],
-    backend: Annotated[list[str] | None, typer.Option("--backend", "-b", metavar="NAME", help=BACKEND)] = None,
-    select: Annotated[list[str] | None, typer.Option(metavar="RULES", help="only these rules: names, codes, code prefixes, categories, globs")] = None,
-    ignore: Annotated[list[str] | None, typer.Option(metavar="RULES", help="not these rules")] = None,
-    extend_select: Annotated[list[str] | None, typer.Option(metavar="RULES", help="these rules too, e.g. ones in preview")] = None,
+    backend: Annotated[list[str] | None, typer.Option("--backend", "-b", metavar="NAME", help=BACKEND, autocompletion=listed(backends))] = None,
+    select: Annotated[list[str] | None, typer.Option(metavar="RULES", help="only these rules: names, codes, code prefixes, categories, globs", autocompletion=listed(rules))] = None,
+    ignore: Annotated[list[str] | None, typer.Option(metavar="RULES", help="not these rules", autocompletion=listed(rules))] = None,
+    extend_select: Annotated[list[str] | None, typer.Option(metavar="RULES", help="these rules too, e.g. ones in preview", autocompletion=listed(rules))] = None,
     fail_on: Annotated[FailOn | None, typer.Option(help="lowest severity that makes the exit code 1", show_default="warning")] = None,
     fail_on_unknown: Annotated[bool, typer.Option("--fail-on-unknown", help="an op of unknown placement makes the exit code 1, too")] = False,
     no_fallback: Annotated[bool, typer.Option("--no-fallback", help="judge as if the backend had nothing to fall back to")] = False,

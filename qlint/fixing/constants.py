@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from qlint.fixing.edits import Freeze
+from qlint.fixing.edits import Store
 from qlint.graph import Op, Tensor, Use
 
 MAX_STEPS = 256  # operators that compute one constant
@@ -15,7 +15,7 @@ class Unfolded(Exception):
     """Why a constant cannot be computed."""
 
 
-def frozen(use: Use) -> Freeze:
+def frozen(use: Use) -> Store:
     """The edit that stores a computed constant as it is in front of a reader's quantizers.
 
     Raises:
@@ -27,7 +27,7 @@ def frozen(use: Use) -> Freeze:
 
     if not np.all(np.isfinite(array)):
         raise Unfolded("what it computes is not a number")
-    return Freeze(use, tuple(array.shape), array)
+    return Store(use, tuple(array.shape), array)
 
 
 def _value(tensor: Tensor, values: dict[int, Any], left: list[int]) -> Any:

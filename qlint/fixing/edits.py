@@ -100,7 +100,7 @@ class Swap:
 
 
 @dataclass(frozen=True, slots=True)
-class Freeze:
+class Store:
     """A constant that is computed in the graph is stored, in front of the quantizers of its readers."""
 
     use: Use
@@ -119,8 +119,8 @@ class Equalize:
     grids: Sequence = ()  # of them, afterwards
 
 
-Edit = Equalize | Swap | Freeze | Explicit | Clamp | Requantize | Remove | Rename | Sort | RaiseOpset | Fold | Depthwise
-REAL = (Fold, Depthwise, Explicit, Freeze)  # exact in real arithmetic; float32 rounds otherwise
+Edit = Equalize | Swap | Store | Explicit | Clamp | Requantize | Remove | Rename | Sort | RaiseOpset | Fold | Depthwise
+REAL = (Fold, Depthwise, Explicit, Store)  # exact in real arithmetic; float32 rounds otherwise
 STRUCTURAL = (*REAL, Clamp, Swap, Equalize)  # change the operators, and not only the quantizers between them
 
 

@@ -173,6 +173,7 @@ def fix(
     dry: bool = False,
     calibration: str | Path | Iterable[Any] = "",
     method: str = "minmax",
+    swap_activation: str = "",
     verify: bool = True,
     trust: bool = False,
     example_inputs: object = None,
@@ -193,6 +194,7 @@ def fix(
         dry: say what would change, and write nothing.
         calibration: a .npy or .npz file of inputs, or an iterable of them (arrays or tensors, tuples, dicts by input name), for the ranges of new quantizers and for the comparison of outputs.
         method: how a range follows from them: `minmax`, `percentile`, `mse` or `entropy`.
+        swap_activation: exchange swish, hard swish, gelu and mish for `relu` or `relu6`; the network has to be trained on with it.
         verify: compare the outputs before and after, where ONNX Runtime, LiteRT, or torch (with `trust`) is installed.
         trust: let torch load the file, which executes what is in it: to compare outputs, and to change operators of TorchScript files.
         example_inputs: what a torch module is called with: a tensor, a tuple of arguments, or a dict of them by name.
@@ -223,7 +225,10 @@ def fix(
     settings.validate([model])
     policy = settings.policy(model)
     question = Question(tuple(settings.profiles(model)), policy.rules, policy.known, fallback, input_shapes or {}, policy)
-    options = Options(unsafe, in_place, dry, verify, str(calibration) if isinstance(calibration, Path) else calibration, method, Path(output) if output is not None else None, trust)
+    options = Options(
+        unsafe, in_place, dry, verify, str(calibration) if isinstance(calibration, Path) else calibration, method, Path(output) if output is not None else None, trust,
+        swap_activation,
+    )  # fmt: skip
     return run(Path(model), question, options, name_of(model))
 
 

@@ -24,7 +24,8 @@ tens of percent (MobileNet with one scale per tensor). The file is valid and run
 ## Fix and its safety
 
 One scale per channel where the backend takes it, else cross-layer equalization before quantizing: exact in float for
-networks of ReLUs. Unsafe: the numbers change, they come closer to the float model.
+networks of ReLUs. Unsafe: the numbers change, they come closer to the float model. `--fix --unsafe-fixes` equalizes
+weights that stand in the file as floats with the layer behind them; activations in between take --calibration.
 
 ## References
 
@@ -60,6 +61,8 @@ rule = Rule(
     what=_what,
     why="they share one scale with larger channels",
     fix="use one scale per channel, or make the channels alike (equalization) before quantizing",
+    cure="equalize",
+    applicability="unsafe",
     per_kind=False,
 )
 

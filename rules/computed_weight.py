@@ -22,7 +22,7 @@ tanh once more. Runtimes that fold constants (ONNX Runtime) are not bothered.
 
 ## Fix and its safety
 
-Compute the weight once and store the result: exact up to float rounding. Most exporters do it if they are asked
+Compute the weight once and store the result: safe, exact up to float rounding, and `--fix` does it. Most exporters do it if they are asked
 (`do_constant_folding`, onnxsim), unless an operator such as Tanh is not on their list.
 
 ## References
@@ -50,6 +50,8 @@ rule = Rule(
     what="{port}{origin} is computed in the graph by {found}",
     why="parsers that want a constant in front of the quantizer do not find one",
     fix="compute it once, and store the result as the weight",
+    cure="store",
+    applicability="safe",
     per_kind=False,
 )
 

@@ -46,6 +46,18 @@ class Calibration:
                 self._ranges = {name: _cut(histogram, self._ranges[name], self.method) for name, histogram in self._histograms(self._ranges).items()}
         return self._ranges.get(name)
 
+    def channels(self, name: str) -> tuple[Array, Array] | None:
+        """(smallest, largest) values of each channel (axis 1) of a tensor; None if the data say nothing of it."""
+        import numpy as np
+
+        lows, highs = [], []
+        for _, array in self._tensors([name]):
+            others = tuple(i for i in range(array.ndim) if i != 1)
+            if array.ndim > 1:
+                lows.append(array.min(axis=others))
+                highs.append(array.max(axis=others))
+        return (np.min(lows, axis=0), np.max(highs, axis=0)) if lows else None
+
     def _extremes(self) -> dict[str, Interval]:
         found: dict[str, Interval] = {}
         for name, array in self._tensors():
@@ -63,12 +75,13 @@ class Calibration:
                 found[name] = found[name] + counts if name in found else counts
         return found
 
-    def _tensors(self) -> Any:
-        """(name, values) of every tensor on every sample."""
+    def _tensors(self, names: Sequence[str] = ()) -> Any:
+        """(name, values) of some tensors, or all, on every sample."""
         import numpy as np
 
-        for values in self.run(self.path, self.names, self.samples):
-            for tensor in self.names:
+        names = names or self.names
+        for values in self.run(self.path, names, self.samples):
+            for tensor in names:
                 array = values.get(tensor)
                 if isinstance(array, np.ndarray) and array.dtype.kind == "f" and array.size and np.all(np.isfinite(array)):
                     yield tensor, array

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from qlint.fixing.batch_norm import folded
+from qlint.fixing.constants import Unfolded, frozen
 from qlint.fixing.edits import Edit, Freeze, RaiseOpset, Remove, Rename, Requantize, Sequence, Sort, storable
+from qlint.fixing.equalize import equalize
 from qlint.fixing.explicit import NoCure, explicit
 from qlint.fixing.opsets import obstacle
 from qlint.graph import Model, Op, Quantizer, Use
@@ -93,6 +95,19 @@ def half_range(model: Model, causes: list[Cause]) -> Iterator[Edit]:
         yield Requantize(changes)
 
 
+def store(model: Model, causes: list[Cause]) -> Iterator[Edit]:
+    """Weights that are computed from constants, as constants."""
+    done: set[int] = set()
+    for cause in causes:
+        use = cause.op.uses.get(cause.port) if cause.op is not None else None
+        if use is not None and id(use.tensor) not in done:
+            done.add(id(use.tensor))
+            try:
+                yield frozen(use)
+            except Unfolded as problem:
+                raise NoCure(str(problem)) from problem
+
+
 def _doubled(q: Quantizer) -> Quantizer:
     return storable(replace(q, scale=tuple(2 * s for s in q.scale or ())))
 
@@ -114,5 +129,5 @@ def _uses(causes: Iterable[Cause]) -> Iterator[Use]:
 
 CURES: dict[str, Cure] = {
     "remove": remove, "rename": rename, "sort": sort, "single": single, "read-as-written": read_as_written, "fold": fold, "opset": opset, "explicit": explicit,
-    "half-range": half_range, "freeze": freeze,
+    "half-range": half_range, "store": store, "equalize": equalize, "freeze": freeze,
 }  # fmt: skip

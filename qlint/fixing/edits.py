@@ -6,6 +6,7 @@ import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from qlint.graph import Model, Op, Quantizer, Use
 
@@ -94,9 +95,40 @@ class Explicit:
     exact: bool = True  # in real arithmetic
 
 
-Edit = Explicit | Freeze | Clamp | Requantize | Remove | Rename | Sort | RaiseOpset | Fold | Depthwise
-REAL = (Fold, Depthwise, Explicit)  # exact in real arithmetic; float32 rounds otherwise
-STRUCTURAL = (*REAL, Clamp)  # change the operators, and not only the quantizers between them
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """An activation exchanged for another one: `members` go, and what `last` made comes from it."""
+
+    kind: str
+    source: Use  # what goes in, as its reader sees it
+    members: tuple[Op, ...]
+    last: Op
+    into: str
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A constant that is computed in the graph is stored, in front of the quantizers of its readers."""
+
+    use: Use
+    shape: tuple[int, ...]
+    values: Any = field(compare=False)  # a numpy array
+
+
+@dataclass(frozen=True, slots=True)
+class Equalize:
+    """Output channel i of one layer is divided by a factor, and what the next one does with it multiplied."""
+
+    first: Op
+    second: Op
+    factors: tuple[float, ...]
+    between: tuple[Use, ...]  # quantized uses on the way, whose grids move too
+    grids: Sequence = ()  # of them, afterwards
+
+
+Edit = Freeze | Equalize | Swap | Store | Explicit | Clamp | Requantize | Remove | Rename | Sort | RaiseOpset | Fold | Depthwise
+REAL = (Fold, Depthwise, Explicit, Store)  # exact in real arithmetic; float32 rounds otherwise
+STRUCTURAL = (*REAL, Clamp, Swap, Equalize)  # change the operators, and not only the quantizers between them
 
 
 @dataclass(slots=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 
+from qlint.fixing.activations import swaps
 from qlint.fixing.cures import CURES
 from qlint.fixing.edits import (
     Changes,
     Clamp,
     Depthwise,
     Edit,
+    Equalize,
     Explicit,
     Freeze,
     Proposal,
@@ -22,6 +24,7 @@ from qlint.fixing.edits import (
     scale_type_of,
     storable,
 )
+from qlint.fixing.equalize import measured
 from qlint.fixing.explicit import NoCure
 from qlint.fixing.ranges import RELU, NoRange, Ranges
 from qlint.fixing.state import State
@@ -54,19 +57,24 @@ class Plan:
 
 
 def plan(
-    state: State, rules: Iterable[Rule], known: Iterable[Rule], *, unsafe: bool, ranges: Ranges, fallback: bool = True, tried: Container[object] = (), searching: bool = True
+    state: State, rules: Iterable[Rule], known: Iterable[Rule], *, unsafe: bool, ranges: Ranges, fallback: bool = True, tried: Container[object] = (),
+    swap: str = "", searching: bool = True,
 ) -> Plan:
     """The fixes that rules declare for the findings of a model: first those about the file, then those about quantizers.
 
-    What was `tried` (`Proposal.key`) is not proposed again. Without `searching` nothing is looked for about quantizers.
+    What was `tried` (`Proposal.key`) is not proposed again. `swap`: activations without integer kernels are exchanged for this one first.
+    Without `searching` nothing is looked for about quantizers.
     """
     made, later, can = Plan(), [], curable(state.model)
+    made.proposals = [one for one in swaps(state.model, swap) if one.key not in tried] if swap else []
+    if made.proposals:
+        return made
     for finding, causes in state.findings():
         cure = causes[0].rule.cure
         if cure in CURES and cure in can:
             where = tuple(dict.fromkeys(f"{site.op}.{site.port}" if site.port else site.op for site in finding.sites))
             try:
-                edits = list(CURES[cure](state.model, causes))
+                edits = [measured(edit, ranges) if isinstance(edit, Equalize) else edit for edit in CURES[cure](state.model, causes)]
             except NoCure as problem:
                 made.refusals.append(Refusal(finding.rule, finding.code, where, str(problem)))
                 continue
@@ -104,8 +112,8 @@ def plan(
 
 def _exact(edit: Edit) -> bool:
     """Whether the numbers stay as they are."""
-    if isinstance(edit, Explicit):
-        return edit.exact
+    if isinstance(edit, (Explicit, Equalize)):
+        return isinstance(edit, Explicit) and edit.exact
     return all(keeps(use, new) for use, new in edit.changes.values()) if isinstance(edit, Requantize) else not isinstance(edit, Freeze)
 
 
@@ -118,6 +126,8 @@ def _said(edit: Edit) -> str:
     if isinstance(edit, Explicit):
         what = "operators in float between QuantizeLinear and DequantizeLinear" if edit.operators else "QuantizeLinear and DequantizeLinear"
         return f"{what} in their place" + (f", in opset {edit.opset}" if edit.opset else "")
+    if isinstance(edit, Equalize):
+        return f"channels equalised with {edit.second.label}" + ("; ranges from calibration data" if edit.between else "")
     return f"opset {edit.version}" if isinstance(edit, RaiseOpset) else ""
 
 

@@ -47,6 +47,7 @@ class Ranges:
 
     model: Model
     measured: Callable[[str], Interval | None] = lambda name: None
+    channels: Callable[[str], tuple[Any, Any] | None] = lambda name: None  # (smallest, largest) values of each channel (axis 1) in calibration data
     calibration: str = ""  # what reports call the data
     _symmetric: dict[str, bool] = field(default_factory=dict)  # by container
     _bounds: dict[int, tuple[int, Interval | None]] = field(default_factory=dict)  # by tensor: how deep was looked, and what was found
@@ -231,7 +232,7 @@ def loses_a_clamp(use: Use, new: tuple[Quantizer, ...]) -> str:
     none in front of a model's inputs.
     """
     old = use.quantizers
-    if not old or use.tensor.constant or use.tensor.is_input or (was := old[0].range) is None or was[0] != 0:
+    if not old or use.tensor.constant or _handed_in(use.tensor) or (was := old[0].range) is None or was[0] != 0:
         return ""
     now = new[0].range if new else (-math.inf, math.inf)
     if now is None or (not _clamped(use.tensor, 0.0, math.inf, DEPTH) and now[0] < 0):
@@ -240,6 +241,16 @@ def loses_a_clamp(use: Use, new: tuple[Quantizer, ...]) -> str:
     if abs(was[1] - 6) <= step and now[1] > 6 + 2 * step and not _clamped(use.tensor, -math.inf, 6.0, DEPTH):
         return "its grid ends at six, which may stand for a relu6 that is not in the file; the other grid would let larger numbers through"
     return ""
+
+
+def _handed_in(tensor: Tensor) -> bool:
+    """Whether a tensor is an input of the model, or one that was only moved."""
+    for _ in range(DEPTH):
+        made = tensor.producer
+        if made is None or made.kind not in PERMUTES or "x" not in made.uses or made.uses["x"].quantizers:
+            break
+        tensor = made.uses["x"].tensor
+    return tensor.is_input
 
 
 RELU = "its grid begins at zero, which may stand for a relu that is not in the file; the other grid would let negative numbers through"

@@ -17,9 +17,10 @@ from typing import Any
 
 from qlint.errors import QlintError, ReadError
 from qlint.fixing import onnx, pt2, pt2_file, tflite, tflite_file, torchscript
+from qlint.fixing.activations import INTO
 from qlint.fixing.arithmetic import WriteError
 from qlint.fixing.calibration import METHODS, RUNNERS, Calibration
-from qlint.fixing.edits import REAL, STRUCTURAL, Clamp, Depthwise, Edit, Explicit, Proposal, Requantize, realized
+from qlint.fixing.edits import REAL, STRUCTURAL, Clamp, Depthwise, Edit, Explicit, Proposal, Requantize, Swap, realized
 from qlint.fixing.explicit import BRINGS
 from qlint.fixing.onnx_file import Document as OnnxDocument
 from qlint.fixing.plan import Plan, Refusal, plan
@@ -54,6 +55,7 @@ class Options:
     method: str = METHODS[0]
     output: Path | None = None
     trust: bool = False  # let torch load the file, which executes what is in it
+    swap: str = ""  # what activations without integer kernels are exchanged for
 
 
 def fixed_name(path: Path) -> Path:
@@ -70,6 +72,8 @@ def fix(path: Path, question: Question, options: Options, shown: str = "") -> Fi
     """
     if options.method not in METHODS:
         raise QlintError(f"there is no calibration method {options.method!r}", hint=f"there are {', '.join(METHODS)}")
+    if options.swap and options.swap not in INTO:
+        raise QlintError(f"activations are not exchanged for {options.swap!r}", hint=f"there are {', '.join(INTO)}")
     return _Run(path, question, options, shown or str(path)).run()
 
 
@@ -124,10 +128,12 @@ class _Run:
             state = states[-1]
             ranges = Ranges(state.model)
             if self.samples:
-                ranges.measured = Calibration(state.path, state.model, self.samples, self.options.method)
+                ranges.measured = data = Calibration(state.path, state.model, self.samples, self.options.method)
+                ranges.channels = data.channels
                 ranges.calibration = f"{self.options.method} over {self.described}"
             made: Plan = plan(
-                state, self.question.rules, self.question.known, unsafe=self.options.unsafe, ranges=ranges, fallback=self.question.fallback, tried=self.tried, searching=search,
+                state, self.question.rules, self.question.known, unsafe=self.options.unsafe, ranges=ranges, fallback=self.question.fallback, tried=self.tried,
+                swap=self.options.swap, searching=search,
             )  # fmt: skip
             for each in made.refusals:
                 self.refusals[each.rule, each.why, each.sites[0] if each.sites else ""] = each
@@ -296,6 +302,8 @@ def _helps(before: State, after: State, proposals: Sequence[Proposal]) -> bool:
     prepares = all(isinstance(edit, (Clamp, Depthwise, Explicit) if asked else (Clamp, Depthwise)) for one in proposals for edit in one.edits)
     free = all(one.safe or one.worth for one in proposals) or not asked
     rules = {one.rule for one in proposals}
+    if any(isinstance(edit, Swap) for one in proposals for edit in one.edits):
+        return True  # asked for by name
     return gains or (free and not prepares and _places(after, rules) < _places(before, rules))
 
 

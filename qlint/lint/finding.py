@@ -13,7 +13,7 @@ Applicability = Literal["safe", "unsafe", "display"]
 GRIDS = frozenset({"quantizers", "insert", "single", "read-as-written", "half-range"})  # those that are about quantizers
 SEARCHED = frozenset({"quantizers", "insert"})  # those that follow from what a backend misses, over all findings at once
 WRITABLE: dict[str, frozenset[str]] = {
-    "onnx": GRIDS | {"remove", "rename", "sort", "fold", "opset", "explicit"},
+    "onnx": GRIDS | {"remove", "rename", "sort", "fold", "opset", "explicit", "store", "equalize"},
     "tflite": SEARCHED | {"remove", "single"},
     "pt2": GRIDS | {"remove", "fold"},
     "torchscript": SEARCHED | {"freeze", "fold"},  # operators with --trust only

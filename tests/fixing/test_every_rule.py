@@ -16,6 +16,7 @@ from networks import Network, signed
 from onnx import helper
 from test_explicit import float_network, save
 from test_onnx import behind_a_conv, dangling, spoiled, twins, unsorted
+from test_structure import dorefa, unequal
 from written import Unwritable, write
 
 import qlint
@@ -81,7 +82,7 @@ FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "dangling-quantizer": (lambda path: spoiled(path, dangling), ""), "duplicate-node-name": (lambda path: spoiled(path, twins), ""),
     "unsorted-nodes": (lambda path: spoiled(path, unsorted), ""), "legacy-quantizer-op": (fake_quantizer, ""), "qoperator-format": (integer_operator, ""),
     "unfolded-batchnorm": (lambda path: behind_a_conv(path, axis=0), "ort-cpu"), "standalone-batchnorm": (alone, "ort-cpu"), "shared-readers": (signed, "ort-cpu"),
-    "fractional-zero-point": (learned_offset, ""), "reduced-range-needed": (saturating, "fbgemm@avx2"), "unsigned-activation": (unsigned, "tensorrt"),
+    "computed-weight": (dorefa, ""), "channel-disparity": (lambda path: unequal(path), ""), "fractional-zero-point": (learned_offset, ""), "reduced-range-needed": (saturating, "fbgemm@avx2"), "unsigned-activation": (unsigned, "tensorrt"),
 }  # fmt: skip
 
 

@@ -333,8 +333,9 @@ def test_a_file_that_is_not_there():
         read_encodings("nowhere.json")
 
 
+NUMBERS = st.floats() | st.integers(-300, 300) | st.sampled_from([1e308, 1e-320, -1e308, 1 << 70, 10**400])
 JSON = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.integers(-300, 300) | st.text(max_size=3),
+    st.none() | st.booleans() | NUMBERS | st.text(max_size=3),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(
         ["name", "bitwidth", "bw", "scale", "offset", "min", "max", "x", "dtype", "enc_type", "output_dtype", "y_scale", "axis", "step", "zero_point", "bit", "is_sym"]
     ), inner, max_size=5), max_leaves=12,
@@ -354,3 +355,36 @@ def test_any_json_is_read_or_refused(tmp_path_factory, key, inner):
     for finding in qlint.check(merge(g.model(g.conv(g.input())), told)).findings:
         assert finding.message
     assert all(math.prod(entry.grid.scale_shape) in (1, len(entry.grid.scale)) for entry in told.entries if entry.grid is not None and entry.grid.scale)
+
+
+SEEDS = [json.loads(path.read_text()) for path in sorted(HERE.glob("*.encodings"))] + [
+    {"tensorrt": {"blob_range": {"x": 12.7}}}, {"vitis": {"x": {"scale": 0.125}}}, {"sophgo_tpu": {"x": {"threshold": 12.7}}}, {"x": {"min": -1.0, "max": 2.0}},
+    {"ppl": {"x": {"step": [0.1, 0.2], "zero_point": [128, 0], "min": [-12.8, 0], "max": [12.7, 3], "bit": 8}}},
+]  # fmt: skip
+
+
+def places(document, path=()):
+    yield path
+    for key, value in document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ():
+        yield from places(value, (*path, key))
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_mutated_files_are_read_or_refused(tmp_path_factory, data):
+    """One or two values of a real file are something else: it is refused in a sentence, or every rule takes what is read."""
+    document = json.loads(json.dumps(data.draw(st.sampled_from(SEEDS))))
+    for _ in range(data.draw(st.integers(1, 2))):
+        *path, last = data.draw(st.sampled_from([place for place in places(document) if place] or [("x",)]))
+        inside = document
+        for key in path:
+            inside = inside[key]
+        inside[last] = data.draw(JSON)
+    path = tmp_path_factory.mktemp("mutated") / "f.json"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    try:
+        read_encodings(path)
+    except ReadError as error:
+        assert error.message and error.hint
+        return
+    assert qlint.check(HERE / "net.onnx", backend="snpe", encodings=path).errors == []

@@ -11,7 +11,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from qlint.errors import ReadError
-from qlint.graph import Data, Model, Module, Op, Shape, Tensor, Use
+from qlint.graph import Data, Ignored, Model, Module, Op, Shape, Tensor, Use
 from qlint.graph.order import data_flow
 from qlint.readers import onnx_ops
 from qlint.readers import onnx_proto as proto
@@ -85,6 +85,7 @@ class _Reader:
         self.count = self.unrolled = 0
         self.sizes: dict[tuple[str, str, str], int] = {}
         self.notes: list[str] = []
+        self.ignored: list[Ignored] = []
         self.sorts: dict[tuple[str, str, int, int], tuple[onnx_ops.Operator, tuple[str, ...]]] = {}  # with the roles of so many inputs
         self.attributes: dict[bytes, proto.Attribute] = {}
         self.modules: dict[str, Module] = {}
@@ -93,7 +94,7 @@ class _Reader:
 
     def model(self) -> Model:
         buffer = self.buffer
-        model = Model(name=self.file.path.name, format="onnx", notes=self.notes)
+        model = Model(name=self.file.path.name, format="onnx", notes=self.notes, ignored=self.ignored)
         graph: Span | None = None
         ir_version = 0
         for found, a, b in fields(buffer, 0, len(buffer)):
@@ -109,6 +110,8 @@ class _Reader:
             elif found == _PROPERTY:
                 name, value = proto.pair(buffer, (a, b))
                 model.metadata[name] = value
+                if rule := proto.ignoring(name):
+                    self.ignored.append(Ignored("", rule, value))
             elif found == _FUNCTION:
                 function = proto.function(buffer, (a, b))
                 self.functions[function.domain, function.name, function.overload] = function
@@ -244,6 +247,7 @@ class _Reader:
             op.outputs.pop()
         for span in node.attributes:
             self._attribute(span, known, op, scope)
+        self.ignored += [Ignored(op.label, rule, reason) for rule, reason in node.ignored]
         _type_outputs(op, known.outputs)
         if known.kind == "constant" and op.outputs:
             _constant(op)

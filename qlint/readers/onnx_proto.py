@@ -285,6 +285,15 @@ _SOURCES = ("pkg.torch.onnx.stack_trace", "namespace", _SCOPES)
 _ITEM = re.compile(r"""'([^']*)'|"([^"]*)\"""")
 
 
+IGNORE = "qlint.ignore"  # the key of a property by which a file accepts findings: qlint.ignore/RULE, or of every rule without one
+
+
+def ignoring(key: str) -> str:
+    """The rule that the key of a property is about; empty if it is another key."""
+    start, slash, rule = key.partition("/")
+    return "" if start != IGNORE or (slash and not rule) else rule or "ALL"
+
+
 @dataclass(slots=True)
 class Node:
     """A NodeProto: names, and the spans of its attributes."""
@@ -297,6 +306,7 @@ class Node:
     outputs: list[str] = field(default_factory=list)
     attributes: list[Span] = field(default_factory=list)
     source: str = ""
+    ignored: tuple[tuple[str, str], ...] = ()  # (rule, reason) of the properties that say so
     scopes: str = ""  # of torch.onnx with dynamo: the paths of the modules around it, the outermost first, and its own name at the end
     classes: str = ""  # the same with classes, and its operator at the end
 
@@ -333,6 +343,8 @@ def node(buffer: Buffer, start: int, end: int) -> Node:
                 one.scopes = value
             elif name == _CLASSES:
                 one.classes = value
+            if name.startswith(IGNORE) and (rule := ignoring(name)):
+                one.ignored = (*one.ignored, (rule, value))
     if not one.op_type:
         raise Damaged(f"is damaged: a node at offset {start} has no operator")
     return one

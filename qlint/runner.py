@@ -261,7 +261,8 @@ def _about_networks(models: Sequence[Subject], settings: Settings, checked: Sequ
             networks.setdefault(tuple((op.name, op.kind) for op in one.results[0].ops), []).append(number)
     for numbers in (numbers for numbers in networks.values() if len(numbers) > 1):
         policy = settings.policy(models[numbers[0]])
-        rules = [rule for rule in policy.rules if rule.comparisons]
+        kinds = {op.kind for op in checked[numbers[0]].results[0].ops}
+        rules = [rule for rule in policy.rules if any(comparison.suits(kinds) for comparison in rule.comparisons)]
         loaded = [model for number in numbers if rules and (model := checked[number].results[0].canonical) is not None]
         if len(loaded) > 1:
             findings, crashes = lint(loaded[0], rules, known=policy.known, policy=policy, others=loaded[1:])

@@ -86,7 +86,7 @@ def biases(model: Model) -> Iterator[Issue]:
         if data.dtype.startswith("int"):
             if data.dtype == "int32" and (ends := [i for i, v in enumerate(data.values()) if v in (LOW, -HIGH, HIGH)]):
                 yield Issue.at(use, max(map(abs, data.values())), HIGH, "end", channels=numbered("channel", ends))
-        elif beyond := [i for i, code in enumerate(codes) if not LOW <= round(code) <= HIGH]:
+        elif beyond := [i for i, code in enumerate(codes) if not LOW - 0.5 <= code <= HIGH + 0.5 and code == code]:
             if not use.quantizers or use.quantizers[-1].storage == "int32":
                 yield Issue.at(use, max((codes[i] for i in beyond), key=abs), HIGH, "beyond", channels=numbered("channel", beyond))
         elif (lost := _lost(layer, data.values())) is not None:

@@ -55,7 +55,7 @@ rule = Rule(
 )
 
 
-@rule.across
+@rule.across(kinds="batch_norm|sqrt|rsqrt")
 def of_the_same_weights(models: Sequence[Model]) -> Iterator[Issue]:
     """The batch-norms of the first model whose statistics are others in one that has its weights."""
     first, *rest = models

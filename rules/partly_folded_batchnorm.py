@@ -36,6 +36,7 @@ MQBench's `convert_merge_bn` does it for all backends but Academic and Tensorrt_
 from collections.abc import Iterator
 
 from qlint.graph import Model, Op
+from qlint.graph.kinds import CLASSES
 from qlint.judge.verdict import Mismatch
 from qlint.lint.rule import Issue, Rule
 from qlint.lint.testing import Graph, s8, u8
@@ -78,8 +79,11 @@ def _behind(op: Op) -> Op | None:
 
 
 def _norm(m: Mismatch) -> Op | None:
-    """The batch-norm that a mismatch is about: at it, at the division in front of it, or between operator and division."""
+    """The batch-norm that a mismatch is about: at it, at the division in front of it, between the two, or between it and its activation."""
     near = [m.anchor]
+    made = m.tensor.producer if m.tensor is not None else None
+    if made is not None and made.kind == "batch_norm" and m.anchor.kind in CLASSES["clamp"] and len(made.outputs[0].uses) == 1:
+        near.append(made)
     if m.port == "y" and m.tensor is not None:
         near += [use.op for use in m.tensor.uses if use.op is not None]
     for op in near:

@@ -131,8 +131,9 @@ def _share(weight: Weight, q: Quantizer) -> float:
     shape = [1] * values.ndim
     if q.granularity == "channel" and q.axis is not None and q.axis < values.ndim:
         shape[q.axis] = -1
-    scale, zero = (np.asarray(list(v), np.float32).reshape(shape if len(v) > 1 else [1] * values.ndim) for v in (q.scale or (), q.zero_point or ()))
-    return float(np.mean((values < scale * (q.qmin - zero - 0.5)) | (values > scale * (q.qmax - zero + 0.5))))
+    scale, zero = (np.asarray(list(v), np.float64).reshape(shape if len(v) > 1 else [1] * values.ndim) for v in (q.scale or (), q.zero_point or ()))
+    with np.errstate(over="ignore", invalid="ignore"):  # scales that no network has are invalid-scale's
+        return float(np.mean((values < scale * (q.qmin - zero - 0.5)) | (values > scale * (q.qmax - zero + 0.5))))
 
 
 def _net(values: list[float], q: Quantizer, dtype: str = "float32") -> Model:

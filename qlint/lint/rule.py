@@ -114,6 +114,19 @@ class Case:
 
 
 Settings = Callable[[Sequence["Rule"]], "Policy"]
+Compare = Callable[[Sequence[Model]], Iterable[Issue]]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A look at several models of one network, which is worth it only where there are operators of these kinds (none: always)."""
+
+    look: Compare
+    kinds: frozenset[str] = frozenset()
+
+    def suits(self, kinds: Iterable[str]) -> bool:
+        """Whether a network with operators of these kinds is worth a look."""
+        return not self.kinds or not self.kinds.isdisjoint(kinds)
 
 
 @dataclass(eq=False)
@@ -153,7 +166,7 @@ class Rule:
     selectors: list[Explains] = field(default_factory=list, repr=False)
     checks: list[Callable[[Model], Iterable[Issue]]] = field(default_factory=list, repr=False)
     proofs: list[Callable[[Verdict], Iterable[Issue]]] = field(default_factory=list, repr=False)
-    comparisons: list[Callable[[Sequence[Model]], Iterable[Issue]]] = field(default_factory=list, repr=False)
+    comparisons: list[Comparison] = field(default_factory=list, repr=False)
     audits: list[Callable[[Audit], Iterable[Issue]]] = field(default_factory=list, repr=False)
     cases: list[Case] = field(default_factory=list, repr=False)
 
@@ -223,10 +236,14 @@ class Rule:
         self.proofs.append(function)
         return function
 
-    def across(self, function: Callable[[Sequence[Model]], Iterable[Issue]]) -> Callable[[Sequence[Model]], Iterable[Issue]]:
-        """Decorator: looks at models of one run that are the same operators, and tells what it finds about the first of them."""
-        self.comparisons.append(function)
-        return function
+    def across(self, *, kinds: str = "") -> Callable[[Compare], Compare]:
+        """Decorator: looks at models of one run that are the same operators, one of these kinds among them, and tells what it finds about the first."""
+
+        def keep(look: Compare) -> Compare:
+            self.comparisons.append(Comparison(look, expand(kinds) if kinds else frozenset()))
+            return look
+
+        return keep
 
     def audit(self, function: Callable[[Audit], Iterable[Issue]]) -> Callable[[Audit], Iterable[Issue]]:
         """Decorator: looks at the settings, after a model has been linted under them."""

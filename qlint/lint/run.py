@@ -201,7 +201,7 @@ class _Run:
         told = self._told(rule.yields) if rule.yields else ()
         looks: list[Callable[[], Iterable[Issue]]] = [partial(check, self.model) for check in rule.checks]
         if self.others:
-            looks = [partial(compare, [self.model, *self.others]) for compare in rule.comparisons]
+            looks = [partial(comparison.look, [self.model, *self.others]) for comparison in rule.comparisons]
         if self.verdict is not None:
             looks += [partial(proof, self.verdict) for proof in rule.proofs]
         for look in looks:

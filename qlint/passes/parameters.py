@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from qlint.graph import FLOAT_GRIDS, INTEGER_RANGES, Op, Quantizer, Tensor
@@ -46,7 +47,8 @@ class Parameters:
         axis, block_size = _integer(attrs.get("axis"), 1), _integer(attrs.get("block_size"), 0)
         bounds = (_integer(attrs.get("quant_min"), None), _integer(attrs.get("quant_max"), None)) if "quant_min" in attrs or "quant_max" in attrs else OPEN
         rank = uses["x"].tensor.rank if axis < 0 and "x" in uses else None
-        return self.build(storage or (zero_point.dtype if zero_point is not None else ""), scale, zero_point, axis, block_size, rank, bounds)
+        found = self.build(storage or (zero_point.dtype if zero_point is not None else ""), scale, zero_point, axis, block_size, rank, bounds)
+        return _flat(found) if op.domain == "torchao" else found
 
     @staticmethod
     def has_ports(op: Op) -> bool:
@@ -139,6 +141,14 @@ class Parameters:
                 "float" if storage in FLOAT_GRIDS else "affine", dynamic, origin=origin,
             )  # fmt: skip
         return form.placed(scale=numbers, zero_point=(0,) if zero_point is None else self.numbers(zero_point))
+
+
+def _flat(q: Quantizer) -> Quantizer:
+    """Scales along one axis as a vector: torchao keeps the other dimensions, of one element each."""
+    length = math.prod(q.scale_shape)
+    if q.granularity != "channel" or q.scale_shape in ((), (length,)) or length not in q.scale_shape:
+        return q
+    return replace(q, scale_shape=(length,), zero_point_shape=(length,) if q.zero_point_shape == q.scale_shape else q.zero_point_shape)
 
 
 def grid_range(storage: str) -> tuple[float, float]:

@@ -18,7 +18,7 @@ from qlint.errors import ReadError
 from qlint.graph import Quantizer
 from qlint.graph.encodings import Encoding, Encodings, Format
 from qlint.readers.encodings_aimet import GROUPS, aimet
-from qlint.readers.encodings_entry import Entry, uniform
+from qlint.readers.encodings_entry import Entry, is_number, uniform
 
 MAX_BYTES = 1 << 28
 ACCEPTED = "qlint reads AIMET encodings, QNN and SNPE quantization overrides, MQBench's clip ranges, and TensorRT calibration caches"
@@ -47,6 +47,8 @@ def read_encodings(path: str | Path) -> Encodings:
     except ReadError as error:
         error.subject = error.subject or shown
         raise
+    except OverflowError as error:
+        raise ReadError("has a number that is beyond what floats can hold", subject=shown, hint=AGAIN) from error
     except (OSError, ValueError) as error:
         raise ReadError(f"cannot be read: {getattr(error, 'strerror', None) or error}", subject=shown, hint="--encodings wants an encodings file") from error
     return found
@@ -101,7 +103,7 @@ def _ppl(name: str, said: Any, where: str) -> Iterator[Encoding]:
     steps, zeros, lows, highs = (entry.numbers(field) for field in ("step", "zero_point", "min", "max"))
     if not steps or len({len(steps), len(zeros), len(lows), len(highs)}) != 1:
         raise entry.error("has lists of different lengths", "step, zero_point, min and max, one of each for the tensor or each channel")
-    ends = [(round(low / step) + zero, round(high / step) + zero) for step, zero, low, high in zip(steps, zeros, lows, highs, strict=True) if step > 0 and math.isfinite(low + high)]
+    ends = [(round(low / step) + zero, round(high / step) + zero) for step, zero, low, high in zip(steps, zeros, lows, highs, strict=True) if step > 0 and math.isfinite(low / step) and math.isfinite(high / step)]
     least, most = min((low for low, _ in ends), default=0), max((high for _, high in ends), default=0)
     bits, against = entry.bits("bit", "bitwidth"), None
     if any(low > high for low, high in zip(lows, highs, strict=True)):
@@ -205,7 +207,7 @@ def _signed(scale: float, low: int = -128) -> Quantizer:
 
 
 def _number(value: Any, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if not is_number(value):
         raise ReadError(f"{where} is {str(value)[:60]!r}; expected a number", hint=AGAIN)
     return float(value)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from qlint.errors import ReadError
 from qlint.graph import Quantizer, container
@@ -12,6 +12,7 @@ from qlint.graph import Quantizer, container
 MAX_BITS = 32
 MAX_VALUES = 1 << 22  # scales of one tensor
 MAX_NESTING = 8
+MAX_INTEGER = 1 << 64
 WHOLE = 1e-6
 
 
@@ -97,7 +98,7 @@ class Entry:
                 raise self.error(f"has {len(value)} values in {name}", f"{MAX_VALUES} at most")
             for item in value:
                 yield from self._flat(item, name, depth + 1)
-        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        elif is_number(value):
             yield _whole(value)
         else:
             raise self.error(f"has {name} {_shown(value)}", "a number or a list of numbers")
@@ -114,6 +115,11 @@ def uniform(
         storage or container(low, high), tuple(scale), tuple(zero_point), stated if several else (), stated if several else (),
         "block" if block else "channel" if several else "tensor", axis if several or block else None, block, qmin=low, qmax=high, origin="encodings",
     )  # fmt: skip
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value of JSON is a number that a float can hold, infinite ones included; JSON has integers of any length."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and (isinstance(value, float) or abs(value) < MAX_INTEGER)
 
 
 def _whole(value: float) -> float:

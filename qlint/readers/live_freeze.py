@@ -2,7 +2,7 @@
 
 Fake quantizers observe, decide by flags that are tensors and read numbers out of parameters, none of which torch.export or
 torch.jit.trace follows. Their grid is in their attributes. Known are the classes that come from torch.ao's FakeQuantizeBase
-(MQBench's do) and Brevitas' proxies; other modules with a scale and bounds are frozen only if they compute what the plain
+(MQBench's do), Brevitas' proxies and torchao's IntxFakeQuantizer; other modules with a scale and bounds are frozen only if they compute what the plain
 quantizer computes, which is tried on a copy.
 """
 
@@ -77,22 +77,24 @@ def freeze(module: Any) -> Frozen:
     return found
 
 
-def _copied(module: Any, path: str, done: dict[int, Any], found: Frozen) -> Any:
+def _copied(module: Any, path: str, done: dict[int, Any], found: Frozen, weight: Any = None) -> Any:
+    """A copy; `weight` is what the module quantizes, if it is known."""
     import torch
 
     if id(module) in done:
         return done[id(module)]
     if isinstance(module, torch.jit.ScriptModule):
         return module
-    stand_in = _stand_in(module, path, found)
+    stand_in = _stand_in(module, path, found, weight)
     if stand_in is not None:
         done[id(module)] = stand_in
         return stand_in
     twin = done[id(module)] = _twin(module)
     fields = twin.__dict__
     fields["_modules"] = {
-        name: None if child is None else _copied(child, f"{path}.{name}" if path else name, done, found) for name, child in module._modules.items()
-    }
+        name: None if child is None else _copied(child, f"{path}.{name}" if path else name, done, found, module._parameters.get("weight") if name.startswith("weight") else None)
+        for name, child in module._modules.items()
+    }  # fmt: skip
     for name in ("_forward_hooks", "_forward_pre_hooks"):
         own = {key for key, hook in module.__dict__.get(name, {}).items() if not _of_torch(hook)}
         fields[name] = OrderedDict((key, hook) for key, hook in module.__dict__.get(name, {}).items() if key not in own)
@@ -118,7 +120,7 @@ def _of_torch(hook: Any) -> bool:
     return (getattr(hook, "__module__", None) or type(hook).__module__ or "").partition(".")[0] in ("torch", "torchao")
 
 
-def _stand_in(module: Any, path: str, found: Frozen) -> Any:
+def _stand_in(module: Any, path: str, found: Frozen, weight: Any) -> Any:
     """What takes the place of a fake quantizer or an observer; None for every other module."""
     kinds = {kind.__name__ for kind in type(module).__mro__ if kind.__module__.startswith(("torch.ao.", "torchao.", "brevitas."))}
     if "ObserverBase" in kinds and "FakeQuantizeBase" not in kinds:
@@ -128,6 +130,8 @@ def _stand_in(module: Any, path: str, found: Frozen) -> Any:
         grid, known = _grid(module), True
     elif "QuantProxyFromInjector" in kinds:
         return _of_brevitas(module, kinds, path, found)
+    elif "IntxFakeQuantizer" in kinds:
+        return _of_torchao(module, path, found, weight)
     else:
         grid, known = (_grid(module) if not module._modules and "weight" not in module._parameters else None), False
     if grid is None:
@@ -179,6 +183,23 @@ def _of_brevitas(proxy: Any, kinds: set[str], path: str, found: Frozen) -> Any:
         return None
     found.quantizers.append(path)
     return _in_place_of(proxy, "quantizer", grid, activation)
+
+
+def _of_torchao(module: Any, path: str, found: Frozen, weight: Any) -> Any:
+    """In place of torchao's quantizer of its training: the operators that its conversion leaves. Weights get the scales that they have now.
+
+    Activations are measured for each token, and so are weights that are not known here.
+    """
+    import torch
+
+    if not module.enabled:
+        return _in_place_of(module, "identity")
+    twin = _twin(module)
+    if weight is not None:
+        with torch.no_grad():
+            twin(weight.detach())
+    found.quantizers.append(path)
+    return _in_place_of(module, "affine", twin.config, twin.scale if weight is not None else None, twin.zero_point if weight is not None else None)
 
 
 def _eval(module: Any) -> Any:
@@ -363,7 +384,30 @@ def _class(original: Any, role: str) -> Any:
                 0.01, self.grid.low, self.grid.high, self.grid.axis or 0, channels, False,
             )  # fmt: skip
 
-    made = {"identity": Identity, "quantizer": Quantizer, "disabled": Disabled}[role]
+    class Affine(torch.nn.Module):
+        def __init__(self, config: Any, scale: Any, zero_point: Any) -> None:
+            super().__init__()
+            self.training, self.config = False, config
+            self.group = getattr(config.granularity, "group_size", None)
+            self.register_buffer("scale", None if scale is None else scale.detach())
+            self.register_buffer("zero_point", None if zero_point is None else zero_point.detach())
+
+        def forward(self, x: Any) -> Any:
+            from torchao.quantization import quant_primitives as affine
+
+            config = self.config
+            low, high = affine._DTYPE_TO_QVALUE_BOUNDS[config.dtype]
+            block = [1] * (x.dim() - 1) + [self.group or x.shape[-1]]
+            scale, zero_point = self.scale, self.zero_point
+            if scale is None:
+                mapping = affine.MappingType.SYMMETRIC if config.is_symmetric else affine.MappingType.ASYMMETRIC
+                scale, zero_point = affine.choose_qparams_affine(
+                    x, mapping, block, torch.int8, low, high, config.eps, config.scale_precision, config.zero_point_precision
+                )
+            codes = affine.quantize_affine(x, block, scale, zero_point, torch.int8, low, high)
+            return affine.dequantize_affine(codes, block, scale, zero_point, torch.int8, low, high, output_dtype=x.dtype)
+
+    made = {"identity": Identity, "quantizer": Quantizer, "disabled": Disabled, "affine": Affine}[role]
     return type(original.__name__, (made,), {"__module__": original.__module__, "__qualname__": original.__qualname__})
 
 

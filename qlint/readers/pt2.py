@@ -236,7 +236,7 @@ class _Reader:
         meta = types.get(name)
         value = Value("T" if meta is None or "dtype" in meta else "i", node, name)
         if meta is not None and "dtype" in meta:
-            self.found.types[id(value)] = _type(meta)
+            self.found.types[id(value)] = _, value.shape = _type(meta)
         return value
 
     def _nodes(self, entry: dict[str, Any], values: dict[str, Any], types: dict[str, Any], depth: int) -> list[Node]:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from qlint.graph import Model, Op, Quantizer, Tensor, Use, container
+from qlint.graph import Model, Op, Quantizer, Shape, Tensor, Use, container
 from qlint.graph.kinds import CLASSES
 from qlint.readers.data import TYPE_CODES, Literal
 from qlint.readers.torch_archive import Archive
@@ -209,7 +209,7 @@ class Builder:
         tensor.uses.append(use)
         return use
 
-    def output(self, op: Op, dtype: str, shape: tuple[int, ...] | None = None, number: int = 0) -> Tensor:
+    def output(self, op: Op, dtype: str, shape: Shape | None = None, number: int = 0) -> Tensor:
         name = op.name if not number else f"{op.name}:{number}"
         tensor = Tensor(self.unique(name) if name in self.model.tensors else name, dtype, shape, producer=op)
         op.outputs.append(tensor)
@@ -378,7 +378,8 @@ class Builder:
             quantizer = quantizer.placed(quantize=op, dequantize=op)
         for number, value in enumerate(values):
             kind = _SCALARS.get(value.kind, "")
-            tensor = self.output(op, kind or (dtype if number == 0 or op.kind in _SAME_GRID | {"split"} else _SECOND.get(op.kind, dtype)), _SHAPES.get(value.kind), number)
+            shape = _SHAPES.get(value.kind) or value.shape
+            tensor = self.output(op, kind or (dtype if number == 0 or op.kind in _SAME_GRID | {"split"} else _SECOND.get(op.kind, dtype)), shape, number)
             if quantizer is not None and (number == 0 or op.kind in _SAME_GRID):
                 tensor.quantizer = quantizer
             self.result(value, tensor)

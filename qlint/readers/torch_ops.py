@@ -364,7 +364,7 @@ def _grid_of(args: Args) -> dict[str, Any]:
 def _blocks_of(args: Args) -> dict[str, Any]:
     """torchao's grids: a scale for each block of `block_size` elements, which spans a dimension, one element of it, or a group.
 
-    The shape of an activation is not told here; a block of more than one element spans its dimension.
+    Where the shape is not known, a block of more than one element spans its dimension.
     """
     found = {name: bound for name in ("quant_min", "quant_max") if isinstance(bound := plain(args, name), int)}
     blocks, shape = numbers(args, "block_size"), getattr(args.get("input"), "shape", None)

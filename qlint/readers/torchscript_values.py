@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from qlint.graph import Shape
 from qlint.readers.torchscript_packed import Packed
 from qlint.readers.unpickle import Global, Instance, TensorRecord
 
@@ -21,6 +22,7 @@ class Value:
     size: bool = False  # only ever says how something is shaped
     items: dict[int, Value] = field(default_factory=dict)  # of a list that an operator makes: its elements, as far as asked for
     now: Any = None  # what it is after an operator has written into it
+    shape: Shape | None = None  # where the file tells
 
 
 @dataclass(slots=True, eq=False)

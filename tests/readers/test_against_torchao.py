@@ -14,10 +14,12 @@ from torch import nn  # noqa: E402
 from torchao.quantization import Int8DynamicActivationInt8WeightConfig, Int8DynamicActivationIntxWeightConfig, IntxWeightOnlyConfig, PerGroup, quantize_  # noqa: E402
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e, prepare_qat_pt2e  # noqa: E402
 from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import X86InductorQuantizer, get_default_x86_inductor_quantization_config  # noqa: E402
+from torchao.quantization.qat import IntxFakeQuantizeConfig, QATConfig  # noqa: E402
 from torchao.testing.pt2e._xnnpack_quantizer import XNNPACKQuantizer, get_symmetric_quantization_config  # noqa: E402
 from torchao.utils import unwrap_tensor_subclass  # noqa: E402
 
 import qlint  # noqa: E402
+from qlint.readers.live_freeze import freeze  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 torch.manual_seed(0)
@@ -129,3 +131,26 @@ def test_integers_from_end_to_end(saved):
     (x,) = product.uses["x"].quantizers
     assert product.native == "aten::_int_mm" and (x.storage, x.granularity, x.axis, x.dynamic) == ("int8", "channel", 0, True)
     assert product.uses["w"].tensor.dtype == "int8"
+
+
+PER_TOKEN = IntxFakeQuantizeConfig(torch.int8, "per_token", is_symmetric=False)
+
+
+@pytest.mark.parametrize(("activation", "weight", "w"), [
+    (PER_TOKEN, IntxFakeQuantizeConfig(torch.int4, group_size=32), ("block", 1, 32, 16)),
+    (PER_TOKEN, IntxFakeQuantizeConfig(torch.int4, group_size=32, is_symmetric=False), ("block", 1, 32, 16)),
+    (None, IntxFakeQuantizeConfig(torch.int8, "per_channel"), ("channel", 0, 0, 256)),
+], ids=["symmetric", "asymmetric", "weights"])  # fmt: skip
+def test_live_modules_in_training(activation, weight, w):
+    """What torchao prepares for training is frozen to what it converts to: the numbers are the module's own."""
+    module = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 32))
+    quantize_(module, QATConfig(activation_config=activation, weight_config=weight, step="prepare"))
+    module(ROWS)
+    module[0].weight.data *= 1.5  # as an optimizer does: the scales of the last run are no longer those
+    assert torch.equal(freeze(module).module(ROWS), module.eval()(ROWS))
+    report = qlint.check(module, example_inputs=ROWS)
+    linear = next(op for op in report.results[0].canonical.ops if op.kind == "linear")
+    (q,) = linear.uses["w"].quantizers
+    assert (q.granularity, q.axis, q.block_size, q.levels) == w and q.constant
+    assert [(q.storage, q.dynamic) for q in linear.uses["x"].quantizers] == ([("int8", True)] if activation else [])
+    assert not {"quantizer-shape-mismatch", "quantize-dequantize-mismatch"} & {finding.rule for finding in report.findings}

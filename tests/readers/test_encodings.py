@@ -292,6 +292,40 @@ def test_two_entries_of_one_tensor(tmp_path):
     assert "a second entry, uint8, scale 0.2" in finding.message
 
 
+AIMET_X = {"name": "x", "enc_type": "PER_TENSOR", "dtype": "INT", "bw": 8, "is_sym": False, "scale": [0.1], "offset": [0]}
+SPELLINGS = {  # each says something of tensors by these names
+    "AIMET 0.6.1": lambda one: {"version": "0.6.1", "activation_encodings": {name: [{"bitwidth": 8, "dtype": "int", "scale": 0.1, "offset": 0}] for name in one}, "param_encodings": {}},
+    "AIMET 1.0.0": lambda one: {"version": "1.0.0", "activation_encodings": [{**AIMET_X, "name": name} for name in one], "param_encodings": []},
+    "AIMET 2.0.0": lambda one: {"version": "2.0.0", "encodings": [{"name": name, "output_dtype": "uint8", "y_scale": 0.1} for name in one]},
+    "overrides": lambda one: {"activation_encodings": {name: [{"bitwidth": 8, "min": 0.0, "max": 25.5}] for name in one}},
+    "clip ranges, TensorRT": lambda one: {"tensorrt": {"blob_range": dict.fromkeys(one, 12.7)}},
+    "clip ranges, SNPE": lambda one: {"activation_encodings": {name: [{"bitwidth": 8, "min": -1.28, "max": 1.27}] for name in one}, "param_encodings": {}},
+    "clip ranges, PPL": lambda one: {"ppl": {name: {"step": 0.1, "zero_point": 128, "min": -12.8, "max": 12.7, "bit": 8} for name in one}},
+    "clip ranges, PPL CUDA": lambda one: {"ppl-cuda": dict.fromkeys(one, 12.7)},
+    "clip ranges, plain text": lambda one: "".join(f"{name}: 12.7\n" for name in one),
+    "clip ranges, Vitis": lambda one: {"vitis": {name: {"scale": 0.125} for name in one}},
+    "clip ranges, Sophgo": lambda one: {"sophgo_tpu": {name if name == "gone" else f"{name}_Relu": {"threshold": 12.7} for name in one}},
+    "STPU": lambda one: {name: {"min": -12.7, "max": 12.7} for name in one}, "Tengine": lambda one: "".join(f"{name} 0.1 117\n" for name in one),
+    "calibration cache": lambda one: "TRT-8601-MinMaxCalibration\n" + "".join(f"{name}: {struct.pack('>f', 0.1).hex()}\n" for name in one),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_what_is_unmatched_and_what_is_missing(spelling, tmp_path):
+    """Of every spelling: a name that no tensor has, and a tensor that has no name in it."""
+
+    def rules(*names):
+        g = Graph()
+        model = g.model(g.op("max_pool", g.op("relu", g.input("image"), name="relu", native="Relu")))
+        merge(model, read_encodings(written(tmp_path, SPELLINGS[spelling](names))))
+        return {finding.rule: finding.message for finding in qlint.check(model).findings if finding.code in ("QL808", "QL809")}
+
+    found = rules("relu_out")
+    assert found.keys() == {"missing-encoding"} and "image" in found["missing-encoding"]
+    found = rules("relu_out", "gone")
+    assert found.keys() == {"stale-encoding", "missing-encoding"} and "1 of the 2 entries" in found["stale-encoding"]
+
+
 # -- files that are none ------------------------------------------------------------------------------
 
 
@@ -333,8 +367,9 @@ def test_a_file_that_is_not_there():
         read_encodings("nowhere.json")
 
 
+NUMBERS = st.floats() | st.integers(-300, 300) | st.sampled_from([1e308, 1e-320, -1e308, 1 << 70, 10**400])
 JSON = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.integers(-300, 300) | st.text(max_size=3),
+    st.none() | st.booleans() | NUMBERS | st.text(max_size=3),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(
         ["name", "bitwidth", "bw", "scale", "offset", "min", "max", "x", "dtype", "enc_type", "output_dtype", "y_scale", "axis", "step", "zero_point", "bit", "is_sym"]
     ), inner, max_size=5), max_leaves=12,
@@ -354,3 +389,36 @@ def test_any_json_is_read_or_refused(tmp_path_factory, key, inner):
     for finding in qlint.check(merge(g.model(g.conv(g.input())), told)).findings:
         assert finding.message
     assert all(math.prod(entry.grid.scale_shape) in (1, len(entry.grid.scale)) for entry in told.entries if entry.grid is not None and entry.grid.scale)
+
+
+SEEDS = [json.loads(path.read_text()) for path in sorted(HERE.glob("*.encodings"))] + [
+    {"tensorrt": {"blob_range": {"x": 12.7}}}, {"vitis": {"x": {"scale": 0.125}}}, {"sophgo_tpu": {"x": {"threshold": 12.7}}}, {"x": {"min": -1.0, "max": 2.0}},
+    {"ppl": {"x": {"step": [0.1, 0.2], "zero_point": [128, 0], "min": [-12.8, 0], "max": [12.7, 3], "bit": 8}}},
+]  # fmt: skip
+
+
+def places(document, path=()):
+    yield path
+    for key, value in document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ():
+        yield from places(value, (*path, key))
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_mutated_files_are_read_or_refused(tmp_path_factory, data):
+    """One or two values of a real file are something else: it is refused in a sentence, or every rule takes what is read."""
+    document = json.loads(json.dumps(data.draw(st.sampled_from(SEEDS))))
+    for _ in range(data.draw(st.integers(1, 2))):
+        *path, last = data.draw(st.sampled_from([place for place in places(document) if place] or [("x",)]))
+        inside = document
+        for key in path:
+            inside = inside[key]
+        inside[last] = data.draw(JSON)
+    path = tmp_path_factory.mktemp("mutated") / "f.json"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    try:
+        read_encodings(path)
+    except ReadError as error:
+        assert error.message and error.hint
+        return
+    assert qlint.check(HERE / "net.onnx", backend="snpe", encodings=path).errors == []

@@ -61,9 +61,11 @@ def _counter(run: Emitter, tree: ast.Call, env: Env) -> Any:
     return inputs[0] if inputs else Value("i")
 
 
-CALLS: dict[str, Callable[[Emitter, ast.Call, Env], Any]] = {
-    "annotate": _second, "unchecked_cast": _second, "uninitialized": lambda run, tree, env: NOTHING, "int": _cast("aten::Int"), "float": _cast("aten::Float"),
-    "bool": _cast("aten::Bool"), "str": _cast("aten::str"), "getattr": _get_attribute, "isinstance": _is_instance, "__counter__": _counter,
+# With how many arguments at least.
+CALLS: dict[str, tuple[int, Callable[[Emitter, ast.Call, Env], Any]]] = {
+    "annotate": (2, _second), "unchecked_cast": (2, _second), "uninitialized": (0, lambda run, tree, env: NOTHING), "int": (1, _cast("aten::Int")),
+    "float": (1, _cast("aten::Float")), "bool": (1, _cast("aten::Bool")), "str": (1, _cast("aten::str")), "getattr": (2, _get_attribute),
+    "isinstance": (2, _is_instance), "__counter__": (0, _counter),
 }  # fmt: skip
 
 

@@ -292,7 +292,9 @@ class Evaluator(Flow):
     def _call_expression(self, tree: Any, env: dict[str, Any]) -> Any:
         function = tree.func
         if isinstance(function, ast.Name) and function.id not in env:
-            special = CALLS.get(function.id)
+            least, special = CALLS.get(function.id, (0, None))
+            if special is not None and len(tree.args) < least:
+                raise self.error(tree, f"calls {function.id!r} with {len(tree.args)} arguments instead of {least}")
             if special is not None:
                 return special(self, tree, env)
             raise self.error(tree, f"calls {function.id!r}, which nothing defines")

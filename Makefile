@@ -30,6 +30,7 @@ golden: $(STAMP)  ## write the golden files again; read the diff
 
 docs: $(STAMP)  ## write the generated parts of docs/ again, and the site from them into site/
 	$(BIN)/python tools/docs.py
+	$(BIN)/python tools/notebooks.py
 	$(BIN)/python -m mkdocs build --quiet
 
 readme: $(STAMP)  ## write the generated parts of the README again (the score takes minutes)

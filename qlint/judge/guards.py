@@ -55,8 +55,8 @@ def _op_attrs(wanted: dict[str, dict[str, Any]], chain: Chain, _: Prepared) -> I
         for name, allowed in wanted.get(op.kind, {}).items():
             value = op.attrs.get(name)
             value = _STEPS.get(name, "absent") if value is None else value  # not given, and no default at this opset
-            value = tuple(value) if isinstance(value, list) else value
-            values = value if isinstance(value, tuple) else (value,)
+            values = value if isinstance(value, (tuple, list)) else (value,)
+            value = list(value) if isinstance(value, tuple) else value
             if any(v not in allowed for v in values):
                 yield _about(op, f"attribute {name}", value, allowed, SHAPE)
 
@@ -85,6 +85,23 @@ def _factors(wanted: Factors, chain: Chain, _: Prepared) -> Iterator[Miss]:
     found = [(b - ends) / (a - ends) if a > ends else math.inf for a, b in sizes if (a, b) != (1, 1)]
     if any(factor not in wanted.allow for factor in found) or (wanted.alike and len(set(found)) > 1):
         yield _about(op, f"attribute {name}", found, wanted.allow, SHAPE)
+
+
+def _factors_kept(wanted: bool, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
+    """Of a nearest-neighbour resize a factor a little above 1 is as good as 1, as sizes are rounded down."""
+    nearest = chain.anchor.attrs.get("mode") == "nearest"
+    x = chain.anchor.uses["x"].tensor.shape if "x" in chain.anchor.uses else None
+    for port, q in quantized(("scales",), chain, prepared):
+        data = port.tensor.data if port.tensor is not None else None
+        if data is None or q.granularity != "tensor" or not q.constant or data.nbytes > MAX_BYTES:
+            continue
+        scale, zero_point = next(q.pairs())
+        ones = [axis for axis, factor in enumerate(data.values()) if factor == 1]
+        one = (min(max(round(1 / scale) + zero_point, q.qmin), q.qmax) - zero_point) * scale if scale else math.nan
+        sizes = [size for axis in ones if x is not None and axis < len(x) and isinstance(size := x[axis], int)]
+        kept = all(int(size * one) == size for size in sizes) if nearest and sizes else not ones or abs(one - 1) < relations.RANGE_TOLERANCE
+        if kept != wanted:
+            yield miss(port, "attribute", one, 1 if wanted else "another one", VALUE)
 
 
 def _native(wanted: tuple[str, ...], chain: Chain, _: Prepared) -> Iterator[Miss]:
@@ -266,6 +283,13 @@ def _innermost_axes(wanted: bool, chain: Chain, _: Prepared) -> Iterator[Miss]:
         yield _about(op, f"attribute {name}", sorted(over), "the last axes" if wanted else "other axes", SHAPE)
 
 
+def _repeats(wanted: bool, chain: Chain, _: Prepared) -> Iterator[Miss]:
+    shapes = [chain.anchor.uses[role].tensor.shape for role in ("lhs", "rhs") if role in chain.anchor.uses]
+    sizes = [tuple(size for size in shape) if shape is not None else None for shape in shapes]
+    if len(sizes) == 2 and None not in sizes and (sizes[0] != sizes[1]) != wanted:
+        yield _about(chain.anchor, "dimension", [list(size or ()) for size in sizes], "a repeated input" if wanted else "equal shapes", SHAPE)
+
+
 KEEPS_LAYOUT = "keeps-layout"  # the class of a profile that says which kernels do
 
 
@@ -309,12 +333,14 @@ _TABLE: tuple[tuple[str, Callable[[Any, Chain, Prepared], Iterator[Miss]]], ...]
     ("op_attrs", _op_attrs),
     ("within", _numbers_within),
     ("factors", _factors),
+    ("factors_kept", _factors_kept),
     ("static", _static),
     ("known_shapes", _known_shapes),
     ("rank", _rank),
     ("dims", _dims),
     ("enters", _enters),
     ("fused", _fused),
+    ("repeats", _repeats),
     ("output", _graph_output),
     ("uses", _uses),
     ("produced_by", _produced_by),

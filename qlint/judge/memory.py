@@ -16,6 +16,10 @@ tensors are *tiled* until something moves data about; elsewhere they are flat. I
 one with a constant works on tiles as well, as the constant is laid out anew for nothing.
 
 Each partition is compiled by itself. An edge whose quantizer the device does not take is cut.
+
+A stack of products is taken apart into slices. Of a signed factor that comes into the partition as it is there is no
+slice in the memory that is planned for it, if the other one comes in like that too. In an attention (product,
+softmax, product) none of the three factors may.
 """
 
 from __future__ import annotations
@@ -47,6 +51,7 @@ class Habit(NamedTuple):
     tiled: Mixed = "any"
     tiles: bool = False  # writes tiles
     wants_tiles: bool = False
+    slices: bool = False  # takes a stack of matrices apart
 
 
 HABITS: dict[Memory, Habit] = {
@@ -62,6 +67,7 @@ HABITS: dict[Memory, Habit] = {
     "strict-tcm": Habit("tcm", "tcm", strict=True),
     "tiled": Habit("either", wants_tiles=True),
     "strict-tiled": Habit("tcm", "tcm", strict=True, wants_tiles=True),
+    "stacked": Habit("tcm", "tcm", strict=True, wants_tiles=True, slices=True),
     "tiles": Habit("tcm", "tcm", strict=True, tiles=True, wants_tiles=True),
     "main": Habit("main", "main", strict=True),
     "main-sliced": Habit("sliced", "main", strict=True),
@@ -106,6 +112,30 @@ def conflicts(
         flat = bool(astray) and not kept and op.kind in _BROADCAST and not plan.wanted_in_tiles(op)
         if plan.writes_tcm(op) and (habit.writes == "main" or (habit.writes == "same" and astray and (retiled or not _written_to_tcm(op, habit, astray, flat)))):
             misplaced |= dict.fromkeys((id(tensor) for tensor in op.outputs), op if habit.writes == "main" else culprit)
+
+
+def unsliced(
+    ops: list[Op], memory: Callable[[Op], tuple[Memory, bool] | None], cut: Callable[[Use], bool] = lambda _: False
+) -> Iterator[tuple[Op, Use, Op]]:
+    """The same for stacks of products: (op, factor, what it comes from)."""
+    habits = {id(op): habit for op in ops if (habit := _habit(memory(op))) is not None}
+    if not any(habit.slices for habit in habits.values()):
+        return
+    plan = _Plan(ops, habits, cut)
+    for op in plan.ops:
+        left, right = op.uses.get("lhs"), op.uses.get("rhs")
+        if not habits[id(op)].slices or left is None or right is None or not (_stacked(left) and _stacked(right)):
+            continue
+        scores = plan.scores(left)
+        factors = [right, left] if scores is None else [right, *scores.uses.values()]
+        alone = [factor for factor in factors if plan.arrives(factor)]
+        if len(alone) == 2 or (scores is not None and alone):
+            yield op, alone[0], alone[0].tensor.producer or op
+
+
+def _stacked(use: Use) -> bool:
+    """Whether this is more than one matrix."""
+    return any(size != 1 for size in (use.tensor.shape or ())[:-2])
 
 
 def _habit(kernel: tuple[Memory, bool] | None) -> Habit | None:
@@ -187,6 +217,20 @@ class _Plan:
         """Whether the producer is in another partition than the reader."""
         producer = use.tensor.producer
         return self.cut(use) or (producer is not None and use.op is not None and self.waves.get(id(producer)) != self.waves.get(id(use.op)))
+
+    def arrives(self, use: Use) -> bool:
+        """Whether a tensor comes into the partition as the op reads it."""
+        return use.tensor.producer is None or self.apart(use)
+
+    def scores(self, use: Use) -> Op | None:
+        """The stack of products whose softmax a factor is, perhaps times a constant."""
+        softmax = use.tensor.producer
+        if softmax is None or softmax.kind != "softmax" or id(softmax) not in self.habits or self.apart(use):
+            return None
+        found = softmax.uses["x"].tensor.producer
+        if found is not None and found.kind == "mul" and len(self.inputs(found)) == 1:
+            found = self.inputs(found)[0].tensor.producer
+        return found if found is not None and id(found) in self.habits and self.habits[id(found)].slices else None
 
     def reads_tcm(self, op: Op) -> bool:
         return self.habits[id(op)].reads == "tcm" or id(op) in self.tcm

@@ -219,8 +219,9 @@ class Policy:
         """Whether a suppression accepted something, or nothing although every rule that it names has run on a backend that it is about."""
         if one in self.used:
             return "used"
-        meant = {rule.name for selector in one.rules for rule in self.known if specificity(selector, rule) and not rule.audits}
-        judged = one.reason and meant <= self._ran and any(one.scope.meets(backend) for backend in self.backends)
+        named = [rule for selector in one.rules for rule in self.known if specificity(selector, rule) and not rule.audits]
+        meant = {rule.name for rule in named if not rule.compares}
+        judged = one.reason and (meant or not named) and meant <= self._ran and any(one.scope.meets(backend) for backend in self.backends)
         return "idle" if judged else "unjudged"
 
     @property
@@ -229,8 +230,8 @@ class Policy:
 
     @cached_property
     def _ran(self) -> set[str]:
-        """A rule that only explains what a backend misses has not run where no backend was named."""
-        return {rule.name for rule in self.rules if rule.checks or any(self.backends)} - self.crashed
+        """A rule that only explains what a backend misses has not run where no backend was named; one that compares models runs later, if at all."""
+        return {rule.name for rule in self.rules if not rule.compares and (rule.checks or any(self.backends))} - self.crashed
 
 
 def _any(patterns: Iterable[str], *names: str) -> bool:

@@ -16,7 +16,7 @@ Runs = Literal["integer", "float", "cpu", "rejected", "refused", "absorbed", "un
 # Where a kernel reads and writes tensors, on accelerators with tightly coupled memory (TCM): see judge/memory.py.
 Memory = Literal[
     "either", "alike", "alike-tiled", "second", "second-tiled", "either-to-main", "prefers-tcm", "prefers-tcm-to-main", "tcm", "strict-tcm",
-    "tiled", "strict-tiled", "tiles", "main", "main-sliced", "main-to-tcm", "any-to-main", "any-to-tcm",
+    "tiled", "strict-tiled", "stacked", "tiles", "main", "main-sliced", "main-to-tcm", "any-to-main", "any-to-tcm",
 ]  # fmt: skip
 Otherwise = Literal["cpu", "float", "rejected", "refused", "wrong", "slow", "note", "unknown"]
 EvidenceKind = Literal["measured", "source", "documented", "inferred"]
@@ -144,6 +144,7 @@ class Guard(_Data):
     op_attrs: dict[str, dict[str, tuple[int | float | str | None, ...]]] = {}  # of another op of the chain, by kind
     within: dict[str, Bounds] = {}  # every number of an attribute of the anchor, or one of them: `steps.-1`
     factors: Factors | None = None  # of a resize
+    factors_kept: bool | None = None  # those of a resize that are 1 still are (and else: are not) once they are quantized
     native: Names = ()
     not_native: Names = ()
     static: bool | None = None  # no symbolic dimension on any port
@@ -165,6 +166,7 @@ class Guard(_Data):
     scale_shape_equal: tuple[str, ...] = ()
     finer: tuple[str | float, str] | None = None  # steps of the first port (or this step) are at most twice those of the second one
     innermost_axes: bool | None = None  # a reduction is over the last axes, and no other
+    repeats: bool | None = None  # an element-wise op repeats an input along some axis, or does not
     layout: dict[str, Literal["channels first", "channels last"]] = {}  # of a port's tensor; convs of PyTorch's engines leave channels last
     pair_sum: Literal["shown", "possible"] | None = None  # pairs of products fit into `pair_bits`; misses if the file shows that they do not, or if it cannot tell
 
@@ -209,6 +211,7 @@ class When(_Data):
 
     native: Names = ()
     domain: Names = ()
+    not_domain: Names = ()
     unknown_attrs: bool | None = None
     unknown_op: bool | None = None  # not in the specification of its domain and opset
     opset: Bounds | None = None

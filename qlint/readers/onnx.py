@@ -11,7 +11,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from qlint.errors import ReadError
-from qlint.graph import Data, Ignored, Model, Op, Shape, Tensor, Use
+from qlint.graph import Data, Ignored, Model, Module, Op, Shape, Tensor, Use
 from qlint.graph.order import data_flow
 from qlint.readers import onnx_ops
 from qlint.readers import onnx_proto as proto
@@ -88,6 +88,7 @@ class _Reader:
         self.ignored: list[Ignored] = []
         self.sorts: dict[tuple[str, str, int, int], tuple[onnx_ops.Operator, tuple[str, ...]]] = {}  # with the roles of so many inputs
         self.attributes: dict[bytes, proto.Attribute] = {}
+        self.modules: dict[str, Module] = {}
 
     # -- model ---------------------------------------------------------------------------------
 
@@ -117,6 +118,7 @@ class _Reader:
         if graph is None:
             raise ReadError("holds no graph", hint="it is no ONNX model, or it was cut off")
         model.metadata["ir_version"] = str(ir_version)
+        model.modules = self.modules
         if not model.opsets and ir_version < 3:  # before IR 3 there were no opset imports
             model.opsets[""] = 1
         self._graph(graph, _Scope(model, model.opsets), overridable=ir_version >= 4)
@@ -226,6 +228,9 @@ class _Reader:
             known.since, (), node.source or scope.source, dialect=known.dialect,
         )  # fmt: skip
         nodes.append(op)
+        for path, cls in node.calls() if node.classes else ():
+            op.module = path
+            self.modules.setdefault(path, Module(cls))
         for slot, name in enumerate(names):
             tensor = (tensors.get(name) or scope.tensor(name)) if name else None
             if tensor is not None:

@@ -158,7 +158,9 @@ class Result(Contract):
 
     def with_findings(self, more: Sequence[Finding]) -> None:
         """Take in findings that are known only once all models have been looked at, in their order."""
-        self.findings = sorted([*self.findings, *more], key=lambda finding: (SEVERITIES.index(finding.severity), finding.code))
+        counts = [finding for finding in more if finding.suppressed is None]
+        self.suppressed += [finding for finding in more if finding.suppressed is not None]
+        self.findings = sorted([*self.findings, *counts], key=lambda finding: (SEVERITIES.index(finding.severity), finding.code))
         self.summary.findings = Counts.of(self.findings)
 
 

@@ -36,3 +36,52 @@ def test_a_relu_in_front_of_a_quantizer_without_zero_point(shape, zero_point, wh
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), tmp_path / "model.onnx")
     verdict = judge(canonical(read(tmp_path / "model.onnx")), load("ort-cpu@x86"))
     assert [p.where for p in verdict.placements.values() if p.op.kind == "conv"] == [where]
+
+
+@pytest.mark.parametrize(
+    ("mode", "scale", "zero_point", "outcome"),
+    [
+        ("nearest", None, 0, "runs"),
+        ("nearest", 2 / 255, 0, "refused"),
+        ("nearest", 2.02 / 255, 0, "refused"),
+        ("nearest", 1 / 64, 0, "runs"),
+        ("nearest", 0.01004, 0, "runs"),
+        ("linear", 2 / 255, 0, "refused"),
+        ("linear", 0.01004, 0, "refused"),
+        ("linear", 1 / 64, 0, "runs"),
+    ],
+)
+def test_a_resize_whose_factors_are_quantized(mode, scale, zero_point, outcome, tmp_path):
+    """By 0.996 of 16 channels 15 are left, for which the convolution behind has no weights; 1.004 leaves them, but linear interpolation wants 1."""
+    constants = {"s": np.float32(0.02), "z": np.uint8(128), "w": np.ones((4, 16, 1, 1), np.int8), "ws": np.float32(0.01), "wz": np.int8(0), "f": np.array([1, 1, 2, 2], np.float32)}
+    grid, factors, nodes = ["s", "z"], "f", []
+    if scale is not None:
+        constants |= {"fs": np.float32(scale), "fz": np.uint8(zero_point)}
+        nodes = [helper.make_node("QuantizeLinear", ["f", "fs", "fz"], ["fq"]), helper.make_node("DequantizeLinear", ["fq", "fs", "fz"], ["fd"])]
+        factors = "fd"
+    nodes += [
+        helper.make_node("QuantizeLinear", ["x", *grid], ["xq"]),
+        helper.make_node("DequantizeLinear", ["xq", *grid], ["xd"]),
+        helper.make_node("Resize", ["xd", "", factors], ["r"], mode=mode, coordinate_transformation_mode="asymmetric", nearest_mode="floor"),
+        helper.make_node("QuantizeLinear", ["r", *grid], ["rq"]),
+        helper.make_node("DequantizeLinear", ["rq", *grid], ["rd"]),
+        helper.make_node("DequantizeLinear", ["w", "ws", "wz"], ["wd"]),
+        helper.make_node("Conv", ["rd", "wd"], ["c"], name="conv", kernel_shape=[1, 1]),
+        helper.make_node("QuantizeLinear", ["c", *grid], ["yq"]),
+        helper.make_node("DequantizeLinear", ["yq", *grid], ["y"]),
+    ]
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, channels, size, size]) for name, channels, size in (("x", 16, 8), ("y", 4, 16)))
+    tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "g", [x], [y], tensors)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), tmp_path / "model.onnx")
+    assert judge(canonical(read(tmp_path / "model.onnx")), load("ort-cpu@x86")).outcome == outcome
+    ort = pytest.importorskip("onnxruntime")
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    session = ort.InferenceSession(tmp_path / "model.onnx", options, providers=["CPUExecutionProvider"])
+    try:
+        session.run(None, {"x": np.zeros((1, 16, 8, 8), np.float32)})
+        ran = "runs"
+    except Exception:
+        ran = "refused"
+    assert ran == outcome

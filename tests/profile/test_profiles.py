@@ -25,6 +25,13 @@ def test_loads(name):
         assert all(ref in profile.evidence for ref in claim.evidence)
 
 
+@pytest.mark.parametrize("name", names())
+def test_what_refuses_a_model_has_a_title(name):
+    """It is the reason that a reader sees."""
+    refusing = [kernel for kernel in load(name).kernels if kernel.runs in ("refused", "rejected")]
+    assert not [kernel.id for kernel in refusing if not kernel.title]
+
+
 def test_a_user_profile_extends_and_overlays(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text('id = "mine"\ntitle = "Mine"\nextends = "ort-cpu"\ndrop = ["concat"]\n', encoding="utf-8")

@@ -216,7 +216,7 @@ def dragged(finding: Finding) -> str:
 
 def notes(finding: Finding) -> list[str]:
     """Evidence and what to do: `measured: onnxruntime 1.32.0`, `advice: fold the batch-norm`."""
-    told = [f"{one.kind}: {one.version if one.kind == 'measured' and one.version else titled(one.ref)}" for one in finding.evidence[:1]]
+    told = [f"{one.kind}: {_source(one.kind, one.ref, one.version)}" for one in finding.evidence[:1]]
     if finding.fix is not None:
         kind = "advice" if finding.fix.applicability == "display" else f"fix ({finding.fix.applicability})"
         told.append(f"{kind}: {finding.fix.text}")
@@ -228,11 +228,13 @@ def accepted(suppressed: Suppressed) -> str:
     return f"accepted: {suppressed.reason} ({suppressed.source})" if suppressed.by == "suppression" else f"in the baseline ({suppressed.source})"
 
 
-def titled(ref: str) -> str:
-    """A reference by its title, without the address and without what it says there."""
+def _source(kind: str, ref: str, version: str) -> str:
+    """What was measured, the title of what was read (without its address and what it says there), or what an inference is."""
+    if kind == "measured" and version:
+        return version
     whole = ADDRESS.sub("", ref) or ref
     title = whole.partition(": ")[0]
-    return title if title.count("(") == title.count(")") else whole
+    return whole if kind == "inferred" or title.count("(") != title.count(")") else title
 
 
 def _beside(left: Text, margin: int, *lines: RenderableType) -> RenderableType:

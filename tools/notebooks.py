@@ -39,8 +39,11 @@ def _text(output: Any) -> str:
 
 
 def main() -> None:
+    nbformat = import_module("nbformat")
     for path in NOTEBOOKS:
-        import_module("nbformat").write(executed(path), path)
+        book = executed(path)
+        if shown(book) != shown(nbformat.read(path, as_version=4)):  # a picture is drawn a bit otherwise each time
+            nbformat.write(book, path)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test lint type unit oracles score rule golden docs readme bench clean
+.PHONY: demo test lint type unit oracles score rule golden docs readme sarif bench clean
 
 demo: $(STAMP)  ## install, then check a real quantized model
 	$(BIN)/qlint check tests/zoo/tiny_results_v1.3/resnet.onnx --backend qnn-htp,ort-cpu --exit-zero
@@ -30,6 +30,7 @@ golden: $(STAMP)  ## write the golden files again; read the diff
 
 docs: $(STAMP)  ## write the generated parts of docs/ again, and the site from them into site/
 	$(BIN)/python tools/docs.py
+	$(BIN)/python tools/notebooks.py
 	$(BIN)/python -m mkdocs build --quiet
 
 readme: $(STAMP)  ## write the generated parts of the README again (the score takes minutes)
@@ -41,6 +42,10 @@ oracles: $(STAMP)  ## ask the real backends about the probes again
 
 score: $(STAMP)  ## how often qlint is right, against the stored answers
 	$(BIN)/python tests/conformance/score.py
+
+sarif: $(STAMP)  ## hold SARIF against Microsoft's validator (from npm, 100 MB)
+	npm install --silent --no-save @microsoft/sarif-multitool@5.7.0
+	$(BIN)/python -m pytest tests/report/test_outputs.py
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/check.py

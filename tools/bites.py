@@ -30,6 +30,7 @@ QUANTIZERS = [
 ]  # fmt: skip
 FEW = [q for number, q in enumerate(QUANTIZERS) if q.storage == "int8" or number % 7 == 0]  # enough to meet the same rules
 SAY = ("miss", "_about", "Miss")  # what the judge writes a miss with
+ANY_KIND = frozenset({"add", "conv", "softmax"})  # of a claim that is about every operator
 FALLBACKS: dict[str, Consequence] = {"cpu": "cpu", "float": "float", "none": "refused"}
 
 
@@ -67,7 +68,7 @@ def kinds_that_differ(kinds: Collection[str], rules: Iterable[Rule]) -> list[str
 
 def kinds_of(kernel: Kernel, profile: Profile, rules: Iterable[Rule]) -> list[str]:
     """Kinds of operators that a kernel's pattern begins with."""
-    return kinds_that_differ(parse(kernel.match, profile.classes)[0].kinds or {"add", "conv", "softmax"}, rules)
+    return kinds_that_differ(parse(kernel.match, profile.classes)[0].kinds or ANY_KIND, rules)
 
 
 def ports_of(ports: Ports) -> Iterator[tuple[str, str, Any]]:
@@ -117,6 +118,10 @@ class Search:
             yield Bite("left-segment", "", fallback, profile.segments_evidence)
         if profile.misplaced == "refused":
             yield Bite("memory-conflict", "", "refused", profile.misplaced_evidence)
+        sorts = kinds_that_differ(ANY_KIND, self._rules)
+        for check in profile.checks:
+            for name in sorted({*self._of_ports(sorts, check.ports, spaces), *self._of_guards(sorts, check.guards)}):
+                yield Bite(name, "", _consequence(check.otherwise), check.evidence)
         for kernel in profile.kernels:
             kinds = kinds_of(kernel, profile, self._rules)
             asks = [(kernel.ports, kernel.guards, fallback, kernel.evidence)] if kernel.runs == "integer" and kernel.advise else []

@@ -14,8 +14,9 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ FENCE = re.compile(r"^```(\w+) ?(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CHECKOUT = ("qlint", "rules", "profiles", "tests/zoo")
 
 
-def pages() -> dict[Path, str]:
-    """Every generated file, and what belongs in it."""
+def pages() -> dict[Path, Callable[[], str]]:
+    """Every generated file, and what writes it."""
     import reference
 
     import qlint
@@ -35,14 +36,14 @@ def pages() -> dict[Path, str]:
 
     docs = ROOT / "docs"
     return {
-        docs / "report.schema.json": schema(qlint.Report.json_schema()),
-        docs / "comparison.schema.json": schema(Comparison.json_schema()),
-        docs / "profile.schema.json": schema(json_schema()),
-        docs / "configuration.schema.json": schema(settings_schema()),
+        docs / "report.schema.json": lambda: schema(qlint.Report.json_schema()),
+        docs / "comparison.schema.json": lambda: schema(Comparison.json_schema()),
+        docs / "profile.schema.json": lambda: schema(json_schema()),
+        docs / "configuration.schema.json": lambda: schema(settings_schema()),
         **reference.pages(docs),
-        docs / "catalogue.md": catalogue(),
-        docs / "algorithms.md": algorithms(),
-        **{path: played(text) for path, text in written(docs) if "```console" in text},
+        docs / "catalogue.md": catalogue,
+        docs / "algorithms.md": algorithms,
+        **{path: partial(played, text) for path, text in written(docs) if "```console" in text},
     }
 
 
@@ -151,8 +152,8 @@ def main() -> None:
         folder.mkdir(exist_ok=True)
         for gone in set(folder.glob("*.md")) - set(made):
             gone.unlink()
-    for path, text in made.items():
-        path.write_text(text, encoding="utf-8", newline="\n")
+    for path, write in made.items():
+        path.write_text(write(), encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property, partial
 from pathlib import Path
 
 from bites import Bite, Search
@@ -23,18 +24,40 @@ FIXES = {
 }
 
 
-def pages(docs: Path) -> dict[Path, str]:
-    """Every page below docs/rules and docs/backends."""
+def pages(docs: Path) -> dict[Path, Callable[[], str]]:
+    """Every page below docs/rules and docs/backends, and what writes it."""
     known = registry.load(plugins=False).rules
-    search, profiles = Search(known), [load(name) for name in names()]
-    found = {profile.id: list(search.bites(profile)) for profile in profiles}
-    rules = {rule.name: {backend: mine for backend, bites in found.items() if (mine := [bite for bite in bites if bite.rule == rule.name])} for rule in known}
+    reference = Reference(known, [load(name) for name in names()])
     return {
-        docs / "rules/index.md": rules_index(known, rules),
-        docs / "backends/index.md": backends_index(profiles),
-        **{docs / f"rules/{rule.name}.md": rule_page(rule, rules[rule.name], profiles, {one.name for one in known}) for rule in known},
-        **{docs / f"backends/{profile.id}.md": backend_page(profile, found[profile.id], known) for profile in profiles},
+        docs / "rules/index.md": lambda: rules_index(known, reference.by_rule),
+        docs / "backends/index.md": lambda: backends_index(reference.profiles),
+        **{docs / f"rules/{rule.name}.md": partial(reference.rule, rule) for rule in known},
+        **{docs / f"backends/{profile.id}.md": partial(reference.backend, profile) for profile in reference.profiles},
     }
+
+
+class Reference:
+    """Rules, backends, and which of the former bite on which of the latter: looked for once, when somebody asks."""
+
+    def __init__(self, known: list[Rule], profiles: list[Profile]) -> None:
+        self.known, self.profiles = known, profiles
+
+    @cached_property
+    def bites(self) -> dict[str, list[Bite]]:
+        """By backend."""
+        search = Search(self.known)
+        return {profile.id: list(search.bites(profile)) for profile in self.profiles}
+
+    @cached_property
+    def by_rule(self) -> dict[str, dict[str, list[Bite]]]:
+        """By rule, then by backend."""
+        return {rule.name: {backend: mine for backend, bites in self.bites.items() if (mine := [bite for bite in bites if bite.rule == rule.name])} for rule in self.known}
+
+    def rule(self, rule: Rule) -> str:
+        return rule_page(rule, self.by_rule[rule.name], self.profiles, {one.name for one in self.known})
+
+    def backend(self, profile: Profile) -> str:
+        return backend_page(profile, self.bites[profile.id], self.known)
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

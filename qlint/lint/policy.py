@@ -65,6 +65,7 @@ class Scope:
 
 
 EVERYWHERE, UNCHANGED = Scope(), Selection()
+STATED = "the properties of the model"  # the source of a suppression that stands in the file itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +176,7 @@ class Policy:
                 must_know((one.rule,), self.known)
             except RuleError as error:
                 raise RuleError(f"{where}: the property qlint.ignore/{one.rule} names no rule", hint=f"{error.hint}; --no-suppressions takes no notice of it") from error
-            yield Suppression((one.rule,), Scope(nodes=(one.node,) if one.node else ()), one.reason.strip(), "the properties of the model", number)
+            yield Suppression((one.rule,), Scope(nodes=(one.node,) if one.node else ()), one.reason.strip(), STATED, number)
 
     def decide(self, places: Sequence[Place], surroundings: Surroundings, backend: str) -> list[Decision]:
         """A decision for each place, all of one model on one backend."""

@@ -326,7 +326,7 @@
   // The whole graph if it can be read so, else its beginning.
   function fit(whole = false) {
     const w = svg.clientWidth, h = svg.clientHeight, wide = (w - 20) / drawn.w, tall = (h - 60) / drawn.h;
-    const k = whole ? Math.max(Math.min(1.15, wide, tall), 0.06) : Math.min(1.15, Math.max(Math.min(wide, tall < 0.6 ? 0.8 : tall), 0.4));
+    const k = whole ? Math.max(Math.min(1.15, wide, tall), 0.06) : Math.min(1.15, Math.max(Math.min(wide, tall < 0.6 ? 0.8 : tall), 0.55));
     const first = visible.get(0);
     const x = drawn.w * k > w && first ? Math.max(w - drawn.w * k, Math.min(0, w / 2 - (first.x + first.w / 2) * k)) : (w - drawn.w * k) / 2;
     state.view = { k, x, y: drawn.h * k > h - 60 ? 4 - TITLE * k : (h - 40 - drawn.h * k) / 2 };

@@ -16,6 +16,7 @@ from qlint.graph import Op
 from qlint.lint import registry
 from qlint.lint.baseline import Entry
 from qlint.lint.finding import Finding, Site
+from qlint.lint.policy import STATED
 from qlint.lint.rule import Rule
 from qlint.lint.words import port, value
 from qlint.report.place import uri
@@ -129,7 +130,10 @@ def _result(result: Result, finding: Finding, rule: int, artifact: int, *, compa
     if compared:
         made["baselineState"] = "unchanged" if accepted is not None and accepted.by == "baseline" else "new"
     if accepted is not None and accepted.by == "suppression":
-        made["suppressions"] = [{"kind": "external", "justification": accepted.reason, "location": {"physicalLocation": {"artifactLocation": {"uri": uri(accepted.source)}}}}]
+        stated = accepted.source == STATED
+        file = _file(result.model) if stated else {"uri": uri(accepted.source)}
+        kind = "inSource" if stated else "external"
+        made["suppressions"] = [{"kind": kind, "justification": accepted.reason, "location": {"physicalLocation": {"artifactLocation": file}}}]
     if finding.drags:
         made["relatedLocations"] = [
             {"id": number, "message": {"text": "affected, too"}, "logicalLocations": [_node(result, name, "node")]}

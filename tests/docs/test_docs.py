@@ -36,7 +36,7 @@ PAGES = docs.pages()
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_generated_pages_are_current(path):
-    assert path.read_text(encoding="utf-8") == PAGES[path], "`make docs` writes it"
+    assert path.read_text(encoding="utf-8") == PAGES[path](), "`make docs` writes it"
 
 
 def test_the_readme_shows_what_make_demo_prints():

@@ -184,6 +184,17 @@ def test_sarif_has_suppressions_and_the_state_beside_the_baseline(accepted):
     assert "gone" in run["results"][-1]["message"]["text"]
 
 
+def test_what_the_file_itself_accepts_is_suppressed_in_source(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(RESNET)
+    stated = model.metadata_props.add()
+    stated.key, stated.value = "qlint.ignore/QL304", "the host does it"
+    onnx.save(model, tmp_path / "model.onnx")
+    (run,) = log(qlint.check(tmp_path / "model.onnx", backend="qnn-htp"))["runs"]
+    ((suppression,),) = [result["suppressions"] for result in run["results"] if "suppressions" in result]
+    assert suppression["kind"] == "inSource" and suppression["location"]["physicalLocation"]["artifactLocation"]["uri"].endswith("model.onnx")
+
+
 def test_what_is_accepted_fails_nobody(accepted):
     assert github.render(accepted).startswith("::notice ") and len(github.render(accepted).splitlines()) == len(json.loads(gitlab.render(accepted))) == 1
     root = ElementTree.fromstring(junit.render(accepted).encode())

@@ -164,7 +164,7 @@ def differing_statistics(models: Iterable[str | Path | Model]) -> list[Differenc
 
 
 def fix(
-    model: str | Path,
+    model: object,
     backend: str | Profile | Iterable[str | Profile] = (),
     *,
     unsafe: bool = False,
@@ -175,6 +175,8 @@ def fix(
     method: str = "minmax",
     swap_activation: str = "",
     verify: bool = True,
+    trust: bool = False,
+    example_inputs: object = None,
     select: Iterable[str] = (),
     ignore: Iterable[str] = (),
     extend_select: Iterable[str] = (),
@@ -185,7 +187,7 @@ def fix(
     """Cure what can be cured of a model's findings, in a new file that was read, judged and linted again.
 
     Args:
-        model: a path.
+        model: a path, or a live object as for `check`, which stays as it is: what it is made into is `result` of what comes back.
         backend, select, ignore, extend_select, fallback, input_shapes, config: as for `check`; what is suppressed is left as it is.
         unsafe: make changes of the numbers too; what each one does to them is in the report.
         in_place: the result takes the model's place; otherwise it is `output`, or `NAME.fixed.EXT` beside the model.
@@ -193,10 +195,12 @@ def fix(
         calibration: a .npy or .npz file of inputs, for the ranges of new quantizers and for the comparison of outputs.
         method: how a range follows from them: `minmax`, `percentile`, `mse` or `entropy`.
         swap_activation: exchange swish, hard swish, gelu and mish for `relu` or `relu6`; the network has to be trained on with it.
-        verify: compare the outputs before and after, where ONNX Runtime is installed.
+        verify: compare the outputs before and after, where ONNX Runtime, LiteRT, or torch (with `trust`) is installed.
+        trust: let torch load the file, which executes what is in it: to compare outputs, and to change operators of TorchScript files.
+        example_inputs: what a torch module is called with: a tensor, a tuple of arguments, or a dict of them by name.
 
     Raises:
-        ReadError: the model cannot be read.
+        ReadError: the model cannot be read, or exported.
         ProfileError, RuleError: as for `check`.
         QlintError: the result cannot be written, or the calibration data do not fit.
     """
@@ -204,6 +208,14 @@ def fix(
     from qlint.fixing.run import fix as run
     from qlint.fixing.state import Question
 
+    if not isinstance(model, (str, Path)):
+        from qlint.fixing.live import fix_live
+
+        if in_place:
+            raise QlintError("an object in memory stays as it is", subject=name_of(model), hint="leave out in_place, and take `result`")
+        again = partial(fix, backend=backend, unsafe=unsafe, dry=dry, calibration=calibration, method=method, verify=verify, trust=True, select=select, ignore=ignore,
+                        extend_select=extend_select, fallback=fallback, input_shapes=input_shapes, config=config)  # fmt: skip
+        return fix_live(model, example_inputs, Path(output) if output is not None else None, lambda path, target: again(path, output=target))
     if input_shapes:
         load(model, input_shapes)  # complains of names that the model does not have
     config = config or Config()
@@ -213,7 +225,7 @@ def fix(
     settings.validate([model])
     policy = settings.policy(model)
     question = Question(tuple(settings.profiles(model)), policy.rules, policy.known, fallback, input_shapes or {}, policy)
-    options = Options(unsafe, in_place, dry, verify, str(calibration), method, Path(output) if output is not None else None, swap_activation)
+    options = Options(unsafe, in_place, dry, verify, str(calibration), method, Path(output) if output is not None else None, trust, swap_activation)
     return run(Path(model), question, options, name_of(model))
 
 

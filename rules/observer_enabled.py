@@ -22,7 +22,8 @@ nothing at all: the network was prepared for calibration, and never converted.
 
 ## Fix and its safety
 
-`model.apply(torch.ao.quantization.disable_observer)` before the export. Safe: the ranges stay what they are.
+`model.apply(torch.ao.quantization.disable_observer)` before the export; in a TorchScript file `--fix` turns the switch.
+Unsafe: the ranges stay what they are in the file, and no run moves them before it uses them.
 A network that was only prepared has to be converted (`convert_fx`, `convert_pt2e`).
 
 ## References
@@ -46,6 +47,8 @@ rule = Rule(
     what="{found}",
     why="{reason}",
     fix="{advice}",
+    cure="freeze",
+    applicability="unsafe",
     severity="warning",
     per_kind=False,
 )

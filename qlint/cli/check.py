@@ -85,7 +85,8 @@ def check(
     calibration: Annotated[str, typer.Option(metavar="FILE", help="with --fix: inputs (.npy, .npz) that give new quantizers their ranges")] = "",
     calibration_method: Annotated[Method, typer.Option(help="with --calibration: how a range follows from the data")] = Method.minmax,
     swap_activation: Annotated[Swapped | None, typer.Option(help="with --fix: this in place of swish, hard swish, gelu and mish")] = None,
-    verify: Annotated[bool, typer.Option("--verify/--no-verify", help="with --fix: compare the outputs (onnxruntime)")] = True,
+    verify: Annotated[bool, typer.Option("--verify/--no-verify", help="with --fix: compare the outputs (onnxruntime, LiteRT; torch with --trust)")] = True,
+    trust: Annotated[bool, typer.Option("--trust", help="with --fix: let torch load the model, which executes code in the file")] = False,
     export: Annotated[list[str] | None, typer.Option(metavar="FORMAT[=FILE]", help=EXPORT, autocompletion=_exports)] = None,
     debug: Annotated[bool, typer.Option("--debug", hidden=True)] = False,
 ) -> int:
@@ -110,12 +111,17 @@ def check(
             "backend": settings.split(backend), "select": select or (), "ignore": ignore or (), "extend_select": extend_select or (),
             "fallback": False if no_fallback else None, "input_shapes": shapes(input_shape or ()),
         }  # fmt: skip
-        if not (fix or diff) and (unsafe_fixes or in_place or calibration or swap_activation):
-            raise QlintError("--unsafe-fixes, --in-place, --calibration and --swap-activation belong to --fix", hint="add --fix, or --diff to see what it would change")
+        if not (fix or diff) and (unsafe_fixes or in_place or calibration or trust or swap_activation):
+            raise QlintError("--unsafe-fixes, --in-place, --calibration, --swap-activation and --trust belong to --fix", hint="add --fix, or --diff to see what it would change")
+        if (fix or diff) and encodings is not None:
+            raise QlintError(
+                f"--fix changes model files, and with --encodings the quantizers are in {encodings.name}, which it leaves alone",
+                hint="check without --fix says what the backend wants; change the encodings where they come from, or fix a model with its quantizers in it",
+            )  # fmt: skip
         mended = None
         if fix or diff:
             groups, mended = mend(
-                groups, unsafe=unsafe_fixes, in_place=in_place, dry=diff, calibration=calibration, method=calibration_method.value, verify=verify,
+                groups, unsafe=unsafe_fixes, in_place=in_place, dry=diff, calibration=calibration, method=calibration_method.value, verify=verify, trust=trust,
                 swap_activation=swap_activation.value if swap_activation is not None else "", **how,
             )
         reports = settings.run(groups, each, jobs, suppressions=not no_suppressions, baseline=baseline, encodings=encodings, cache=not no_cache, **how)

@@ -6,10 +6,12 @@ output channel is multiplied by f, and the bias becomes beta + (bias - mean) · 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from qlint.fixing.edits import Depthwise, Edit, Fold
-from qlint.graph import Op, Tensor
+from qlint.fixing.arithmetic import WriteError, dequantized, quantized
+from qlint.fixing.edits import Depthwise, Edit, Fold, storable
+from qlint.graph import Op, Quantizer, Tensor
 from qlint.graph.axes import channel_axes
 
 if TYPE_CHECKING:
@@ -111,6 +113,47 @@ def _bias(op: Op, channels: int) -> Any:
 
     values = np.asarray(real(use.tensor.data, use.quantizers), np.float64).reshape(-1)
     return values if values.size == channels else np.repeat(values, channels) if values.size == 1 else None
+
+
+def rescaled(op: Op, factor: numpy.ndarray[Any, Any]) -> tuple[numpy.ndarray[Any, Any], Quantizer | None]:
+    """(the weight of an operator times a factor for each output channel, its grid): quantized ones keep their integers, and get other scales.
+
+    Raises:
+        WriteError: no grid has exactly those numbers.
+    """
+    import numpy as np
+
+    use = op.uses["w"]
+    out, _ = channel_axes(op, "w")
+    assert out is not None and use.tensor.data is not None
+    array = use.tensor.data.array()
+    groups = op.attrs.get("group", 1) if op.kind == "conv_transpose" else 1
+    each = factor.reshape(groups, -1)
+    if not use.quantizers:
+        shape = [1] * (array.ndim + 1)
+        shape[0], shape[out + 1] = groups, array.shape[out]
+        parts = array.reshape(groups, -1, *array.shape[1:]) if groups > 1 else array[None]
+        return (parts.astype(np.float64) * factor.reshape(shape)).reshape(array.shape), None
+    q = use.quantizers[0]
+    if len(use.quantizers) > 1 or q.read_as is not None or q.grid != "affine" or q.block_size or (q.granularity == "channel" and q.axis != out):
+        raise WriteError(f"a batch-norm cannot be folded under a weight that is {', then '.join(map(str, use.quantizers))}")
+    if np.any(each != each[0]):
+        raise WriteError("the groups of a transposed convolution share the scales of its weight, and the batch-norm's factors differ between them")
+    each = each[0]
+    pairs = list(q.pairs())
+    scale, zero = (np.asarray([pair[i] for pair in pairs] * (each.size if len(pairs) == 1 else 1)) for i in (0, 1))
+    spread = [1] * array.ndim
+    spread[out] = each.size
+    codes = np.asarray(array, np.int64) if q.quantize is None else quantized(array, q)
+    codes = np.rint((codes - zero.reshape(spread)) * np.sign(each).reshape(spread) + zero.reshape(spread)).astype(np.int64)
+    if codes.size and (codes.min() < q.qmin or codes.max() > q.qmax):
+        raise WriteError("a negative factor turns the sign of a weight of -128, and +128 is no number of its type")
+    scales = np.where(each == 0, scale, scale * np.abs(each))
+    new = storable(replace(
+        q, scale=tuple(map(float, scales)), zero_point=tuple(map(int, zero)), granularity="channel", axis=out,
+        scale_shape=(each.size,), zero_point_shape=None if q.zero_point_shape is None else (each.size,),
+    ))  # fmt: skip
+    return codes if q.quantize is None else dequantized(codes, new), new
 
 
 def _depthwise(op: Op, factor: Any, offset: Any) -> Edit | None:

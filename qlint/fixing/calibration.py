@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qlint.fixing.onnx_file import Document
-from qlint.fixing.proof import session
+from qlint.fixing.proof import dequantized_output, interpreter, loaded, session
 from qlint.graph import Model
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Calibration:
     """Ranges of the tensors of one file, by name. The model runs when the first one is asked for, and again for histograms."""
 
     def __init__(self, path: Path, model: Model, samples: Sequence[Batch], method: str = "minmax") -> None:
-        self.path, self.samples, self.method = path, samples, method
+        self.path, self.samples, self.method, self.run = path, samples, method, RUNNERS[model.format]
         self.names = [
             op.outputs[0].name for op in model.ops
             if op.outputs and op.outputs[0].name and op.role == "data" and any(not use.quantizers for use in op.outputs[0].uses)
@@ -80,14 +80,67 @@ class Calibration:
         import numpy as np
 
         names = names or self.names
-        with _exposed(self.path, names) as run:
-            outputs = [one.name for one in run.get_outputs()]
-            for batch in self.samples:
-                values = dict(zip(outputs, run.run(outputs, batch), strict=True)) | batch
-                for tensor in names:
-                    array = values.get(tensor)
-                    if isinstance(array, np.ndarray) and array.dtype.kind == "f" and array.size and np.all(np.isfinite(array)):
-                        yield tensor, array
+        for values in self.run(self.path, names, self.samples):
+            for tensor in names:
+                array = values.get(tensor)
+                if isinstance(array, np.ndarray) and array.dtype.kind == "f" and array.size and np.all(np.isfinite(array)):
+                    yield tensor, array
+
+
+def _onnx(path: Path, names: Sequence[str], samples: Iterable[Batch]) -> Iterator[Batch]:
+    """The tensors of an ONNX file that are floats, sample by sample."""
+    with _exposed(path, names) as run:
+        outputs = [one.name for one in run.get_outputs()]
+        for batch in samples:
+            yield dict(zip(outputs, run.run(outputs, batch), strict=True)) | batch
+
+
+def _tflite(path: Path, names: Sequence[str], samples: Iterable[Batch]) -> Iterator[Batch]:
+    """The tensors of a TFLite file, as real values."""
+    run = interpreter(path, experimental_preserve_all_tensors=True)
+    wanted = set(names)
+    tensors = [one for one in run.get_tensor_details() if one["name"] in wanted]
+    for batch in samples:
+        for one in run.get_input_details():
+            run.set_tensor(one["index"], batch[one["name"]])
+        run.invoke()
+        yield {one["name"]: value for one in tensors if (value := _held(run, one)) is not None}
+
+
+def _held(run: Any, one: Any) -> Any:
+    """The real values of a tensor; None of one that holds none."""
+    try:
+        return dequantized_output(one, run.get_tensor(one["index"]))
+    except ValueError:  # the runtime made no room for it
+        return None
+
+
+def _program(path: Path, names: Sequence[str], samples: Iterable[Batch]) -> Iterator[Batch]:
+    """The tensors of a torch.export archive, node by node. Executes what is in the file: only for one that is trusted."""
+    import torch
+
+    from qlint.fixing.pt2_file import Document
+
+    called, module, wanted = Document(path).tensor_of, loaded(path), set(names)
+    seen: Batch = {}
+
+    class Recorder(torch.fx.Interpreter):
+        def run_node(self, n: Any) -> Any:
+            value = super().run_node(n)
+            name = called.get(n.name, "")
+            if name in wanted and isinstance(value, torch.Tensor) and value.dtype.is_floating_point:
+                seen[name] = value.detach().float().numpy()
+            return value
+
+    for batch in samples:
+        seen.clear()
+        with torch.no_grad():
+            Recorder(module).run(*(torch.from_numpy(value) for value in batch.values()))
+        yield {**seen, **batch}
+
+
+# By format: what runs a file and hands out tensors by name.
+RUNNERS: dict[str, Callable[[Path, Sequence[str], Iterable[Any]], Iterator[Any]]] = {"onnx": _onnx, "tflite": _tflite, "pt2": _program}
 
 
 @contextmanager

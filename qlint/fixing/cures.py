@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from qlint.fixing.batch_norm import folded
 from qlint.fixing.constants import Unfolded, frozen
-from qlint.fixing.edits import Edit, RaiseOpset, Remove, Rename, Requantize, Sequence, Sort, storable
+from qlint.fixing.edits import Edit, Freeze, RaiseOpset, Remove, Rename, Requantize, Sequence, Sort, storable
 from qlint.fixing.equalize import equalize
 from qlint.fixing.explicit import NoCure, explicit
 from qlint.fixing.opsets import obstacle
@@ -52,6 +52,13 @@ def single(model: Model, causes: list[Cause]) -> Iterator[Edit]:
 def read_as_written(model: Model, causes: list[Cause]) -> Iterator[Edit]:
     """What reads integers back takes the grid that they were written on."""
     yield from _changed(causes, lambda use: tuple(replace(q, read_as=None) for q in use.quantizers))
+
+
+def freeze(model: Model, causes: list[Cause]) -> Iterator[Edit]:
+    """The observers that move the ranges of quantizers off."""
+    nodes = {id(q.quantize): q.quantize for use in _uses(causes) for q in use.quantizers if q.observing and q.quantize is not None}
+    if nodes:
+        yield Freeze(tuple(nodes.values()))
 
 
 def fold(model: Model, causes: list[Cause]) -> Iterator[Edit]:
@@ -122,6 +129,5 @@ def _uses(causes: Iterable[Cause]) -> Iterator[Use]:
 
 CURES: dict[str, Cure] = {
     "remove": remove, "rename": rename, "sort": sort, "single": single, "read-as-written": read_as_written, "fold": fold, "opset": opset, "explicit": explicit,
-    "half-range": half_range,
-    "store": store, "equalize": equalize,
+    "half-range": half_range, "freeze": freeze, "store": store, "equalize": equalize,
 }  # fmt: skip

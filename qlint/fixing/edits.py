@@ -72,6 +72,13 @@ class Depthwise:
 
 
 @dataclass(frozen=True, slots=True)
+class Freeze:
+    """The observers of fake quantizers are switched off: their ranges stay as they are."""
+
+    nodes: tuple[Op, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Clamp:
     """A relu in front of quantizers whose grid begins at zero, which did its work until now. Nothing changes by it."""
 
@@ -119,7 +126,7 @@ class Equalize:
     grids: Sequence = ()  # of them, afterwards
 
 
-Edit = Equalize | Swap | Store | Explicit | Clamp | Requantize | Remove | Rename | Sort | RaiseOpset | Fold | Depthwise
+Edit = Equalize | Swap | Store | Explicit | Freeze | Clamp | Requantize | Remove | Rename | Sort | RaiseOpset | Fold | Depthwise
 REAL = (Fold, Depthwise, Explicit, Store)  # exact in real arithmetic; float32 rounds otherwise
 STRUCTURAL = (*REAL, Clamp, Swap, Equalize)  # change the operators, and not only the quantizers between them
 

@@ -12,12 +12,12 @@ from qlint.fixing.edits import (
     Equalize,
     Explicit,
     Fold,
-    Store,
     RaiseOpset,
     Remove,
     Rename,
     Requantize,
     Sort,
+    Store,
     Swap,
     scale_type_of,
 )
@@ -44,12 +44,15 @@ def edited(document: Document, model: Model, edits: Iterable[Edit]) -> None:
     writer = _Writer(document, model)
     for edit in edits:
         writer.make(edit)
+    if writer.orphans:  # once for all: that looks at the whole graph
+        document.prune(writer.orphans)
     writer.sort()
 
 
 class _Writer:
     def __init__(self, document: Document, model: Model) -> None:
         self.document, self.model = document, model
+        self.orphans: list[Node] = []
         if document.functions or len(document.before) != len(model.nodes):
             raise WriteError("has functions of its own, which qlint does not edit", hint="inline them (onnx.inliner) and fix that file")
         self.node_of: dict[int, Node] = {id(op): node for op, node in zip(model.nodes, document.before, strict=True)}

@@ -36,7 +36,7 @@ def fold(writer: _Writer, edit: Fold) -> None:
     node.outputs[0] = norm.outputs[0]
     node.changed = True
     document.nodes = [each for each in document.nodes if each not in gone]
-    document.prune(orphans)
+    writer.orphans += orphans
 
 
 def _scaled_weight(writer: _Writer, use: Use, factor: Any, orphans: list[Node]) -> Sequence[float]:

@@ -14,6 +14,7 @@ from qlint.fixing.edits import (
     Edit,
     Equalize,
     Explicit,
+    Freeze,
     Proposal,
     RaiseOpset,
     Requantize,
@@ -52,15 +53,17 @@ class Plan:
 
     proposals: list[Proposal] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
+    complete: bool = False  # a search that was not cut short proposed them: once all are made, searching again finds nothing new
 
 
 def plan(
-    state: State, rules: Iterable[Rule], known: Iterable[Rule], *, unsafe: bool, ranges: Ranges, fallback: bool = True, tried: Container[object] = (),
+    state: State, rules: Iterable[Rule], known: Iterable[Rule], *, unsafe: bool, ranges: Ranges, fallback: bool = True, tried: Container[object] = (), searching: bool = True,
     swap: str = "",
 ) -> Plan:
     """The fixes that rules declare for the findings of a model: first those about the file, then those about quantizers.
 
-    What was `tried` (`Proposal.key`) is not proposed again. `swap`: activations without integer kernels are exchanged for this one first.
+    What was `tried` (`Proposal.key`) is not proposed again. Without `searching` nothing is looked for about quantizers.
+    `swap`: activations without integer kernels are exchanged for this one first.
     """
     made, later, can = Plan(), [], curable(state.model)
     made.proposals = [one for one in swaps(state.model, swap) if one.key not in tried] if swap else []
@@ -91,7 +94,7 @@ def plan(
         return made
     searches = [
         _Search(state, view_backend, Claims(known), set(map(id, rules)), unsafe, ranges, can)
-        for view_backend in (Backend(view.profile, Budget(max(WORK // 3, 6 * len(state.model.ops))), fallback) for view in state.views if view.profile is not None)
+        for view_backend in (Backend(view.profile, Budget(max(WORK // 3, 6 * len(state.model.ops))), fallback) for view in state.views if searching and view.profile is not None)
     ]
     for search in searches:
         for (rule, code), nodes in search.clamps.items():
@@ -101,6 +104,7 @@ def plan(
     if not made.proposals:
         _combine(state.model, searches, made)
         made.proposals = [one for one in made.proposals if one.key not in tried]
+        made.complete = bool(made.proposals) and len(searches) == 1 and searches[0].outcome.irreducible
     if not made.proposals and unsafe:  # what may only be worth it once its weights are quantized
         made.proposals += later
     return made
@@ -108,15 +112,17 @@ def plan(
 
 def _exact(edit: Edit) -> bool:
     """Whether the numbers stay as they are."""
-    if isinstance(edit, (Explicit, Equalize)):
-        return isinstance(edit, Explicit) and edit.exact
-    return all(keeps(use, new) for use, new in edit.changes.values()) if isinstance(edit, Requantize) else True
+    if isinstance(edit, Explicit):
+        return edit.exact
+    return all(keeps(use, new) for use, new in edit.changes.values()) if isinstance(edit, Requantize) else not isinstance(edit, (Freeze, Equalize))
 
 
 def _said(edit: Edit) -> str:
     """What an edit does, where that is not what the advice of its rule says."""
     if isinstance(edit, Depthwise):
         return "a depthwise convolution in its place"
+    if isinstance(edit, Freeze):
+        return "their observers are switched off"
     if isinstance(edit, Explicit):
         what = "operators in float between QuantizeLinear and DequantizeLinear" if edit.operators else "QuantizeLinear and DequantizeLinear"
         return f"{what} in their place" + (f", in opset {edit.opset}" if edit.opset else "")
@@ -147,8 +153,10 @@ class _Search:
     refused: dict[tuple[str, str, str], list[str]] = field(default_factory=dict)  # sites by rule, code and reason
 
     def __post_init__(self) -> None:
-        self.backend.consent = self._consent
+        self.backend.consent, self.backend.begin = self._consent, self.ranges.forget
         self.outcome = repair(self.state.model, self.backend)
+        for key, (use, sequence) in self.outcome.changes.items():  # also what came along without being asked for
+            self.outcome.changes[key] = use, tuple(storable(q, DOUBLES.get(self.state.model.format) or scale_type_of(use)) for q in sequence)
         unified = _unified(self.outcome.changes)
         if len(unified) > len(self.outcome.changes) and self.outcome.reached <= good(self.backend.judge(self.state.model, unified)):
             self.outcome.changes = unified
@@ -248,8 +256,9 @@ def _unified(changes: Changes) -> dict[int, tuple[Use, Sequence]]:
 
 
 def _shared_rule(one: _Search, use: Use) -> Rule | None:
-    """The rule behind a change that came along, because another reader shares the quantizer."""
-    return next((one.rule_of[id(other)] for other in use.tensor.uses if id(other) in one.rule_of), None)
+    """The rule behind a change that came along, because another reader shares the quantizer, or the operator's other inputs have one."""
+    beside = [*use.tensor.uses, *(use.op.uses.values() if use.op is not None else ())]
+    return next((one.rule_of[id(other)] for other in beside if id(other) in one.rule_of), next(reversed(one.rule_of.values()), None))
 
 
 def _described(one: _Search, part: Changes) -> tuple[str, str, bool]:

@@ -28,8 +28,11 @@ MAX_BYTES = 512 << 20  # of constants in a model that is run without being asked
 MAX_INPUT = 1 << 24  # elements
 
 
-def compare(before: Path, after: Path, start: Model, end: Model, samples: list[Batch], described: str, *, fuses: bool = False) -> tuple[Numbers | None, str]:
+def compare(before: Path, after: Path, start: Model, end: Model, samples: list[Batch], described: str, *, fuses: bool = False, trust: bool = False) -> tuple[Numbers | None, str]:
     """(the comparison, '') or (None, why there is none).
+
+    Raises:
+        Broken: the file before runs, and the one after does not.
 
     `fuses`: where the graphs as they are written differ, the one after the fix runs optimized too. ONNX Runtime then computes
     operators between quantizers with the kernels of operators on integers, which the file had before.
@@ -38,11 +41,26 @@ def compare(before: Path, after: Path, start: Model, end: Model, samples: list[B
         return None, "the model is large"
     if start.format not in _RUNTIMES:
         return None, f"models in the format {start.format} are not run"
+    if start.format in EXECUTES and not trust:
+        return None, "torch executes what is in the file when it loads it: --trust compares the outputs"
     name, run = _RUNTIMES[start.format]
     try:
         batches = samples[:SAMPLES] or [random_inputs(start, seed) for seed in range(RUNS)]
-        first, second = (run(path, batches) for path in (before, after))
+        first = run(before, batches)
+        try:
+            second = run(after, batches)
+        except Exception as problem:
+            raise Broken(f"{name} runs the model, and would not with this change: {str(problem).splitlines()[0][:200]}") from problem
+    except Broken:
+        raise
     except Unknown as problem:
+        if start.format in EXECUTES:  # whether it loads can be told without inputs
+            try:
+                loaded(after)
+            except ImportError:
+                pass
+            except Exception as refusal:
+                raise Broken(f"{name} does not load the result: {str(refusal).splitlines()[0][:200]}") from refusal
         return None, str(problem)
     except ImportError:
         return None, f"{name} is not installed"
@@ -66,6 +84,10 @@ def _numbers(first: list[Any], second: list[Any], end: Model, runtime: str, inpu
     sqnr = 10 * math.log10(signal / noise) if noise > 0 and signal > 0 else None
     steps = [step for use in end.outputs if use.quantizers and (step := max(use.quantizers[-1].scale or (0.0,))) > 0]
     return Numbers(runtime, inputs, equal, largest, largest / max(steps) if steps else None, sqnr)
+
+
+class Broken(Exception):
+    """What a runtime says of a file that is worse than it was."""
 
 
 class Unknown(Exception):
@@ -127,25 +149,70 @@ def _onnx(path: Path, batches: list[Batch], *, optimized: bool = False) -> list[
 
 def _tflite(path: Path, batches: list[Batch]) -> list[Any]:
     """Real values: outputs are integers on grids of their own."""
-    import numpy as np
-    from ai_edge_litert import interpreter as litert
-
-    run = litert.Interpreter(str(path), num_threads=1, experimental_op_resolver_type=litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
-    run.allocate_tensors()
-    found = []
+    run, found = interpreter(path), []
     for batch in batches:
         for one in run.get_input_details():
             run.set_tensor(one["index"], batch[one["name"]])
         run.invoke()
         for one in run.get_output_details():
-            scale, zero_point = one["quantization"]
-            value = run.get_tensor(one["index"])
-            found.append(np.float32(scale) * (value.astype(np.int64) - zero_point) if scale else value)
+            found.append(dequantized_output(one, run.get_tensor(one["index"])))
     return found
 
 
+def interpreter(path: Path, **more: Any) -> Any:
+    """An interpreter that runs the graph as it is written."""
+    from ai_edge_litert import interpreter as litert
+
+    run = litert.Interpreter(str(path), num_threads=1, experimental_op_resolver_type=litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES, **more)
+    run.allocate_tensors()
+    return run
+
+
+def dequantized_output(one: Any, value: Any) -> Any:
+    """Real values of a tensor, by what its interpreter says of it."""
+    import numpy as np
+
+    scale, zero_point = one["quantization"]
+    return np.float32(scale) * (value.astype(np.int64) - zero_point).astype(np.float32) if scale else value
+
+
+def loaded(path: Path) -> Any:
+    """The module in a file. Executes what is in the file: only for one that is trusted."""
+    import torch
+    import torch.ao.quantization.fx._decomposed  # operators that programs call
+
+    with path.open("rb") as file:
+        load: Any = torch.jit.load
+        return torch.export.load(file).module() if is_program(path) else load(file)
+
+
+def _torch(path: Path, batches: list[Batch]) -> list[Any]:
+    """Outputs, as real values."""
+    import torch
+
+    module, found = loaded(path), []
+    with torch.no_grad():
+        for batch in batches:
+            pending = [module(*(torch.from_numpy(value) for value in batch.values()))]
+            while pending:
+                value = pending.pop(0)
+                if isinstance(value, torch.Tensor):
+                    found.append(value.dequantize().numpy() if value.is_quantized else value.detach().numpy())
+                elif isinstance(value, (tuple, list, dict)):
+                    pending[:0] = list(value.values()) if isinstance(value, dict) else list(value)
+    return found
+
+
+def is_program(path: Path) -> bool:
+    """Whether an archive of PyTorch holds a program of torch.export."""
+    from qlint.readers.torch_archive import Archive
+
+    return any(name.startswith("models/") or name == "serialized_exported_program.json" for name in Archive(path).members)
+
+
+EXECUTES = frozenset({"pt2", "torchscript"})  # formats whose loader does
 # By format: the package that runs it, and how.
-_RUNTIMES: dict[str, tuple[str, Callable[[Path, list[Batch]], list[Any]]]] = {"onnx": ("onnxruntime", _onnx), "tflite": ("ai-edge-litert", _tflite)}
+_RUNTIMES: dict[str, tuple[str, Callable[[Path, list[Batch]], list[Any]]]] = {"onnx": ("onnxruntime", _onnx), "tflite": ("ai-edge-litert", _tflite), "pt2": ("torch", _torch), "torchscript": ("torch", _torch)}
 
 
 def samples(path: str, model: Model) -> list[Batch]:
@@ -170,11 +237,21 @@ def samples(path: str, model: Model) -> list[Batch]:
         arrays = {next(iter(inputs)): np.asarray(loaded)}
     if missing := [name for name in inputs if name not in arrays]:
         raise QlintError(f"has no array named {missing[0]!r}", subject=path, hint=f"it has {', '.join(arrays)}; the model's inputs are {', '.join(inputs)}")
-    lists = {name: list(_split(arrays[name], tensor, path)) for name, tensor in inputs.items()}
+    lists = {name: list(_split(_stored(arrays[name], tensor), tensor, path)) for name, tensor in inputs.items()}
     count = min(map(len, lists.values()), default=0)
     if not count:
         raise QlintError("holds no sample", subject=path)
     return [{name: parts[i] for name, parts in lists.items()} for i in range(count)]
+
+
+def _stored(array: Any, tensor: Tensor) -> Any:
+    """Real values as the integers that an input takes, where its type is one with a grid."""
+    import numpy as np
+
+    q = next((use.quantizers[0] for use in tensor.uses if use.quantizers), None)
+    if array.dtype.kind != "f" or not tensor.dtype.startswith(("int", "uint")) or q is None or not q.scale or q.zero_point is None:
+        return array
+    return np.clip(np.rint(array / q.scale[0]) + q.zero_point[0], q.qmin, q.qmax)
 
 
 def _split(array: Any, tensor: Tensor, path: str) -> Any:

@@ -27,6 +27,11 @@ _MEANS = frozenset({"avg_pool", "global_avg_pool", "reduce_mean"})  # stay withi
 _OWN: dict[str, Interval] = {"sigmoid": (0, 1), "hard_sigmoid": (0, 1), "softmax": (0, 1), "tanh": (-1, 1), "softsign": (-1, 1), "erf": (-1, 1)}
 _LOWEST = {"hard_swish": -0.375, "swish": -0.2785, "gelu": -0.17, "mish": -0.3089}  # and not above their input where that is positive
 PERMUTES = CLASSES["view"] | {"transpose", "depth_to_space", "space_to_depth"}  # hand on all of the numbers that come in
+# Scale and zero point that TFLite's kernels take for granted (LiteRT 8-bit quantization specification).
+_PRESCRIBED: dict[tuple[str, str], tuple[float, float]] = {
+    (kind, storage): (scale / (1 << (8 if storage.endswith("int8") else 16)), {"int8": low, "uint8": low + 128, "int16": 0}[storage])
+    for kind, scale, low in (("softmax", 1, -128), ("sigmoid", 1, -128), ("tanh", 2, 0)) for storage in ("int8", "uint8", "int16")
+} | {(kind, "int16"): (1 / 32768, 0.0) for kind in ("softmax", "sigmoid", "tanh")}
 ITSELF, READER, MOVED, BEHIND, OWN, BOUNDS, STATISTICS = (
     "the constant itself", "another reader's quantizer", "the quantizer in front", "the quantizer behind", "the operator's own range", "interval bounds", "batch-norm statistics",
 )  # fmt: skip
@@ -45,6 +50,12 @@ class Ranges:
     channels: Callable[[str], tuple[Any, Any] | None] = lambda name: None  # (smallest, largest) values of each channel (axis 1) in calibration data
     calibration: str = ""  # what reports call the data
     _symmetric: dict[str, bool] = field(default_factory=dict)  # by container
+    _bounds: dict[int, tuple[int, Interval | None]] = field(default_factory=dict)  # by tensor: how deep was looked, and what was found
+
+    def forget(self) -> None:
+        """Other quantizers are on the model than before: bounds that rest on them hold no more."""
+        self._bounds.clear()
+        self._symmetric.clear()
 
     def fill(self, use: Use, sequence: tuple[Quantizer, ...]) -> tuple[tuple[Quantizer, ...], str]:
         """A planned sequence with numbers in place of placeholders, and where they come from; '' if nothing was missing.
@@ -61,6 +72,9 @@ class Ranges:
         if len(sequence) > 1:
             raise NoRange("several quantizers in a row without a range")
         q = replace(sequence[0], uncalibrated=False)
+        made = use.tensor.producer
+        if self.model.format == "tflite" and made is not None and (fixed := _PRESCRIBED.get((made.kind, q.storage))) is not None:
+            return (replace(q, scale=fixed[:1], zero_point=fixed[1:]),), OWN
         if use.tensor.constant:
             return ((self._bias(use, q) if use.role == "b" and q.storage == "int32" else self._weight(use, q)),), ITSELF
         for found, source in ((self._in_front(use.tensor), MOVED), (self._behind(use.tensor), BEHIND)):
@@ -172,6 +186,13 @@ class Ranges:
 
     def bounds(self, tensor: Tensor, depth: int) -> Interval | None:
         """Bounds that hold whatever the input is, None if nothing bounds the tensor."""
+        looked, found = self._bounds.get(id(tensor), (-1, None))
+        if looked < depth:
+            found = self._bounded(tensor, depth)
+            self._bounds[id(tensor)] = depth, found
+        return found
+
+    def _bounded(self, tensor: Tensor, depth: int) -> Interval | None:
         if tensor.data is not None:
             array = tensor.data.array()
             return (float(array.min()), float(array.max())) if array.size and array.dtype.kind in "fiu" else None

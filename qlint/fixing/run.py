@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from qlint.errors import QlintError, ReadError
-from qlint.fixing import onnx, pt2, tflite
+from qlint.fixing import onnx, pt2, pt2_file, tflite, tflite_file, torchscript
 from qlint.fixing.activations import INTO
 from qlint.fixing.arithmetic import WriteError
-from qlint.fixing.calibration import METHODS, Calibration
+from qlint.fixing.calibration import METHODS, RUNNERS, Calibration
 from qlint.fixing.edits import REAL, STRUCTURAL, Clamp, Depthwise, Edit, Explicit, Proposal, Requantize, Swap, realized
 from qlint.fixing.explicit import BRINGS
 from qlint.fixing.onnx_file import Document as OnnxDocument
 from qlint.fixing.plan import Plan, Refusal, plan
-from qlint.fixing.proof import compare, samples
+from qlint.fixing.proof import EXECUTES, Broken, compare, samples
 from qlint.fixing.ranges import Ranges
 from qlint.fixing.state import Question, State, View, new_findings, worse
 from qlint.judge.edits import applied
@@ -34,11 +34,13 @@ from qlint.report.result import Result
 
 # By format: the file as something that can be changed, and how edits are made on it.
 WRITERS: dict[str, tuple[Any, Any]] = {
-    "onnx": (OnnxDocument, onnx.edited), "tflite": (tflite.Document, tflite.edited), "pt2": (pt2.Document, pt2.edited),
+    "onnx": (OnnxDocument, onnx.edited), "tflite": (tflite_file.Document, tflite.edited), "pt2": (pt2_file.Document, pt2.edited),
+    "torchscript": (torchscript.Document, torchscript.edited),
 }  # fmt: skip
 ROUNDS = 10
 ROUNDING = 40.0  # dB: SQNR of outputs that differ by float32 rounding, and by what a quantizer makes of that now and then
-SINGLY = 40  # proposals that are tried one by one where they do not hold together
+SINGLY = 40  # proposals that are tried one by one where there is a doubt about the last step
+TRIES = 60  # files that are written for one step whose proposals do not hold together
 
 
 @dataclass(slots=True)
@@ -52,6 +54,7 @@ class Options:
     calibration: str = ""
     method: str = METHODS[0]
     output: Path | None = None
+    trust: bool = False  # let torch load the file, which executes what is in it
     swap: str = ""  # what activations without integer kernels are exchanged for
 
 
@@ -93,8 +96,10 @@ class _Run:
             done.refused.append(Refused("", "", [], f"qlint cannot write {start.model.format} files yet"))
             return done
         if self.options.calibration:
-            if start.model.format != "onnx":
-                raise QlintError(f"calibration data run through ONNX models only, not {start.model.format}", subject=self.shown, hint="leave out --calibration")
+            if start.model.format not in RUNNERS:
+                raise QlintError(f"calibration data do not run through {start.model.format} models", subject=self.shown, hint="leave out --calibration")
+            if start.model.format in EXECUTES and not self.options.trust:
+                raise QlintError("calibration data run through torch, which executes what is in the file", subject=self.shown, hint="--trust allows it, for a file whose origin you know")
             self.samples = samples(self.options.calibration, start.model)
             self.described = f"{len(self.samples)} samples of {self.options.calibration}"
         target = source if self.options.in_place else self.options.output or fixed_name(self.path)
@@ -117,7 +122,7 @@ class _Run:
                 each.unlink(missing_ok=True)
 
     def _rounds(self, start: State, folder: Path, temporary: list[Path]) -> tuple[list[State], list[list[Proposal]]]:
-        states, accepted = [start], []
+        states, accepted, search = [start], [], True
         for _ in range(ROUNDS):
             state = states[-1]
             ranges = Ranges(state.model)
@@ -126,7 +131,7 @@ class _Run:
                 ranges.channels = data.channels
                 ranges.calibration = f"{self.options.method} over {self.described}"
             made: Plan = plan(
-                state, self.question.rules, self.question.known, unsafe=self.options.unsafe, ranges=ranges, fallback=self.question.fallback, tried=self.tried,
+                state, self.question.rules, self.question.known, unsafe=self.options.unsafe, ranges=ranges, fallback=self.question.fallback, tried=self.tried, searching=search,
                 swap=self.options.swap,
             )  # fmt: skip
             for each in made.refusals:
@@ -140,11 +145,35 @@ class _Run:
                 self._refuse(kept[0], why)
                 continue
             if after is None:
-                after, kept = self._singly(state, kept, folder, temporary)
+                after, kept = self._holding(state, kept, folder, temporary)
+            search = not (made.complete and kept == made.proposals)
             if kept:
                 states.append(after)
                 accepted.append(kept)
         return states, accepted
+
+    def _holding(self, state: State, proposals: list[Proposal], folder: Path, temporary: list[Path]) -> tuple[State, list[Proposal]]:
+        """The state after those proposals that hold, out of some that do not hold together: halves of halves, so that few that do not cost little."""
+        kept: list[Proposal] = []
+        best = state
+        middle = (len(proposals) + 1) // 2
+        queue = [proposals[:middle], proposals[middle:]]
+        for _ in range(TRIES):
+            if not queue:
+                break
+            group = queue.pop(0)
+            after, why = self._attempt(state, [*kept, *group], folder, temporary)
+            if after is not None:
+                best = after
+                kept += group
+            elif len(group) == 1:
+                self._refuse(group[0], why)
+            else:
+                middle = (len(group) + 1) // 2
+                queue[:0] = [group[:middle], group[middle:]]
+        for one in (one for group in queue for one in group):
+            self._refuse(one, "it does not hold together with the others, and qlint did not try further")
+        return best, kept
 
     def _singly(
         self, state: State, proposals: list[Proposal], folder: Path, temporary: list[Path], start: State | None = None
@@ -183,11 +212,13 @@ class _Run:
             with os.fdopen(handle, "wb") as out:
                 document_of, edited = WRITERS[state.model.format]
                 document = document_of(state.path)
+                if isinstance(document, torchscript.Document):
+                    document.trust = self.options.trust
                 edited(document, state.model, edits)
                 document.write(out)
                 out.flush()
                 os.fsync(out.fileno())
-            after = State.of(Path(name), self.question)
+            after = State.of(Path(name), self.question, like=state.model)
         except WriteError as problem:
             return None, problem.message
         except ReadError as problem:
@@ -215,12 +246,16 @@ class _Run:
         if end is start:
             return done
         if self.options.verify:
-            done.numbers, done.unproven = compare(
-                start.path, end.path, start.model, end.model, self.samples, self.described,
-                fuses=any(isinstance(edit, Explicit) and edit.operators for one in proposals for edit in one.edits),
-            )  # fmt: skip
+            try:
+                done.numbers, done.unproven = compare(
+                    start.path, end.path, start.model, end.model, self.samples, self.described, trust=self.options.trust,
+                    fuses=any(isinstance(edit, Explicit) and edit.operators for one in proposals for edit in one.edits),
+                )  # fmt: skip
+            except Broken as problem:
+                return self._rolled_back(start, proposals, done, str(problem))
             if done.numbers is not None and all(one.safe for one in proposals) and not _as_promised(done.numbers, proposals):
-                return self._rolled_back(start, proposals, done)
+                why = f"qlint took it for exact, and the outputs differ by {done.numbers.largest:.3g}: please report it, with the model if you can"
+                return self._rolled_back(start, proposals, done, why)
         if self.options.dry:
             done.diff = difference(start, end)
             return done
@@ -232,10 +267,8 @@ class _Run:
         done.output = str(self.path if self.options.in_place else target)
         return done
 
-    def _rolled_back(self, start: State, proposals: list[Proposal], done: Fixed) -> Fixed:
-        """What claimed to keep the numbers and does not is our mistake, and not made."""
-        largest = done.numbers.largest if done.numbers is not None else 0.0
-        why = f"qlint took it for exact, and the outputs differ by {largest:.3g}: please report it, with the model if you can"
+    def _rolled_back(self, start: State, proposals: list[Proposal], done: Fixed, why: str) -> Fixed:
+        """What claimed to keep the numbers and does not is our mistake, and not made; nor is what does not run."""
         undone = Fixed(self.shown, "", refused=[*done.refused, *(Refused(one.rule, one.code, list(one.sites), why) for one in proposals)])
         undone.progress = [_progress(view, view) for view in start.views if view.profile is not None]
         undone.numbers = done.numbers

@@ -17,6 +17,8 @@ from qlint.profile import Profile
 from qlint.report.result import Result
 from qlint.report.summary import summarize
 
+NUMBERED = frozenset({"tflite"})  # formats whose operators have no names
+
 
 @dataclass(frozen=True, slots=True)
 class View:
@@ -53,8 +55,8 @@ class State:
     views: tuple[View, ...]
 
     @classmethod
-    def of(cls, path: Path, question: Question) -> State:
-        """Read, judge and lint a file.
+    def of(cls, path: Path, question: Question, like: Model | None = None) -> State:
+        """Read, judge and lint a file. Operators that a format calls by their number are called as those of `like`, which it was made from.
 
         Raises:
             ReadError: it cannot be read.
@@ -65,6 +67,9 @@ class State:
         from qlint.readers import read
 
         model = canonical(read(path), question.input_shapes)
+        if like is not None and like.format in NUMBERED and len(like.ops) == len(model.ops):
+            for op, before in zip(model.ops, like.ops, strict=True):
+                op.name = before.name
         views = []
         for profile in question.profiles or (None,):
             verdict = None if profile is None else judge(model, profile, fallback=question.fallback)

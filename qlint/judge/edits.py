@@ -17,6 +17,7 @@ from typing import Any
 
 from qlint.graph import INTEGER_RANGES, Model, Op, Quantizer, Tensor, Use
 from qlint.graph.axes import channel_axes
+from qlint.graph.kinds import CLASSES
 from qlint.judge.prepare import shifted
 from qlint.judge.verdict import Mismatch
 
@@ -34,7 +35,7 @@ def applied(state: State) -> Iterator[None]:
     try:
         for use, sequence in state.values():
             use.quantizers = sequence
-            if sequence and not sequence[0].dynamic and sequence[0].quantize is sequence[0].dequantize is None:
+            if sequence and not sequence[0].dynamic and sequence[0].quantize is None and sequence[0].dequantize in (None, _BACK):
                 use.tensor.dtype = sequence[0].storage
         yield
     finally:
@@ -59,7 +60,7 @@ class Template:
                 found[_constant(use)][q.storage, q.dequantize is not None or q.quantize is not None] += 1
         opset = model.opsets.get("", 21)
         activation, weight = (next(iter(found[constant].most_common(1)), ((("int8", nodes)), 0))[0] for constant in (False, True))
-        return cls(*(_plain(storage, opset, given) for storage, given in (activation, weight)))
+        return cls(*(_plain(storage, opset, given and nodes) for storage, given in (activation, weight)))
 
 
 def _plain(storage: str, opset: int, nodes: bool) -> Quantizer:
@@ -90,7 +91,7 @@ def edits(mismatch: Mismatch, template: Template, *, containers: bool = False) -
     change = _CHANGES.get(dimension)
     if change is None:
         return
-    if containers and (dimension == "symmetric" or (dimension == "zero_point" and mismatch.wanted == "zero")):
+    if containers and turns_sign(mismatch):
         change = _other_sign
     for use in filter(None, map(_in_front, uses)):
         number = 0 if port not in op.uses else -1
@@ -101,6 +102,80 @@ def edits(mismatch: Mismatch, template: Template, *, containers: bool = False) -
         for other in use.tensor.uses:
             if old in other.quantizers:
                 yield other, tuple(new if q == old else q for q in other.quantizers)
+
+
+_TO, _BACK = Op(-1, "", "quantize", "QUANTIZE"), Op(-1, "", "dequantize", "DEQUANTIZE")  # as a writer of TFLite files adds them
+
+
+def native(model: Model, state: State) -> State:
+    """Changes, and what follows from them where integers stand in tensors and not in nodes (TFLite).
+
+    An operator that gets all of its inputs as integers writes integers, which its readers take as they are; callers
+    still get floats. What an operator writes in float is quantized for those of its readers that take integers.
+    """
+    if model.format != "tflite":
+        return state
+    found = dict(state)
+    written: dict[int, Tensor] = {}
+    for op in {id(use.op): use.op for use, new in state.values() if use.op is not None and new and not use.quantizers}.values():
+        floats = [use for use in op.uses.values() if use.tensor.dtype == "float32" or (use.quantizers and use.quantizers[-1].dequantize is not None)]
+        finals = [found[id(use)][1] if id(use) in found else use.quantizers for use in floats]
+        if not all(final and not final[-1].dynamic for final in finals):
+            continue
+        for use, final in zip(floats, finals, strict=True):
+            if final[-1].dequantize is not None:
+                found[id(use)] = use, (*final[:-1], final[-1].placed(dequantize=None))
+        while op.outputs and op.outputs[0].uses and (behind := op.outputs[0].uses[0].op) is not None and behind.fused:
+            op = behind
+        written |= {id(tensor): tensor for tensor in op.outputs}
+    for use, new in state.values():
+        if new and not use.quantizers and not use.tensor.constant and use.tensor.dtype == "float32" and id(use.tensor) not in written:
+            found[id(use)] = use, (new[0].placed(quantize=_TO), *new[1:])
+    for tensor in written.values():
+        for use in tensor.uses:
+            final = found[id(use)][1] if id(use) in found else use.quantizers
+            if len(final) == 1 and final[0].dequantize is None:
+                found[id(use)] = use, (final[0].placed(quantize=None, dequantize=_BACK if use.kind == "output" else None),)
+    return found
+
+
+# Operators of TFLite whose output is on the grid of their input, or its numbers are wrong (LiteRT 8-bit quantization specification).
+_ONE_GRID = CLASSES["move"] - {"concat", "stack"} | {"max_pool", "avg_pool", "resize"}
+
+
+def implied(model: Model, state: State, template: Template) -> State:
+    """Changes, and what they ask for in turn where integers stand in tensors and not in nodes (TFLite).
+
+    What only moves numbers has one grid on both sides, and a bias that of what its operator accumulates.
+    """
+    if model.format != "tflite":
+        return state
+    found = dict(state)
+
+    def final(use: Use) -> Sequence:
+        return found[id(use)][1] if id(use) in found else use.quantizers
+
+    for op in model.flow:
+        x, w, b = (op.uses.get(role) for role in ("x", "w", "b"))
+        if x is None or not final(x) or final(x)[-1].dynamic or id(x) not in found:
+            continue
+        grid = final(x)[-1]
+        if op.kind in _ONE_GRID and grid.granularity == "tensor":
+            for use in op.outputs[0].uses:
+                if len(final(use)) == 1 and final(use)[0] != grid and final(use)[0].storage == grid.storage and use.kind != "dead":
+                    found[id(use)] = use, (replace(grid, quantize=final(use)[0].quantize, dequantize=final(use)[0].dequantize),)
+        elif w is not None and final(w) and b is not None and b.tensor.constant and b.tensor.dtype in ("float32", "int32", "int64"):
+            old = (*final(b), rewritten(template.weight, "int64" if grid.storage == "int16" else "int32"))[0]
+            made = _product(old, grid, final(w)[-1])
+            if made is not None and final(b) != (made,):
+                found[id(b)] = b, (replace(made, uncalibrated=False),)
+    return found
+
+
+def turns_sign(mismatch: Mismatch) -> bool:
+    """Whether the same grid in the container of the other sign may be what is wanted."""
+    dimension = mismatch.dimension.partition(" ")[0]
+    return dimension == "symmetric" or (dimension == "zero_point" and mismatch.wanted == "zero")
 
 
 def _presence(mismatch: Mismatch, uses: list[Use], tensor: Tensor, template: Template) -> Iterator[tuple[Use, Sequence]]:
@@ -263,7 +338,12 @@ def _readers(q: Quantizer, _m: Mismatch, _: Use) -> Quantizer | None:
 
 def _bias_scale(q: Quantizer, m: Mismatch, _: Use) -> Quantizer | None:
     x, w = (m.anchor.uses[role].quantizers[-1] if role in m.anchor.uses and m.anchor.uses[role].quantizers else None for role in ("x", "w"))
-    if x is None or w is None or not x.scale or not w.scale:
+    return None if x is None or w is None else _product(q, x, w)
+
+
+def _product(q: Quantizer, x: Quantizer, w: Quantizer) -> Quantizer | None:
+    """The grid of what an operator accumulates."""
+    if not x.scale or not w.scale:
         return None
     scale = tuple(x.scale[0] * s for s in w.scale)
     several = {"granularity": "channel", "axis": 0, "scale_shape": (len(scale),), "zero_point_shape": (len(scale),)} if len(scale) > 1 else {}

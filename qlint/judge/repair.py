@@ -13,7 +13,7 @@ from qlint.graph import Model, Op, Quantizer, Use
 from qlint.graph.kinds import QUANTIZER_KINDS
 from qlint.judge import cover
 from qlint.judge.edits import Sequence as Quantizers
-from qlint.judge.edits import Template, applied, edits, rewritten
+from qlint.judge.edits import Template, applied, edits, implied, native, rewritten, turns_sign
 from qlint.judge.kernels import Kernels
 from qlint.judge.situations import Settled
 from qlint.judge.verdict import Mismatch, Verdict
@@ -22,6 +22,7 @@ from qlint.profile import Profile
 ROUNDS = 10
 TURNS = 3
 WORK = 30_000  # operators judged for one backend before what was found until then is taken as it is
+RECENT = 4  # verdicts that are remembered
 LEAST = 12  # judgements that a model may cost however large it is
 Changes = dict[int, tuple[Use, Quantizers]]  # by id of the use
 # What becomes of a change that a mismatch asks for: the quantizers with numbers in place of placeholders, or None if it is not to be made.
@@ -48,16 +49,25 @@ class Backend:
     budget: Budget
     fallback: bool = True
     consent: Consent = lambda mismatch, use, sequence: sequence
+    begin: Callable[[], None] = lambda: None  # called before consent is asked for, each time that other quantizers are on the model
     settled: Settled = field(init=False)
+    recent: dict[frozenset[tuple[int, Quantizers]], Verdict] = field(default_factory=dict)  # verdicts on the model at hand, by its changes
 
     def __post_init__(self) -> None:
         self.settled = Settled(Kernels(self.profile))
 
     def judge(self, model: Model, changes: Changes) -> Verdict:
-        """The verdict on a model with some changes."""
-        self.budget.left -= len(model.ops)
-        with applied(changes):
-            return cover.judge(model, self.profile, fallback=self.fallback, settled=self.settled)
+        """The verdict on a model with some changes; the last few are remembered, as searches come by the same changes again."""
+        key = _key(changes)
+        found = self.recent.pop(key, None)
+        if found is None or found.model is not model:
+            self.budget.left -= len(model.ops)
+            with applied(native(model, changes)):
+                found = cover.judge(model, self.profile, fallback=self.fallback, settled=self.settled)
+        self.recent[key] = found
+        while len(self.recent) > RECENT:
+            self.recent.pop(next(iter(self.recent)))
+        return found
 
 
 @dataclass(slots=True)
@@ -119,10 +129,10 @@ def repair(model: Model, backend: Backend) -> Outcome:
     A change counts only if judging the changed model shows it: what cannot be reached is in `out_of_reach`.
     """
     before = backend.judge(model, {})
-    found = [_search(model, backend, {}, before, containers) for containers in (True, False)]
-    changes, after = max(found, key=lambda one: len(good(one[1])))  # of equals the first, which keeps more grids as they are
+    changes, after = _searched(model, backend, {}, before)
     reached = good(after)
     changes, irreducible = _reduced(model, [(backend, reached)], changes)
+    changes = dict(implied(model, changes, Template.of(model)))
     left = [op for op in working(model) if id(op) not in reached]
     return Outcome(backend, before, backend.judge(model, changes), changes, reached, left, irreducible and backend.budget.left >= 0)
 
@@ -176,23 +186,40 @@ def _throughout(model: Model, storage: str) -> Changes:
     return found
 
 
-def _search(model: Model, backend: Backend, start: Changes, verdict: Verdict, containers: bool) -> tuple[Changes, Verdict]:
-    """Follow the mismatches until nothing gets better; the best that was seen."""
+def _searched(model: Model, backend: Backend, start: Changes, verdict: Verdict) -> tuple[Changes, Verdict]:
+    """The best that following the mismatches leads to; of equals the one that keeps more grids as they are.
+
+    Where no mismatch is about signs, there is only one way to follow them.
+    """
+    changes, after, signs = _search(model, backend, start, verdict, True)
+    if signs:
+        others = _search(model, backend, start, verdict, False)
+        if len(good(others[1])) > len(good(after)):
+            return others[0], others[1]
+    return changes, after
+
+
+def _search(model: Model, backend: Backend, start: Changes, verdict: Verdict, containers: bool) -> tuple[Changes, Verdict, bool]:
+    """Follow the mismatches until nothing gets better; the best that was seen, and whether one could be met by a container of the other sign."""
     template = Template.of(model)
     changes = dict(start)
     best, most = (dict(start), verdict), len(good(verdict))
     seen = {_key(changes)}
+    signs = False
     for _ in range(ROUNDS):
+        signs |= any(turns_sign(mismatch) for mismatch in verdict.mismatches)
         with applied(changes):
+            backend.begin()
             asked = list(_asked(verdict.mismatches, template, containers, backend.consent))
         changes.update({id(use): (use, sequence) for use, sequence in asked})
+        changes = dict(implied(model, changes, template))
         if not asked or _key(changes) in seen or backend.budget.left < 0:
             break
         seen.add(_key(changes))
         verdict = backend.judge(model, changes)
         if len(good(verdict)) > most:
             best, most = (dict(changes), verdict), len(good(verdict))
-    return best
+    return *best, signs
 
 
 def _asked(mismatches: Iterable[Mismatch], template: Template, containers: bool, consent: Consent) -> Iterator[tuple[Use, Quantizers]]:
@@ -221,8 +248,7 @@ def _merged(model: Model, start: Changes, outcomes: Sequence[Outcome]) -> Change
         for one in outcomes:
             verdict = one.backend.judge(model, changes)
             if not one.reached <= good(verdict):
-                found = [_search(model, one.backend, changes, verdict, containers) for containers in (True, False)]
-                changes, _ = max(found, key=lambda each: len(good(each[1])))
+                changes, _ = _searched(model, one.backend, changes, verdict)
     return changes
 
 

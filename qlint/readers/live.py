@@ -45,7 +45,7 @@ def read_live(thing: object, example_inputs: object = None) -> Model:
     if read is None:
         raise ReadError(f"is a {_named(type(thing))}, which is no model", subject=shown(thing), hint=ACCEPTED)
     try:
-        with tempfile.TemporaryDirectory(prefix="qlint-", ignore_cleanup_errors=True) as folder, _quiet():
+        with tempfile.TemporaryDirectory(prefix="qlint-", ignore_cleanup_errors=True) as folder, quiet():
             model = read(thing, example_inputs, Path(folder))
     except ReadError as error:
         error.subject = shown(thing)
@@ -55,7 +55,7 @@ def read_live(thing: object, example_inputs: object = None) -> Model:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Exporters warn and log at length about what qlint says in a sentence, or does on purpose."""
     import io
     import logging
@@ -96,7 +96,7 @@ def _exported(program: Any, _inputs: object, folder: Path) -> Model:
     try:
         torch.export.save(program, path)
     except Exception as error:
-        raise ReadError(f"cannot be saved by torch.export.save: {_first(error)}", hint="run torch.export.export again") from error
+        raise ReadError(f"cannot be saved by torch.export.save: {first_line(error)}", hint="run torch.export.export again") from error
     return read_pt2(path)
 
 
@@ -109,7 +109,7 @@ def _scripted(module: Any, _inputs: object, folder: Path) -> Model:
     try:
         torch.jit.save(module, str(path))
     except Exception as error:
-        raise ReadError(f"cannot be saved by torch.jit.save: {_first(error)}", hint="save it to a file and check that") from error
+        raise ReadError(f"cannot be saved by torch.jit.save: {first_line(error)}", hint="save it to a file and check that") from error
     return read_torchscript(path)
 
 
@@ -121,7 +121,7 @@ def _module(module: Any, example_inputs: object, folder: Path) -> Model:
 
     if example_inputs is None:
         raise ReadError("is a module, and its graph is what it does with inputs", hint="qlint.check(module, example_inputs=(x,), …), with tensors of the right shapes")
-    args, kwargs = _arguments(example_inputs)
+    args, kwargs = arguments(example_inputs)
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         frozen = freeze(module)
         try:
@@ -133,7 +133,7 @@ def _module(module: Any, example_inputs: object, folder: Path) -> Model:
                 model = _scripted(traced, None, folder)
             except Exception as trace:
                 raise ReadError(
-                    f"can be neither exported nor traced: torch.export says {_first(export)!r}, torch.jit.trace {_first(trace)!r}",
+                    f"can be neither exported nor traced: torch.export says {first_line(export)!r}, torch.jit.trace {first_line(trace)!r}",
                     hint=f"{', '.join(frozen.unknown[:3])}: on no grid that can be frozen" if frozen.unknown
                     else "check that the module runs with example_inputs, and take control flow over values out of forward",
                 ) from trace
@@ -148,7 +148,7 @@ def _module(module: Any, example_inputs: object, folder: Path) -> Model:
     return model
 
 
-def _arguments(example_inputs: object) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def arguments(example_inputs: object) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if isinstance(example_inputs, Mapping):
         return (), dict(example_inputs)
     return tuple(example_inputs) if isinstance(example_inputs, (list, tuple)) else (example_inputs,), {}
@@ -165,11 +165,11 @@ def _onnx(proto: Any, _inputs: object, folder: Path) -> Model:
     try:
         path.write_bytes(proto.SerializeToString())
     except Exception as error:  # protobuf's own class, and ValueError beyond 2 GB
-        raise ReadError(f"cannot be serialized: {_first(error)}", hint="save it with its weights in a file beside it, and check that file") from error
+        raise ReadError(f"cannot be serialized: {first_line(error)}", hint="save it with its weights in a file beside it, and check that file") from error
     return read_onnx(path)
 
 
-def _first(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """The first line of an exporter's message that says something."""
     lines: Iterator[str] = (line.strip() for line in str(error).splitlines())
     return next((line for line in lines if line), type(error).__name__)[:200]

@@ -64,15 +64,16 @@ def read_pt2(path: Path) -> Model:
     Raises:
         ReadError: the file is damaged, or holds no exported program.
     """
-    return _model(Archive(path))
+    return read_program(Archive(path))
 
 
-def _model(archive: Archive) -> Model:
+def read_program(archive: Archive, builder_of: type[Builder] = Builder) -> Model:
+    """The network of an archive; who wants to know more of it than the model says brings a builder that looks on."""
     found = read_graph(archive)
     model = Model(name=archive.path.name, format="pt2", producer=f"PyTorch {found.torch}".strip(), notes=found.notes)
     model.opsets["aten"] = found.opset
     model.metadata = {"schema_version": ".".join(map(str, found.schema))}
-    builder = Builder(archive, model)
+    builder = builder_of(archive, model)
     builder.updated = frozenset(_updated(found.block))
     builder.ranges = ranges(found.stored.values())
     model.observers = observers(found.block)

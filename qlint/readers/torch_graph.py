@@ -471,7 +471,7 @@ class Builder:
             self.use(op, role, self.tensor(value if value is not None else [], hint=f"{op.name}.{role}"))
         for label, block in zip(("then_branch", "else_branch") if kind == "if" else ("body",), node.blocks, strict=True):
             body = op.bodies[label] = Model(name=f"{op.name}/{label}", format=self.model.format, opsets=self.model.opsets, notes=self.model.notes)
-            inner = Builder(self.archive, body, self)
+            inner = type(self)(self.archive, body, self)
             for number, value in enumerate(block.inputs):
                 tensor = inner.declare(value, Tensor(inner.unique(value.name or f"{op.name}.{number if number else 'i'}"), _SCALARS.get(value.kind, ""), is_input=True))
                 body.inputs.append(tensor)

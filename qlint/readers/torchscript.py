@@ -7,7 +7,7 @@ of the network with the modules that they came from. Shapes of inputs are those 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,10 +39,10 @@ def read_torchscript(path: Path) -> Model:
     Raises:
         ReadError: the file is damaged, holds no code, or code that qlint cannot follow (at which place).
     """
-    return _read(Archive(path))
+    return read_archive(Archive(path))
 
 
-def evaluate(archive: Archive) -> tuple[Evaluator, Instance, Block]:
+def evaluate(archive: Archive, evaluator_of: Callable[[Code, tuple[Any, ...]], Evaluator] = Evaluator) -> tuple[Evaluator, Instance, Block]:
     """The module of an archive and the graph of its `forward`, before anything is left out of it."""
     code = Code(archive)
     if not code.has_code():
@@ -57,12 +57,13 @@ def evaluate(archive: Archive) -> tuple[Evaluator, Instance, Block]:
     if not isinstance(module, Instance):
         raise ReadError("holds no module", hint="save the module that holds the whole network, with torch.jit.save")
     constants = loads(archive.read("constants.pkl"), "constants.pkl", "constants") if "constants.pkl" in archive else ()
-    evaluator = Evaluator(code, tuple(constants) if isinstance(constants, (tuple, list)) else ())
+    evaluator = evaluator_of(code, tuple(constants) if isinstance(constants, (tuple, list)) else ())
     return evaluator, module, evaluator.run(module)
 
 
-def _read(archive: Archive) -> Model:
-    evaluator, module, block = evaluate(archive)
+def read_archive(archive: Archive, evaluator_of: Callable[[Code, tuple[Any, ...]], Evaluator] = Evaluator, builder_of: type[Builder] = Builder) -> Model:
+    """The network of an archive; who wants to know more of it than the model says brings classes that look on."""
+    evaluator, module, block = evaluate(archive, evaluator_of)
     outputs = list(_flat(block.outputs, 0))
     nodes = live(block, [*outputs, *evaluator.kept])
     version = next((text for name in ("version", ".data/version") if (text := archive.text(name).strip())), "")
@@ -71,7 +72,7 @@ def _read(archive: Archive) -> Model:
     model.metadata = {"file_format_version": version, "class": module.cls.removeprefix("__torch__.")}
     if module.attrs.get("training") is True:
         model.metadata["training"] = "true"
-    builder = Builder(archive, model)
+    builder = builder_of(archive, model)
     builder.updated = frozenset(evaluator.updated)
     builder.ranges = ranges(_seen(module, ""))
     traced = _traced(archive)

@@ -48,7 +48,7 @@ def _is_instance(run: Emitter, tree: ast.Call, env: Env) -> Any:
     names = ast.unparse(tree.args[1])
     checks: tuple[tuple[str, bool], ...] = (
         ("Tensor", isinstance(value, TensorRecord) or (isinstance(value, Value) and value.kind in ("T", "?"))), ("NoneType", value is None),
-        ("str", isinstance(value, str)), ("bool", isinstance(value, bool)), ("int", type(value) is int or (isinstance(value, Value) and value.kind == "i")),
+        ("str", isinstance(value, str)), ("bool", isinstance(value, bool)), ("int", (isinstance(value, int) and not isinstance(value, bool)) or (isinstance(value, Value) and value.kind == "i")),
         ("float", isinstance(value, float)), ("List", isinstance(value, list)), ("list", isinstance(value, list)),
         ("Tuple", isinstance(value, tuple)), ("tuple", isinstance(value, tuple)), ("Dict", isinstance(value, dict)),
     )  # fmt: skip

@@ -65,3 +65,10 @@ class Fixed:
     numbers: Numbers | None = None
     unproven: str = ""  # why the numbers were not compared
     diff: list[str] = field(default_factory=list)  # with --diff: the nodes that go (-) and come (+)
+
+
+@dataclass(slots=True)
+class FixedObject(Fixed):
+    """One live object; `result` is what it was made into, or the object itself if nothing was changed."""
+
+    result: object = None

@@ -19,6 +19,7 @@ from onnx import TensorProto
 
 import qlint
 from qlint.errors import QlintError
+from qlint.lint.finding import WRITABLE
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
@@ -143,6 +144,17 @@ def test_the_command_line(tmp_path):
     assert report["fixes"][0]["changes"] == [] and report["fixes"][0]["output"] == ""
 
 
+def test_what_belongs_elsewhere_is_said_so(tmp_path):
+    """Trust is about fixing; quantizers that stand in a file beside the model are not fixed."""
+    path, encodings = signed(tmp_path / "model.onnx"), tmp_path / "model.encodings"
+    encodings.write_text('{"version": "0.6.1", "activation_encodings": {}, "param_encodings": {}}')
+    command = [sys.executable, "-m", "qlint", "check", str(path), "-b", "ort-cpu"]
+    for more, says in ((["--trust"], "belong to --fix"), (["--fix", "--encodings", str(encodings)], "model.encodings")):
+        refused = subprocess.run([*command, *more], capture_output=True, text=True, env=ENVIRONMENT)
+        assert refused.returncode == 2 and says in refused.stderr
+    assert not (tmp_path / "model.fixed.onnx").exists()
+
+
 def test_a_folder_that_cannot_be_written_to(tmp_path):
     path = signed(tmp_path / "model.onnx")
     with pytest.raises(QlintError, match="no file can be written there"):
@@ -150,7 +162,8 @@ def test_a_folder_that_cannot_be_written_to(tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_format_that_cannot_be_written_is_said_so():
+def test_a_format_that_cannot_be_written_is_said_so(monkeypatch):
+    monkeypatch.delitem(WRITABLE, "torchscript")
     path = next(Path(__file__).parent.parent.glob("zoo/silero-vad/*.jit"))
     fixed = qlint.fix(path, "ort-cpu")
     assert not fixed.output and "torchscript" in fixed.refused[0].why

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qlint.config import Config
 from qlint.errors import ProfileError, QlintError, ReadError
@@ -171,7 +171,7 @@ def fix(
     in_place: bool = False,
     output: str | Path | None = None,
     dry: bool = False,
-    calibration: str | Path = "",
+    calibration: str | Path | Iterable[Any] = "",
     method: str = "minmax",
     swap_activation: str = "",
     verify: bool = True,
@@ -192,7 +192,7 @@ def fix(
         unsafe: make changes of the numbers too; what each one does to them is in the report.
         in_place: the result takes the model's place; otherwise it is `output`, or `NAME.fixed.EXT` beside the model.
         dry: say what would change, and write nothing.
-        calibration: a .npy or .npz file of inputs, for the ranges of new quantizers and for the comparison of outputs.
+        calibration: a .npy or .npz file of inputs, or an iterable of them (arrays or tensors, tuples, dicts by input name), for the ranges of new quantizers and for the comparison of outputs.
         method: how a range follows from them: `minmax`, `percentile`, `mse` or `entropy`.
         swap_activation: exchange swish, hard swish, gelu and mish for `relu` or `relu6`; the network has to be trained on with it.
         verify: compare the outputs before and after, where ONNX Runtime, LiteRT, or torch (with `trust`) is installed.
@@ -225,7 +225,10 @@ def fix(
     settings.validate([model])
     policy = settings.policy(model)
     question = Question(tuple(settings.profiles(model)), policy.rules, policy.known, fallback, input_shapes or {}, policy)
-    options = Options(unsafe, in_place, dry, verify, str(calibration), method, Path(output) if output is not None else None, trust, swap_activation)
+    options = Options(
+        unsafe, in_place, dry, verify, str(calibration) if isinstance(calibration, Path) else calibration, method, Path(output) if output is not None else None, trust,
+        swap_activation,
+    )  # fmt: skip
     return run(Path(model), question, options, name_of(model))
 
 

@@ -112,7 +112,9 @@ def check(
             "fallback": False if no_fallback else None, "input_shapes": shapes(input_shape or ()),
         }  # fmt: skip
         if not (fix or diff) and (unsafe_fixes or in_place or calibration or trust or swap_activation):
-            raise QlintError("--unsafe-fixes, --in-place, --calibration, --swap-activation and --trust belong to --fix", hint="add --fix, or --diff to see what it would change")
+            raise QlintError(
+                "--unsafe-fixes, --in-place, --calibration, --trust and --swap-activation belong to --fix", hint="add --fix, or --diff to see what it would change"
+            )
         if (fix or diff) and encodings is not None:
             raise QlintError(
                 f"--fix changes model files, and with --encodings the quantizers are in {encodings.name}, which it leaves alone",

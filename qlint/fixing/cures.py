@@ -129,5 +129,5 @@ def _uses(causes: Iterable[Cause]) -> Iterator[Use]:
 
 CURES: dict[str, Cure] = {
     "remove": remove, "rename": rename, "sort": sort, "single": single, "read-as-written": read_as_written, "fold": fold, "opset": opset, "explicit": explicit,
-    "half-range": half_range, "freeze": freeze, "store": store, "equalize": equalize,
+    "half-range": half_range, "store": store, "equalize": equalize, "freeze": freeze,
 }  # fmt: skip

@@ -126,7 +126,7 @@ class Equalize:
     grids: Sequence = ()  # of them, afterwards
 
 
-Edit = Equalize | Swap | Store | Explicit | Freeze | Clamp | Requantize | Remove | Rename | Sort | RaiseOpset | Fold | Depthwise
+Edit = Freeze | Equalize | Swap | Store | Explicit | Clamp | Requantize | Remove | Rename | Sort | RaiseOpset | Fold | Depthwise
 REAL = (Fold, Depthwise, Explicit, Store)  # exact in real arithmetic; float32 rounds otherwise
 STRUCTURAL = (*REAL, Clamp, Swap, Equalize)  # change the operators, and not only the quantizers between them
 

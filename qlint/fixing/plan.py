@@ -57,13 +57,13 @@ class Plan:
 
 
 def plan(
-    state: State, rules: Iterable[Rule], known: Iterable[Rule], *, unsafe: bool, ranges: Ranges, fallback: bool = True, tried: Container[object] = (), searching: bool = True,
-    swap: str = "",
+    state: State, rules: Iterable[Rule], known: Iterable[Rule], *, unsafe: bool, ranges: Ranges, fallback: bool = True, tried: Container[object] = (),
+    swap: str = "", searching: bool = True,
 ) -> Plan:
     """The fixes that rules declare for the findings of a model: first those about the file, then those about quantizers.
 
-    What was `tried` (`Proposal.key`) is not proposed again. Without `searching` nothing is looked for about quantizers.
-    `swap`: activations without integer kernels are exchanged for this one first.
+    What was `tried` (`Proposal.key`) is not proposed again. `swap`: activations without integer kernels are exchanged for this one first.
+    Without `searching` nothing is looked for about quantizers.
     """
     made, later, can = Plan(), [], curable(state.model)
     made.proposals = [one for one in swaps(state.model, swap) if one.key not in tried] if swap else []
@@ -112,9 +112,9 @@ def plan(
 
 def _exact(edit: Edit) -> bool:
     """Whether the numbers stay as they are."""
-    if isinstance(edit, Explicit):
-        return edit.exact
-    return all(keeps(use, new) for use, new in edit.changes.values()) if isinstance(edit, Requantize) else not isinstance(edit, (Freeze, Equalize))
+    if isinstance(edit, (Explicit, Equalize)):
+        return isinstance(edit, Explicit) and edit.exact
+    return all(keeps(use, new) for use, new in edit.changes.values()) if isinstance(edit, Requantize) else not isinstance(edit, Freeze)
 
 
 def _said(edit: Edit) -> str:

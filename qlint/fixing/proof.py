@@ -7,7 +7,7 @@ not know an operator, or an input of unknown size, leaves the numbers unproven, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -242,6 +242,26 @@ def samples(path: str, model: Model) -> list[Batch]:
     if not count:
         raise QlintError("holds no sample", subject=path)
     return [{name: parts[i] for name, parts in lists.items()} for i in range(count)]
+
+
+def batches(given: Iterable[Any], model: Model) -> list[Batch]:
+    """Inputs from an iterable: each a dict by input name, a tuple in the order of the inputs, or what the only input takes; tensors of torch, too.
+
+    Raises:
+        QlintError: one does not fit the model.
+    """
+    import numpy as np
+
+    inputs, found = {tensor.name: tensor for tensor in model.inputs}, []
+    for number, one in enumerate(given):
+        parts = dict(one) if isinstance(one, Mapping) else dict(zip(inputs, one if isinstance(one, (tuple, list)) else (one,), strict=False))
+        if missing := [name for name in inputs if name not in parts]:
+            raise QlintError(f"sample {number} has no {missing[0]!r}", subject="calibration", hint=f"the model's inputs are {', '.join(inputs)}: give dicts by name")
+        arrays = {name: np.asarray(parts[name].detach().cpu() if hasattr(parts[name], "detach") else parts[name]) for name in inputs}
+        found.append({name: _stored(array, inputs[name]).astype(inputs[name].dtype or array.dtype) for name, array in arrays.items()})
+    if not found:
+        raise QlintError("holds no sample", subject="calibration")
+    return found
 
 
 def _stored(array: Any, tensor: Tensor) -> Any:

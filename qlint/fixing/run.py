@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from qlint.fixing.edits import REAL, STRUCTURAL, Clamp, Depthwise, Edit, Explici
 from qlint.fixing.explicit import BRINGS
 from qlint.fixing.onnx_file import Document as OnnxDocument
 from qlint.fixing.plan import Plan, Refusal, plan
-from qlint.fixing.proof import EXECUTES, Broken, compare, samples
+from qlint.fixing.proof import EXECUTES, Broken, batches, compare, samples
 from qlint.fixing.ranges import Ranges
 from qlint.fixing.state import Question, State, View, new_findings, worse
 from qlint.judge.edits import applied
@@ -51,7 +51,7 @@ class Options:
     in_place: bool = False
     dry: bool = False  # say what would change, and write nothing
     verify: bool = True
-    calibration: str = ""
+    calibration: str | Iterable[Any] = ""  # a file, or inputs
     method: str = METHODS[0]
     output: Path | None = None
     trust: bool = False  # let torch load the file, which executes what is in it
@@ -95,13 +95,14 @@ class _Run:
             done = Fixed(self.shown, "")
             done.refused.append(Refused("", "", [], f"qlint cannot write {start.model.format} files yet"))
             return done
-        if self.options.calibration:
+        given = self.options.calibration
+        if not isinstance(given, str) or given:
             if start.model.format not in RUNNERS:
                 raise QlintError(f"calibration data do not run through {start.model.format} models", subject=self.shown, hint="leave out --calibration")
             if start.model.format in EXECUTES and not self.options.trust:
                 raise QlintError("calibration data run through torch, which executes what is in the file", subject=self.shown, hint="--trust allows it, for a file whose origin you know")
-            self.samples = samples(self.options.calibration, start.model)
-            self.described = f"{len(self.samples)} samples of {self.options.calibration}"
+            self.samples = samples(given, start.model) if isinstance(given, str) else batches(given, start.model)
+            self.described = f"{len(self.samples)} samples" + (f" of {given}" if isinstance(given, str) else "")
         target = source if self.options.in_place else self.options.output or fixed_name(self.path)
         temporary: list[Path] = []
         try:
@@ -131,8 +132,8 @@ class _Run:
                 ranges.channels = data.channels
                 ranges.calibration = f"{self.options.method} over {self.described}"
             made: Plan = plan(
-                state, self.question.rules, self.question.known, unsafe=self.options.unsafe, ranges=ranges, fallback=self.question.fallback, tried=self.tried, searching=search,
-                swap=self.options.swap,
+                state, self.question.rules, self.question.known, unsafe=self.options.unsafe, ranges=ranges, fallback=self.question.fallback, tried=self.tried,
+                swap=self.options.swap, searching=search,
             )  # fmt: skip
             for each in made.refusals:
                 self.refusals[each.rule, each.why, each.sites[0] if each.sites else ""] = each

@@ -171,7 +171,7 @@ class Document:
             return
         shift = 0
         if self._outside():  # the distance first, then the numbers that depend on it
-            shift = _Front(self, 0).size()
+            shift = _Front(self, _ALIGNED).size()
         front = _Front(self, shift)
         if shift not in (0, front.size()):
             raise WriteError("holds data behind the flatbuffer in a way that qlint does not move")

@@ -9,6 +9,7 @@ import torch
 from networks import signed
 from test_fixing_torchscript import Literals
 from test_pt2 import Net
+from test_pt2_batch_norm import Residual
 
 import qlint
 from qlint.errors import QlintError, ReadError
@@ -75,3 +76,19 @@ def test_what_cannot_be_fixed_is_said_so():
 
     with pytest.raises(ReadError, match="cannot be exported"):
         qlint.fix(Branching(), "qnnpack", example_inputs=X)
+
+
+def test_calibration_from_an_iterable(tmp_path):
+    """Tensors, tuples and dicts by name; what does not fit is said so."""
+    program = torch.export.export(Residual().eval(), (torch.randn(1, 4, 6, 6),))
+    data = [torch.randn(1, 4, 6, 6, generator=torch.Generator().manual_seed(seed)) for seed in range(4)]
+    texts = []
+    for given in (data, [(x,) for x in data], ({"x": x.numpy()} for x in data)):
+        fixed = qlint.fix(program, "xnnpack", unsafe=True, calibration=given)
+        texts.append([change.text for change in fixed.changes])
+        assert any("minmax over 4 samples" in text for text in texts[-1]) and fixed.numbers.sqnr > 25
+    assert texts[0] == texts[1] == texts[2]
+    with pytest.raises(QlintError, match="sample 0 has no 'x'"):
+        qlint.fix(program, "xnnpack", unsafe=True, calibration=[{"y": data[0]}])
+    with pytest.raises(QlintError, match="no sample"):
+        qlint.fix(program, "xnnpack", unsafe=True, calibration=iter(()))

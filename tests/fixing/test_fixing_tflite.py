@@ -156,3 +156,31 @@ def test_quantizers_that_lead_nowhere_or_repeat_go(tmp_path):
     assert not {"dangling-quantizer", "double-quantization"} & {finding.rule for finding in qlint.check(fixed.output).findings}
     assert [node.native for node in qlint.load(fixed.output).nodes] == [node.native for node in qlint.load(MODEL).nodes]
     assert np.array_equal(outputs(Path(fixed.output)), outputs(MODEL))
+
+
+def outside(path: Path) -> Path:
+    """The model with the weights of its linear layer behind the flatbuffer, where files above 2 GB have them: at a byte of the file that is written down."""
+    model = qlint.load(MODEL)
+    use = next(op for op in model.ops if op.kind == "linear").uses["w"]
+    raw = use.tensor.data.array().tobytes()
+    document = Document(MODEL)
+    table = next(table for table in document.graph.tables("tensors") if table.text("name") == use.name)
+    end = MODEL.stat().st_size
+    document.root.tables("buffers")[table.number("buffer")].changes = {"data": None, "offset": end + -end % 16, "size": len(raw)}
+    with path.open("wb") as out:
+        document.write(out)
+        out.write(b"\0" * (-out.tell() % 16) + raw)
+    return path
+
+
+def test_data_behind_the_flatbuffer_are_found_after_they_moved(tmp_path):
+    path = outside(tmp_path / "outside.tflite")
+    assert np.array_equal(outputs(path), outputs(MODEL))
+
+    def further(op, use):
+        return (*use.quantizers, replace(use.quantizers[0], scale=(use.quantizers[0].scale[0],))) if op.kind == "linear" and use.role == "x" else None
+
+    more = changed(path, tmp_path / "more.tflite", further)
+    assert np.array_equal(outputs(more), outputs(MODEL))
+    weights = (next(op for op in qlint.load(one).ops if op.kind == "linear").uses["w"].tensor.data.array() for one in (MODEL, more))
+    assert np.array_equal(*weights)

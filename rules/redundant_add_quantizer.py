@@ -45,8 +45,6 @@ rule = Rule(
     what="{port}{origin} {has} a quantizer",
     why="{backend} adds inside {producer} what is left in float, and has none there",
     fix="remove the quantizer at {port} of the {kind}",
-    cure="quantizers",
-    applicability="unsafe",
 )
 rule.explains("quantizer", kinds="add", roles="lhs|rhs", where=(unwanted, slow), why="{backend} adds inside {producer} only what is left in float")
 rule.explains("quantizer", kinds="add", roles="lhs|rhs", where=(unwanted, wrong))

@@ -251,9 +251,9 @@ class _Run:
         )
 
     def _cured(self, causes: list[Cause]) -> bool:
-        """Whether `--fix` has something to go by."""
+        """Whether `--fix` has something to go by: the search follows what a backend misses, unless it runs in integer all the same."""
         cure = causes[0].rule.cure
-        return cure in self.curable and (cure not in SEARCHED or any(cause.selector is not None for cause in causes))
+        return cure in self.curable and (cure not in SEARCHED or any(cause.selector is not None and cause.consequence not in ("slow", "note") for cause in causes))
 
 
 def curable(model: Model) -> frozenset[str]:

@@ -65,7 +65,7 @@ class _Judge:
         if self.prepared.converted and self.profile.conversion == "unknown":
             self._leave_open()
             return
-        self.verdict.refusals += refusals(self.model, self.prepared, self.profile)
+        self.verdict.refusals += refusals(self.model, self.situations, self.profile)
         for step, op in self.prepared.broken[:1]:
             because = f"{step.because or step.id}, {_BROKEN[step.step]}"
             self.verdict.refusals.append(RefusalReason(step.id, because, op, f"opset {op.opset}" if op else "", self.kernels.evidence(step.evidence)))

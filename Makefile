@@ -28,8 +28,9 @@ unit: $(STAMP)  ## on two cores; what is measured is measured alone
 golden: $(STAMP)  ## write the golden files again; read the diff
 	$(BIN)/python tests/golden/golden.py
 
-docs: $(STAMP)  ## write the generated parts of docs/ again
+docs: $(STAMP)  ## write the generated parts of docs/ again, and the site from them into site/
 	$(BIN)/python tools/docs.py
+	$(BIN)/python -m mkdocs build --quiet
 
 readme: $(STAMP)  ## write the generated parts of the README again (the score takes minutes)
 	$(BIN)/python tools/readme.py
@@ -48,4 +49,4 @@ rule: $(STAMP)  ## scaffold: make rule NAME=my-rule
 	$(BIN)/python tools/new_rule.py $(NAME)
 
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -16,13 +16,13 @@ if not _os.path.isdir(_os.path.join(_here, "rules")):  # a source checkout: rule
 from qlint.version import __version__  # noqa: E402 - after the path is complete
 
 if TYPE_CHECKING:
-    from qlint.api import check, compare, differing_statistics, fix, load
+    from qlint.api import check, compare, differing_statistics, export, fix, load
     from qlint.profile import Profile
     from qlint.report.result import Report
 
-__all__ = ["Profile", "Report", "__version__", "check", "compare", "differing_statistics", "fix", "load"]
+__all__ = ["Profile", "Report", "__version__", "check", "compare", "differing_statistics", "export", "fix", "load"]
 _LAZY = {
-    **dict.fromkeys(("check", "compare", "differing_statistics", "fix", "load"), "qlint.api"), "Profile": "qlint.profile", "Report": "qlint.report.result",
+    **dict.fromkeys(("check", "compare", "differing_statistics", "export", "fix", "load"), "qlint.api"), "Profile": "qlint.profile", "Report": "qlint.report.result",
 }  # fmt: skip
 
 

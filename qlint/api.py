@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qlint.config import Config
-from qlint.errors import ProfileError, ReadError
+from qlint.errors import ProfileError, QlintError, ReadError
 from qlint.graph import Model
 from qlint.graph.building import building
 from qlint.lint import registry
@@ -19,6 +19,7 @@ from qlint.report.result import Report
 from qlint.runner import Settings, Subject, check_all, failure, name_of
 
 if TYPE_CHECKING:
+    from qlint.fixing.exporting import Exported
     from qlint.passes.folding import Difference
     from qlint.report.comparison import Comparison
     from qlint.report.fixed import Fixed
@@ -212,6 +213,44 @@ def fix(
     question = Question(tuple(settings.profiles(model)), policy.rules, policy.known, fallback, input_shapes or {}, policy)
     options = Options(unsafe, in_place, dry, verify, str(calibration), method, Path(output) if output is not None else None)
     return run(Path(model), question, options, name_of(model))
+
+
+def export(
+    model: str | Path | Model, form: str, backend: str | Profile | Iterable[str | Profile] = (), *, output: str | Path | None = None,
+    input_shapes: Shapes | None = None, encodings: str | Path | None = None,
+) -> Exported:
+    """The quantizers of a model as a deployment file, for toolchains that take the network in float and a file beside it.
+
+    Args:
+        model: a path, or a model from `load`.
+        form: `encodings` (AIMET, QNN, SNPE), `clip-ranges` (MQBench) or `calibration-cache` (TensorRT).
+        backend: decides which of MQBench's clip ranges are written; without one, those for PPL, which say the most.
+        output: where to; by default beside the model, and nowhere if that is not a path.
+        input_shapes, encodings: as for `load`.
+
+    What the format has no word for is in `Exported.left`, by reason.
+
+    Raises:
+        QlintError: there is no such format, nothing that it could say, or no such place.
+    """
+    from qlint.fixing.exporting import FORMATS
+    from qlint.fixing.exporting import export as say
+
+    loaded = model if isinstance(model, Model) else load(model, input_shapes, encodings)
+    profiles = [one if isinstance(one, Profile) else load_profile(one) for one in ([backend] if isinstance(backend, (str, Profile)) else backend)]
+    try:
+        done = say(loaded, form, [family for profile in profiles for family in profile.encodings])
+    except QlintError as error:
+        error.subject = error.subject or name_of(model)
+        raise
+    target = Path(output) if output is not None else Path(model).with_suffix(FORMATS[form][0]) if not isinstance(model, Model) else None
+    if target is not None:
+        try:
+            target.write_text(done.text, encoding="utf-8")
+        except OSError as error:
+            raise QlintError(f"cannot be written ({error.strerror})", subject=str(target), hint="name another file for it") from error
+        done.path = str(target)
+    return done
 
 
 def _each(model: object) -> list[Subject]:

@@ -166,6 +166,7 @@ def _readable(checked: Checked, model: Subject, settings: Settings) -> Checked:
 def check_all(models: Sequence[Subject], settings: Settings, jobs: int = 1, progress: Callable[[str], None] = lambda name: None) -> list[Checked]:
     """Each model's outcome, in order, however many processes share the work. Each is in several pieces what it is in one."""
     checked = list(_each(models, settings, jobs, progress))
+    _about_networks(models, settings, checked)
     _about_shared(models, settings, checked)
     return checked
 
@@ -247,6 +248,25 @@ def _judge_again(subject: Subject, settings: Settings, target: str) -> tuple[Mod
     model = settings.load(subject)
     profile = next((one for one in settings.profiles(subject) if one.name == target), None)
     return model, _verdict(model, profile, settings)
+
+
+# -- several models of one network ---------------------------------------------------------------------
+
+
+def _about_networks(models: Sequence[Subject], settings: Settings, checked: Sequence[Checked]) -> None:
+    """Models that are the same operators are compared with each other; what comes of it is told of the first one."""
+    networks: dict[tuple[tuple[str, str], ...], list[int]] = {}
+    for number, one in enumerate(checked if len(checked) > 1 else ()):
+        if one.results:
+            networks.setdefault(tuple((op.name, op.kind) for op in one.results[0].ops), []).append(number)
+    for numbers in (numbers for numbers in networks.values() if len(numbers) > 1):
+        policy = settings.policy(models[numbers[0]])
+        rules = [rule for rule in policy.rules if rule.comparisons]
+        loaded = [model for number in numbers if rules and (model := checked[number].results[0].canonical) is not None]
+        if len(loaded) > 1:
+            findings, crashes = lint(loaded[0], rules, known=policy.known, policy=policy, others=loaded[1:])
+            checked[numbers[0]].results[0].with_findings(findings)
+            checked[numbers[0]].errors += [failure(name_of(models[numbers[0]]), crash) for crash in crashes]
 
 
 # -- suppressions of a configuration ----------------------------------------------------------------

@@ -40,7 +40,7 @@ from qlint.lint.message import Facts
 from qlint.lint.rule import Issue, Rule
 from qlint.lint.sweep import grids
 from qlint.lint.testing import Graph, u8
-from qlint.lint.where import wanted_is
+from qlint.lint.where import found_is, wanted_is
 
 
 def _what(facts: Facts) -> str:
@@ -89,6 +89,7 @@ def scales_that_stand_elsewhere(model: Model) -> Iterator[Issue]:
 
 rule.explains("dynamic", about=lambda m: m.tensor)
 rule.explains("scale", where=wanted_is("constant"), about=lambda m: m.tensor)
+rule.explains("zero_point|scale|range|same", where=found_is("not constant"), model=lambda _: True, about=lambda m: m.tensor)
 
 
 @rule.bad(says="the scale of input x (the model's input x) is not a constant; toy wants it in the file")

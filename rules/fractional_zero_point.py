@@ -23,7 +23,8 @@ real zero is no level of such a grid: padding and ReLU, which rely on it, are of
 
 ## Fix and its safety
 
-Round the offset to a multiple of the scale and train on for a while: unsafe, every level moves by up to half a
+`--fix --unsafe-fixes` rounds it where it is that of an operator of QONNX, MQBench or OpenVINO, which becomes
+QuantizeLinear and DequantizeLinear. Better, round the offset to a multiple of the scale and train on for a while: unsafe, every level moves by up to half a
 step. DoReFa's weights of k bits are exact with one bit more: `(2q - n) / n` has the odd codes of a signed grid
 with scale 1/n and zero point 0, where n is 2^k - 1.
 
@@ -50,6 +51,8 @@ rule = Rule(
     what="the zero point of {port}{origin} is {found}",
     why="{meaning}",
     fix="{advice}",
+    cure="explicit",
+    applicability="unsafe",
     consequence="wrong",
     per_kind=False,
 )

@@ -42,6 +42,14 @@ def _why_output(facts: Facts) -> str:
     return f"{facts.backend} {facts.runs} in integer only if it {wanted}"
 
 
+def _fused(facts: Facts) -> str:
+    return f"the {facts.kind} is {'' if facts.found == 'yes' else 'not '}fused into the operator in front"
+
+
+def _why_fused(facts: Facts) -> str:
+    return f"{facts.backend} {facts.runs} in integer only if it is{'' if facts.wanted == 'yes' else ' not'}"
+
+
 rule = Rule(
     name="fusion-context",
     code="QL404",
@@ -51,7 +59,7 @@ rule = Rule(
 )
 rule.explains("produced_by")
 rule.explains("read_by", what="the result goes to {found}", why="{backend} {runs} in integer only in front of {wanted}")
-rule.explains("fused", what="the operator behind the {kind} is {found} fused into it", why="{backend} {runs} in integer only if it is")
+rule.explains("fused", what=_fused, why=_why_fused)
 rule.explains("graph_output", what=_output, why=_why_output)
 
 

@@ -22,8 +22,11 @@ converter calibrates by itself.
 
 ## Fix and its safety
 
-Export again in a form that runtimes read; the finding says how. Grids of 8 bits become QuantizeLinear and
-DequantizeLinear, safe and bit-exact. Narrower ones need a Clip between the two, or the types int4 and int2.
+`--fix` writes QuantizeLinear and DequantizeLinear in their place, with an integer Clip between the two where the
+grid has fewer codes than its type, and the integers of constants; where the file's opset is too low for that, it
+is raised. Safe: the same levels. What has no such form (bipolar activations, rounding down, steps that are not
+even) is refused with the reason: export again in a form that runtimes read. With an odd zero point QONNX rounds a
+number in the middle between two levels to the other one, which is unsafe then.
 If the file is meant for the tool that wrote it (FINN, Deeploy), leave it and ignore this rule.
 
 ## References
@@ -57,6 +60,8 @@ rule = Rule(
     what="{native} is an operator of {tool}",
     why="a runtime that does not have it refuses the model, or drops the quantizer",
     fix="{advice}",
+    cure="explicit",
+    applicability="safe",
     severity="warning",
     per_kind=False,
 )

@@ -49,6 +49,8 @@ from qlint.passes.trained import trained
 
 _NARROW = {f"{sign}int{bits}" for sign in ("", "u") for bits in (2, 4, 8, 16)} | set(FLOAT_GRIDS)
 _NOT_ARITHMETIC = frozenset({"cast", "gather", "shape", "identity", "constant"})
+# Operators whose names say that they may be quantizers of a training tool.
+_QUANTIZER_NAME = re.compile(r"(?i)quant|bipolar|binary|ternary|round|clamp|pact|lsq|dorefa")
 # Operators whose names say that they compute on integers of their own (com.microsoft: MatMulNBits, QMoE, QOrdered...).
 _QUANTIZED_NAME = re.compile(r"Q[A-Z]|.*(NBits|Bnb4|FpQ4|Quant|Integer)")
 
@@ -72,7 +74,7 @@ rule = Rule(
     since="0.1.0",
     what=_what,
     why=_why,
-    fix="quantize it (calibrate, or train with fake quantizers) and export with QuantizeLinear and DequantizeLinear",
+    fix="quantize it (calibrate, or train with fake quantizers), and export what that gives",
 )
 
 
@@ -124,16 +126,23 @@ def _of_the_reader(m: Mismatch) -> bool:
     return m.tensor is not None and any(q.dynamic for use in m.tensor.uses for q in use.quantizers)
 
 
+def _in_float(m: Mismatch) -> bool:
+    """What is wrong follows from the model's being in float: the tensor, or the place of an operator that would be part of an integer one."""
+    return m.dimension == "fused" or m.found in ("float16", "float32", "bfloat16", "float64")
+
+
 rule.explains("quantizer", where=missing, model=without_activations, about=lambda _: WHOLE)
 rule.explains("dynamic|scale", roles="y", where=_of_the_reader, model=without_activations, about=lambda _: WHOLE)
 rule.explains("constant|presence", model=unquantized, about=lambda _: WHOLE)
+rule.explains("dtype|fused", where=_in_float, model=without_activations, about=lambda _: WHOLE)
+rule.explains("written|stored", model=without_activations, about=lambda _: WHOLE)
 
 
 @rule.check
 def whole_model(model: Model) -> Iterator[Issue]:
     """One issue with the model as a whole."""
     if without_activations(model):
-        unknown = few(dict.fromkeys(op.native for op in model.walk() if op.kind == "custom"))
+        unknown = few(dict.fromkeys(op.native for op in model.walk() if op.kind == "custom" and _QUANTIZER_NAME.search(op.native)))
         yield Issue(facts={"unknown": unknown, "moving": sum(map(_moving, model.walk())), "weights": "weights" * _has_quantizers(model)})
 
 
@@ -166,6 +175,12 @@ def weights_only() -> Model:
 def while_it_runs() -> Model:
     g = Graph()
     return g.model(g.op("softmax", g.conv(g.input() | u8(None, dynamic=True), w=s8(), kind="matmul")))
+
+
+@rule.bad(sites=0, says="the model has no quantizer; nothing in it can run in integer arithmetic")
+def an_operator_of_somebody() -> Model:
+    g = Graph()
+    return g.model(g.conv(g.op("custom", g.input(), native="Convolution2DTransposeBias")))
 
 
 @rule.good

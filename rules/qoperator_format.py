@@ -22,8 +22,10 @@ at the first residual connection.
 
 ## Fix and its safety
 
-Quantize again with `quant_format=QuantFormat.QDQ`. The numbers stay within one step of the grid: integer
-kernels and simulated ones round differently at ties. For ONNX Runtime's CPU alone, leave it.
+`--fix` writes each one as the operator in float between QuantizeLinear and DequantizeLinear, with the same scales.
+Safe: the same function in real arithmetic. ONNX Runtime fuses the result into the same kernels again, and gives
+the same bits; without optimization integer kernels and simulated ones may round differently at ties, and kernels
+for uint8 by int8 saturate on CPUs without VNNI. Where only ONNX Runtime's CPU is asked for, the file stays as it is.
 
 ## References
 
@@ -44,6 +46,8 @@ rule = Rule(
     what="integers are computed by {native}",
     why="outside of ONNX Runtime few backends read this format",
     fix="quantize with QuantFormat.QDQ for any other backend",
+    cure="explicit",
+    applicability="safe",
     per_kind=False,
 )
 

@@ -26,7 +26,8 @@ them find nothing.
 
 Leave one bit of the activations unused (PyTorch: `reduce_range=True`, the default of the engines fbgemm and
 x86) or one of the weights (ONNX Runtime: `reduce_range=True`), and train or calibrate with that. Unsafe: the
-grid gets coarser. Or deploy to CPUs with VNNI only.
+grid gets coarser. `--fix --unsafe-fixes` doubles the scales of the weights, whose integers become half as large,
+and says what that costs. Or deploy to CPUs with VNNI only.
 
 ## References
 
@@ -56,6 +57,8 @@ rule = Rule(
     what=_what,
     why="{backend} adds pairs of products in 16 bits and cuts them off at {wanted}",
     fix="leave one bit of the activations or of the weights unused (reduce_range), or deploy to CPUs with VNNI",
+    cure="half-range",
+    applicability="unsafe",
     per_kind=False,
 )
 rule.explains("pair_sum")

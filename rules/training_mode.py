@@ -3,7 +3,8 @@
 ## What it does
 
 Finds batch-norms that compute the statistics of the batch, and dropout that drops. Where the file says that
-its module is in training mode and no operator depends on it, that is noted only.
+its module is in training mode and no operator depends on it, that is noted only; and of a live module that is, as
+a copy of it in evaluation mode is what is checked.
 
 ## Why it matters on hardware
 
@@ -58,6 +59,9 @@ def operators(model: Model) -> Iterator[Issue]:
     for op in found:
         state, reason = REASONS[op.kind]
         yield Issue(op, "", None, state, None, "training", facts={"reason": reason})
+    if model.metadata.get("mode") == "training":
+        reason = "what was checked is a copy in eval mode, as an export of the module itself may compute something else"
+        yield Issue(found="the module is in training mode", dimension="live", severity="info", facts={"reason": reason})
     if not found and model.metadata.get("training") == "true":
         reason = "no operator depends on it, but observers may"
         yield Issue(found="the module was saved in training mode", dimension="module", severity="info", facts={"reason": reason})
@@ -88,6 +92,14 @@ def only_the_module() -> Model:
     g = Graph()
     model = g.model(g.conv(g.input() | u8(), w=s8()) | u8())
     model.metadata["training"] = "true"
+    return model
+
+
+@rule.bad(sites=0, says="the module is in training mode; what was checked is a copy in eval mode")
+def a_live_module() -> Model:
+    g = Graph()
+    model = g.model(g.conv(g.input() | u8(), w=s8()) | u8())
+    model.metadata["mode"] = "training"
     return model
 
 

@@ -43,7 +43,7 @@ rule = Rule(
     why="{backend} wants {wanted}",
     fix="use {wanted}, with the zero point shifted by half of the range",
     cure="quantizers",
-    applicability="safe",
+    applicability="unsafe",
     per_kind=False,
 )
 rule.explains("storage", where=(activation, unsigned))

@@ -38,18 +38,34 @@ from qlint.lint.where import unestablished
 
 
 def _nowhere(m: Mismatch) -> bool:
-    """The backend has no integer kernel for any operator that is told to be quantized by the nodes around it."""
-    return bool(m.wanted == "another backend")
+    """The backend has no integer kernel for any operator that is told to be quantized by the nodes around it, as far as is known."""
+    return bool(m.found == "any operator")
 
+
+def _alike(facts: Facts) -> bool:
+    return len({cause.op.kind for cause in facts.causes if cause.op is not None}) == 1
+
+
+def _why(facts: Facts) -> str:
+    return f"{facts.backend} cannot run {facts.a_kind if _alike(facts) else 'them'} in integer"
+
+
+def _not_established(facts: Facts) -> str:
+    one = "one" if _alike(facts) else "them"
+    unknown = all(cause.consequence == "unknown" for cause in facts.causes)
+    return f"whether {facts.backend} has {one} is not established" if unknown else f"nothing says that {facts.backend} has {one}"
 
 
 def _fix(facts: Facts) -> str:
-    otherwise = "leave it out of the quantized part of the network"
+    kind, it = (f"the {facts.kind}", "it") if _alike(facts) else ("them", "them")
+    otherwise = f"leave {it} out of the quantized part of the network"
     if all(cause.wanted == "another backend" for cause in facts.causes):
         return "compile the float model, or choose a backend that has integer kernels"
+    if all(cause.found == "any operator" for cause in facts.causes):
+        return "try the model on the device, or ask its vendor"
     if all(cause.consequence == "unknown" for cause in facts.causes):
-        return f"try the {facts.kind} on the device, or {otherwise}"
-    return f"replace the {facts.kind}, or {otherwise}"
+        return f"try {kind} on the device, or {otherwise}"
+    return f"replace {kind}, or {otherwise}"
 
 
 rule = Rule(
@@ -57,14 +73,19 @@ rule = Rule(
     code="QL601",
     since="0.1.0",
     what="there is no integer kernel for {native}",
-    why="{backend} cannot run {a_kind} in integer",
+    why=_why,
     fix=_fix,
+    per_kind=False,
 )
 rule.explains("kernel")
-rule.explains("kernel", where=unestablished, what="no integer kernel is known for {native}", why="whether {backend} has one is not established")
+rule.explains("kernel", where=unestablished, what="no integer kernel is known for {native}", why=_not_established)
 rule.explains(
     "kernel", where=_nowhere, model=lambda _: True, about=lambda _: "the backend",
     what="{backend} has no integer kernel for {found}", why="it rounds at quantizers and computes in float between them",
+)
+rule.explains(
+    "kernel", where=(_nowhere, unestablished), model=lambda _: True, about=lambda _: "the backend",
+    what="no integer kernel of {backend} is known for {found}", why="what it does with the quantizers of a model is not established",
 )
 rule.explains("native", what="{native} is not the form of it that has an integer kernel", why="{backend} wants {wanted}")
 

@@ -32,7 +32,7 @@ and has to be trained or calibrated again. Where it takes neither, give activati
 
 from collections.abc import Iterator
 
-from qlint.graph import Model, Op
+from qlint.graph import INTEGER_RANGES, Model, Op
 from qlint.lint.rule import Issue, Rule
 from qlint.lint.sweep import grids
 from qlint.lint.testing import Graph, quantizer, s8, u8
@@ -62,7 +62,7 @@ def behind_a_relu(model: Model) -> Iterator[Issue]:
 
 
 def _never_negative(op: Op | None) -> bool:
-    low = op.attrs.get("min") if op is not None and op.kind == "clip" else None
+    low = op.attrs.get("min") if op is not None and op.kind == "clip" and op.outputs[0].dtype not in INTEGER_RANGES else None  # codes have a zero point
     return op is not None and (op.kind in NEVER_NEGATIVE or (isinstance(low, (int, float)) and low >= 0))
 
 
@@ -95,3 +95,11 @@ def near_miss_eight_bits() -> Model:
 @rule.good
 def near_miss_a_clip_from_below_zero() -> Model:
     return _network("clip", "int4", min=-1.0, max=1.0)
+
+
+@rule.good
+def near_miss_a_clip_of_codes() -> Model:
+    model = _network("clip", "int4", min=0, max=15)
+    for op in model.by_kind["clip"]:
+        op.outputs[0].dtype = "uint8"
+    return model

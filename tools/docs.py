@@ -26,6 +26,8 @@ CHECKOUT = ("qlint", "rules", "profiles", "tests/zoo")
 
 def pages() -> dict[Path, str]:
     """Every generated file, and what belongs in it."""
+    import reference
+
     import qlint
     from qlint.config.schema import json_schema as settings_schema
     from qlint.profile.json_schema import json_schema
@@ -37,34 +39,21 @@ def pages() -> dict[Path, str]:
         docs / "comparison.schema.json": schema(Comparison.json_schema()),
         docs / "profile.schema.json": schema(json_schema()),
         docs / "configuration.schema.json": schema(settings_schema()),
-        docs / "rules.md": rules(),
-        docs / "backends.md": backends(),
+        **reference.pages(docs),
         docs / "catalogue.md": catalogue(),
         docs / "algorithms.md": algorithms(),
-        **{path: played(path.read_text(encoding="utf-8")) for path in sorted(docs.glob("*.md")) if "```console" in path.read_text(encoding="utf-8")},
+        **{path: played(text) for path, text in written(docs) if "```console" in text},
     }
+
+
+def written(docs: Path) -> Iterator[tuple[Path, str]]:
+    """The pages that people write."""
+    return ((path, path.read_text(encoding="utf-8")) for path in sorted([*docs.glob("*.md"), *docs.glob("tutorials/*.md")]))
 
 
 def schema(made: dict[str, Any]) -> str:
     """A JSON Schema as its file holds it."""
     return json.dumps(made, indent=2) + "\n"
-
-
-def rules() -> str:
-    """The pages of all rules, behind a table of them."""
-    from qlint.lint import registry
-
-    known = registry.load(plugins=False).rules
-    rows = [f"| [{rule.code}](#{rule.name}) | `{rule.name}` | {rule.category} | {rule.title} |" for rule in known]
-    table = "\n".join(["| code | name | category | |", "|---|---|---|---|", *rows])
-    names = {rule.name for rule in known}
-    return f"# Rules\n\n{table}\n" + "".join(f'\n<a id="{rule.name}"></a>\n\n## {rule.name} {rule.code}\n\n{_linked(rule.doc, names)}\n' for rule in known)
-
-
-def _linked(doc: str, names: set[str]) -> str:
-    """A rule's page one level down; `[other-rule]` becomes a link."""
-    deeper = re.sub(r"^## ", "### ", doc.strip(), flags=re.MULTILINE)
-    return re.sub(r"\[([a-z-]+)\](?!\()", lambda match: f"[{match[1]}](#{match[1]})" if match[1] in names else match[0], deeper)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,19 +87,10 @@ def catalogue() -> str:
     page = "# The catalogue\n\nWhat is known to go wrong with quantized networks, and the rule that finds it, or why none does.\n"
     for pattern, (title, about) in CATALOGUE.items():
         rows = [row for row in catalogue_rows() if re.fullmatch(pattern, row.id)]
-        cells = [(row.id, row.what, ", ".join([f"[{name}](rules.md#{name}) {codes[name]}" for name in row.rules]) or "none", row.remark) for row in rows]
+        cells = [(row.id, row.what, ", ".join([f"[{name}](rules/{name}.md) {codes[name]}" for name in row.rules]) or "none", row.remark) for row in rows]
         table = "\n".join(["| | what can go wrong | rules | |", "|---|---|---|---|", *(f"| {' | '.join(cell)} |" for cell in cells)])
         page += f"\n## {title}\n\n{about}\n\n{table}\n"
     return page
-
-
-def backends() -> str:
-    """The pages of all backends, as `qlint backend NAME` prints them."""
-    from qlint.profile import load, names
-    from qlint.report.backend import page
-
-    blocks = [f"\n## {name}\n\n```text\n{page(load(name))}```\n" for name in names()]
-    return "# Backends\n\nWhat `qlint backend NAME` prints: every claim, and on whose evidence.\n" + "".join(blocks)
 
 
 def algorithms() -> str:
@@ -166,7 +146,12 @@ def _run(command: str, root: Path) -> list[str]:
 
 
 def main() -> None:
-    for path, text in pages().items():
+    made = pages()
+    for folder in (ROOT / "docs/rules", ROOT / "docs/backends"):
+        folder.mkdir(exist_ok=True)
+        for gone in set(folder.glob("*.md")) - set(made):
+            gone.unlink()
+    for path, text in made.items():
         path.write_text(text, encoding="utf-8", newline="\n")
 
 

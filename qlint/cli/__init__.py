@@ -1,4 +1,4 @@
-"""The command line. `main` answers `--version` before anything is imported."""
+"""The command line. `main` answers `--version` before anything is imported, and shells before anything is parsed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ def main() -> None:
         from qlint.version import __version__
 
         print(f"qlint {__version__}")
+        return
+    if sys.argv[1:2] == ["__complete"]:
+        from qlint.cli.completion import main as complete
+
+        complete(sys.argv[2], sys.argv[3:])
         return
     import gc
 

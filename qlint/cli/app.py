@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from qlint.cli import backend, baseline, check, compare, config, graph, rule, schema, terminal, verify
+from qlint.cli import backend, baseline, check, compare, completion, config, graph, rule, schema, terminal, verify
 from qlint.errors import QlintError
 from qlint.version import __version__
 
-app = typer.Typer(name="qlint", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
-for command in (check.check, compare.compare, verify.verify, rule.rule, graph.graph, schema.schema, config.config, config.init, config.clean):
+app = typer.Typer(name="qlint", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+for command in (check.check, compare.compare, verify.verify, rule.rule, graph.graph, schema.schema, config.config, config.init, config.clean, completion.completion):
     app.command()(command)
 app.add_typer(backend.app)
 app.add_typer(baseline.app)

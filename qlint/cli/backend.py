@@ -10,7 +10,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-NAME = Annotated[str, typer.Argument(metavar="NAME[@TARGET]", help="a name, an alias, or a path to a profile", show_default=False)]
+from qlint.cli.completion import backends
+
+NAME = Annotated[str, typer.Argument(metavar="NAME[@TARGET]", help="a name, an alias, or a path to a profile", show_default=False, autocompletion=backends)]
 
 
 class Format(StrEnum):

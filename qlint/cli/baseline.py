@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qlint.cli import settings
+from qlint.cli.completion import backends, listed
 from qlint.cli.settings import CONFIG, ISOLATED, JOBS
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from qlint.report.result import Report
 
 MODELS = Annotated[list[str], typer.Argument(help="model files, or folders of them", metavar="MODEL", show_default=False)]
-BACKENDS = Annotated[list[str] | None, typer.Option("--backend", "-b", metavar="NAME", help="NAME[@TARGET], several with commas")]
+BACKENDS = Annotated[list[str] | None, typer.Option("--backend", "-b", metavar="NAME", help="NAME[@TARGET], several with commas", autocompletion=listed(backends))]
 FILE = Annotated[Path | None, typer.Option("--baseline", metavar="FILE", help="default: the configuration's, or qlint-baseline.json", show_default=False)]
 
 app = typer.Typer(name="baseline", no_args_is_help=True, help="Accept what there is today, so that only what is new counts.")

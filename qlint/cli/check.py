@@ -9,16 +9,25 @@ from typing import Annotated, Any
 import typer
 
 from qlint.cli import settings
+from qlint.cli.completion import backends, listed, rules
 from qlint.cli.settings import CONFIG, ISOLATED, JOBS, NO_CACHE
 
 ENCODINGS = "quantizers by tensor name: AIMET, QNN overrides, MQBench clip ranges, TensorRT calibration cache"
 OUTPUT = "text, concise, json, html, markdown, github, gitlab, junit or sarif; several times: several reports of one run, all but one of them into files"
+EXPORT = "also write the quantizers to a deployment file: encodings (AIMET, QNN), clip-ranges (MQBench), calibration-cache (TensorRT)"
 BACKEND = "NAME[@TARGET|@REVISION], several with commas; a path to a profile works too"
 
 
 def _formats(begun: str) -> list[str]:
     """For the shell's completion."""
     from qlint.report.formats import FORMATS
+
+    return [name for name in FORMATS if name.startswith(begun)]
+
+
+def _exports(begun: str) -> list[str]:
+    """For the shell's completion."""
+    from qlint.fixing.exporting import FORMATS
 
     return [name for name in FORMATS if name.startswith(begun)]
 
@@ -42,10 +51,10 @@ class Method(StrEnum):
 
 def check(
     models: Annotated[list[str], typer.Argument(help="model files, or folders of them", metavar="MODEL", show_default=False)],
-    backend: Annotated[list[str] | None, typer.Option("--backend", "-b", metavar="NAME", help=BACKEND)] = None,
-    select: Annotated[list[str] | None, typer.Option(metavar="RULES", help="only these rules: names, codes, code prefixes, categories, globs")] = None,
-    ignore: Annotated[list[str] | None, typer.Option(metavar="RULES", help="not these rules")] = None,
-    extend_select: Annotated[list[str] | None, typer.Option(metavar="RULES", help="these rules too, e.g. ones in preview")] = None,
+    backend: Annotated[list[str] | None, typer.Option("--backend", "-b", metavar="NAME", help=BACKEND, autocompletion=listed(backends))] = None,
+    select: Annotated[list[str] | None, typer.Option(metavar="RULES", help="only these rules: names, codes, code prefixes, categories, globs", autocompletion=listed(rules))] = None,
+    ignore: Annotated[list[str] | None, typer.Option(metavar="RULES", help="not these rules", autocompletion=listed(rules))] = None,
+    extend_select: Annotated[list[str] | None, typer.Option(metavar="RULES", help="these rules too, e.g. ones in preview", autocompletion=listed(rules))] = None,
     fail_on: Annotated[FailOn | None, typer.Option(help="lowest severity that makes the exit code 1", show_default="warning")] = None,
     fail_on_unknown: Annotated[bool, typer.Option("--fail-on-unknown", help="an op of unknown placement makes the exit code 1, too")] = False,
     no_fallback: Annotated[bool, typer.Option("--no-fallback", help="judge as if the backend had nothing to fall back to")] = False,
@@ -69,6 +78,7 @@ def check(
     calibration: Annotated[str, typer.Option(metavar="FILE", help="with --fix: inputs (.npy, .npz) that give new quantizers their ranges")] = "",
     calibration_method: Annotated[Method, typer.Option(help="with --calibration: how a range follows from the data")] = Method.minmax,
     verify: Annotated[bool, typer.Option("--verify/--no-verify", help="with --fix: compare the outputs (onnxruntime)")] = True,
+    export: Annotated[list[str] | None, typer.Option(metavar="FORMAT[=FILE]", help=EXPORT, autocompletion=_exports)] = None,
     debug: Annotated[bool, typer.Option("--debug", hidden=True)] = False,
 ) -> int:
     """Say which operators will not run in integer on a backend, why, and what to do.
@@ -76,6 +86,7 @@ def check(
     Exit code: 0 clean, 1 findings at or above --fail-on, 2 something could not be checked.
     """
     from qlint.api import check as each
+    from qlint.cli.exports import split, write
     from qlint.cli.fixes import mend
     from qlint.cli.outputs import outputs, put
     from qlint.cli.terminal import complain
@@ -85,6 +96,7 @@ def check(
 
     wanted = outputs(output_format or (), output_file or ())
     try:
+        files = split(export or (), models)
         groups = settings.governed(models, config or (), isolated=isolated)
         how: dict[str, Any] = {
             "backend": settings.split(backend), "select": select or (), "ignore": ignore or (), "extend_select": extend_select or (),
@@ -102,6 +114,8 @@ def check(
         if mended is not None:
             report.fixes = mended.fixes
             report.errors += mended.failures
+        if files and not report.errors:
+            write(groups, files, backend=how["backend"], input_shapes=how["input_shapes"], encodings=encodings)
     except QlintError as error:
         report = Report(errors=[Failure(model=error.subject, message=error.message, hint=error.hint)])
         groups, reports = [settings.Group(Config())], [report]

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from qlint.cli.check import BACKEND, ENCODINGS, shapes
+from qlint.cli.completion import backends, listed
 from qlint.cli.outputs import write
 
 
@@ -23,7 +24,7 @@ class Format(StrEnum):
 
 def compare(
     model: Annotated[str, typer.Argument(help="model file", show_default=False)],
-    backend: Annotated[list[str], typer.Option("--backend", "--backends", "-b", metavar="NAMES", help=f"{BACKEND}; all: every backend that reads the format")],
+    backend: Annotated[list[str], typer.Option("--backend", "--backends", "-b", metavar="NAMES", help=f"{BACKEND}; all: every backend that reads the format", autocompletion=listed(backends))],
     no_fallback: Annotated[bool, typer.Option("--no-fallback", help="judge as if the backends had nothing to fall back to")] = False,
     output_format: Annotated[Format, typer.Option("--output-format", "-f", help="for people, for pages, for programs")] = Format.text,
     output_file: Annotated[Path | None, typer.Option("--output-file", "-o", metavar="FILE", help="write there instead of to stdout")] = None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qlint.cli.completion import backends, listed
 from qlint.cli.settings import CONFIG, ISOLATED
 from qlint.errors import QlintError
 
@@ -116,7 +117,7 @@ def _toml(value: object) -> str:
 
 
 def init(
-    backend: Annotated[str, typer.Option("--backend", "-b", metavar="NAMES", help="the backends to check for, with commas")] = "",
+    backend: Annotated[str, typer.Option("--backend", "-b", metavar="NAMES", help="the backends to check for, with commas", autocompletion=listed(backends))] = "",
     pyproject: Annotated[bool, typer.Option("--pyproject", help="into pyproject.toml, rather than into a qlint.toml")] = False,
 ) -> int:
     """Write the first configuration of the current folder. What is there already is left as it is."""

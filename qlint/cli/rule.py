@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 
+from qlint.cli.completion import rules
 
-def rule(name: Annotated[str | None, typer.Argument(metavar="[NAME|CODE]", help="a rule; without one, all are listed")] = None) -> int:
+
+def rule(name: Annotated[str | None, typer.Argument(metavar="[NAME|CODE]", help="a rule; without one, all are listed", autocompletion=rules)] = None) -> int:
     """List the rules, or show the page of one."""
     from qlint.cli.terminal import complain
     from qlint.lint import registry

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qlint.cli.check import ENCODINGS
+from qlint.cli.completion import backends, listed
 from qlint.errors import QlintError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ SAME = {"absorbed": "integer"}  # whose kernel the op vanishes into is not told 
 
 def verify(
     model: Annotated[str, typer.Argument(help="model file", metavar="MODEL", show_default=False)],
-    backend: Annotated[list[str], typer.Option("--backend", "-b", metavar="NAME", help="NAME[@TARGET], several with commas", show_default=False)],
+    backend: Annotated[list[str], typer.Option("--backend", "-b", metavar="NAME", help="NAME[@TARGET], several with commas", show_default=False, autocompletion=listed(backends))],
     encodings: Annotated[Path | None, typer.Option(metavar="FILE", help=ENCODINGS)] = None,
     all_ops: Annotated[bool, typer.Option("--all", help="list every op, not only the disagreements")] = False,
 ) -> int:

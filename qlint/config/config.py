@@ -106,7 +106,7 @@ class Config:
         policy = Policy(
             rules, _selection(options), options.severity,
             [Override(_scope(one), _selection(one), one.severity) for one in overrides],
-            last, self._suppressions(model) if suppressions else (), accepted,
+            last, self._suppressions(model) if suppressions else (), accepted, suppressions,
         )  # fmt: skip
         self._check(policy, rules)
         return policy

@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from qlint.fixing.batch_norm import folded
-from qlint.fixing.edits import Edit, RaiseOpset, Remove, Rename, Requantize, Sequence, Sort
-from qlint.graph import Model, Op, Use
+from qlint.fixing.edits import Edit, RaiseOpset, Remove, Rename, Requantize, Sequence, Sort, storable
+from qlint.fixing.explicit import NoCure, explicit
+from qlint.fixing.opsets import obstacle
+from qlint.graph import Model, Op, Quantizer, Use
 from qlint.lint.message import Cause
 
 Cure = Callable[[Model, list[Cause]], Iterator[Edit]]
@@ -62,23 +64,30 @@ def fold(model: Model, causes: list[Cause]) -> Iterator[Edit]:
             yield edit
 
 
-# Operators of ONNX that mean the same in opsets 13 to 21, as far as they are in use: later versions take more types, or
-# have further attributes whose default is what was (ONNX, Operator Changelog).
-UNCHANGED = frozenset(
-    "Abs Add ArgMax ArgMin AveragePool BatchNormalization Cast Ceil Clip Concat Constant ConstantOfShape Conv ConvTranspose DepthToSpace DequantizeLinear Div "
-    "Elu Equal Erf Exp Expand Flatten Floor Gather Gemm GlobalAveragePool GlobalMaxPool HardSigmoid HardSwish Identity LayerNormalization LeakyRelu Log MatMul "
-    "Max MaxPool Min Mul Neg Not PRelu Pad Pow QuantizeLinear ReduceSum Relu Reshape Selu Shape Sigmoid Size Slice Softmax Softplus SpaceToDepth Sqrt Squeeze "
-    "Sub Tanh Tile Transpose Unsqueeze Where".split()
-)
-
-
 def opset(model: Model, causes: list[Cause]) -> Iterator[Edit]:
     """The opset that a quantizer needs, if all operators mean the same there."""
     wanted = max((cause.wanted for cause in causes if isinstance(cause.wanted, int)), default=0)
-    now = model.opsets.get("", 0)
-    known = all(node.domain or (node.native in UNCHANGED and not node.bodies) for node in model.nodes)
-    if known and 13 <= now < wanted <= 21 and int(model.metadata.get("ir_version", 0)) >= 4:
-        yield RaiseOpset(wanted)
+    if why := obstacle(model, wanted):
+        raise NoCure(why)
+    yield RaiseOpset(wanted)
+
+
+def half_range(model: Model, causes: list[Cause]) -> Iterator[Edit]:
+    """Weights on a grid of twice the scale, whose integers use half of the codes, and their biases on the accumulator's new grid."""
+    changes: dict[int, tuple[Use, Sequence]] = {}
+    for use in _uses(causes):
+        if not use.tensor.constant or len(use.quantizers) != 1 or use.op is None or not use.quantizers[0].scale or use.quantizers[0].read_as is not None:
+            continue
+        changes[id(use)] = (use, (_doubled(use.quantizers[0]),))
+        bias = use.op.uses.get("b")
+        if bias is not None and len(bias.quantizers) == 1 and bias.quantizers[0].storage == "int32" and bias.quantizers[0].scale:
+            changes[id(bias)] = (bias, (_doubled(bias.quantizers[0]),))
+    if changes:
+        yield Requantize(changes)
+
+
+def _doubled(q: Quantizer) -> Quantizer:
+    return storable(replace(q, scale=tuple(2 * s for s in q.scale or ())))
 
 
 def _changed(causes: Iterable[Cause], change: Callable[[Use], Sequence]) -> Iterator[Edit]:
@@ -96,5 +105,7 @@ def _uses(causes: Iterable[Cause]) -> Iterator[Use]:
             yield from cause.tensor.uses
 
 
-SEARCHED = frozenset({"quantizers", "insert"})
-CURES: dict[str, Cure] = {"remove": remove, "rename": rename, "sort": sort, "single": single, "read-as-written": read_as_written, "fold": fold, "opset": opset}
+CURES: dict[str, Cure] = {
+    "remove": remove, "rename": rename, "sort": sort, "single": single, "read-as-written": read_as_written, "fold": fold, "opset": opset, "explicit": explicit,
+    "half-range": half_range,
+}  # fmt: skip

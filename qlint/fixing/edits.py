@@ -77,8 +77,18 @@ class Clamp:
     quantizers: tuple[Op, ...]  # QuantizeLinear nodes
 
 
-Edit = Clamp | Requantize | Remove | Rename | Sort | RaiseOpset | Fold | Depthwise
-REAL = (Fold, Depthwise)  # exact in real arithmetic; float32 rounds otherwise
+@dataclass(frozen=True, slots=True)
+class Explicit:
+    """Quantizers of other tools, and operators on integers with the quantizers around them, as QuantizeLinear and DequantizeLinear."""
+
+    quantizers: tuple[tuple[Op, Quantizer], ...]  # nodes of the file, with what is written in their place
+    operators: tuple[Op, ...] = ()  # nodes of the file
+    opset: int = 0  # that this takes; 0: the file's own is enough
+    exact: bool = True  # in real arithmetic
+
+
+Edit = Explicit | Clamp | Requantize | Remove | Rename | Sort | RaiseOpset | Fold | Depthwise
+REAL = (Fold, Depthwise, Explicit)  # exact in real arithmetic; float32 rounds otherwise
 STRUCTURAL = (*REAL, Clamp)  # change the operators, and not only the quantizers between them
 
 
@@ -92,6 +102,7 @@ class Proposal:
     text: str
     safe: bool
     edits: list[Edit] = field(default_factory=list)
+    worth: bool = False  # for the finding alone, even where no operator gets to run in integer
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -116,11 +127,16 @@ def keeps(use: Use, new: Sequence) -> bool:
 
 def same_grid(a: Quantizer, b: Quantizer) -> bool:
     """Whether two quantizers have the same levels: scales equal, zero points and bounds shifted by the same number."""
-    if (a.grid, a.granularity, a.axis, a.block_size, a.dynamic, a.rounding) != (b.grid, b.granularity, b.axis, b.block_size, b.dynamic, b.rounding):
+    if (a.grid, a.block_size, a.dynamic, a.rounding) != (b.grid, b.block_size, b.dynamic, b.rounding):
+        return False
+    spread = "tensor" in (a.granularity, b.granularity) and "block" not in (a.granularity, b.granularity)  # one scale for all channels, or the same for each
+    if not spread and (a.granularity, a.axis) != (b.granularity, b.axis):
         return False
     if a.scale is None or b.scale is None or a.zero_point is None or b.zero_point is None or a.read_as is not None or b.read_as is not None:
         return False
     first, second = list(a.pairs()), list(b.pairs())
+    if spread and len(first) != len(second):
+        first, second = (pairs * (max(len(first), len(second)) if len(pairs) == 1 else 1) for pairs in (first, second))
     if a.grid != "affine" or len(first) != len(second):
         return a == b
     offset = b.qmin - a.qmin

@@ -7,8 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from qlint.fixing.arithmetic import WriteError, dequantized, packed, quantized, real, requantized, same_codes
-from qlint.fixing.edits import Clamp, Depthwise, Edit, Fold, RaiseOpset, Remove, Rename, Requantize, Sort, scale_type_of, storable
+from qlint.fixing.edits import Clamp, Depthwise, Edit, Explicit, Fold, RaiseOpset, Remove, Rename, Requantize, Sort, scale_type_of, storable
+from qlint.fixing.onnx_explicit import make_explicit
 from qlint.fixing.onnx_file import Document, Node, integer_attribute
+from qlint.fixing.opsets import respelled
 from qlint.graph import Model, Op, Quantizer, Tensor, Use
 from qlint.graph.axes import channel_axes
 from qlint.graph.quantizer import BLOCKS_SINCE, CHANNELS_SINCE, TYPE_SINCE
@@ -16,6 +18,7 @@ from qlint.readers.data import TYPE_CODES
 
 Array = "numpy.ndarray[Any, Any]"
 _PAIR = ("QuantizeLinear", "DequantizeLinear")
+_LARGEST = 3.4e38  # what a Clip of opset 6 has in place of a bound that it does not have
 
 
 def edited(document: Document, model: Model, edits: Iterable[Edit]) -> None:
@@ -50,7 +53,11 @@ class _Writer:
         elif isinstance(edit, Sort):
             self.sort()
         elif isinstance(edit, RaiseOpset):
-            self.document.opset = edit.version
+            self.raise_opset(edit.version)
+        elif isinstance(edit, Explicit):
+            if edit.opset:
+                self.raise_opset(edit.opset)
+            make_explicit(self, edit)
         elif isinstance(edit, Clamp):
             self.clamp(edit)
         elif isinstance(edit, Fold):
@@ -86,6 +93,21 @@ class _Writer:
                     stack.append((waits, iter(waits.inputs)))
         self.document.nodes = order
 
+    def raise_opset(self, version: int) -> None:
+        """A newer opset, with nodes spelled as it has them."""
+        for one in respelled(self.model, version):
+            node = self.node(one.op)
+            node.changed = True
+            node.attributes |= dict.fromkeys(one.gone) | {name: integer_attribute(name, value) for name, value in one.attributes}
+            dtype = next((use.tensor.dtype for use in one.op.uses.values() if use.slot == 0), "") or "float32"
+            for name, value in one.inputs:
+                values = [value] if isinstance(value, (int, float)) else list(value) if isinstance(value, (list, tuple)) else []
+                kind = dtype if name in ("min", "max", "value") else "int64"
+                unbounded = kind == dtype and values and abs(values[0]) >= _LARGEST
+                shape = () if kind == dtype else (len(values),)
+                node.inputs.append(self.document.constant(f"{node.outputs[0]}_{name}", kind, shape, values) if values and not unbounded else "")
+        self.document.opset = max(version, self.document.opset or 0)
+
     def clamp(self, edit: Clamp) -> None:
         """One relu for all of the quantizers that read the same tensor."""
         made: dict[str, str] = {}
@@ -97,6 +119,27 @@ class _Writer:
                 relu = Node.new("Relu", self.document.fresh(f"{source}_Relu"), [source], [made[source]])
                 self.document.nodes.insert(self.document.nodes.index(node), relu)
             node.inputs[0], node.changed = made[source], True
+
+    def configure(self, node: Node, q: Quantizer, scale_type: str, op: Op | None = None) -> None:
+        """Scale, zero point and axis of a node."""
+        since = max(TYPE_SINCE.get(q.storage, 10), {"channel": CHANNELS_SINCE, "block": BLOCKS_SINCE}.get(q.granularity, 0))
+        opset = self.document.opset or self.model.opsets.get("", 0)
+        if not node.domain and opset < since:
+            raise WriteError(f"{q.storage} {'per channel ' if q.granularity == 'channel' else ''}needs opset {since}, the file has {opset}")
+        base = node.outputs[0] if node.outputs else node.name
+        assert q.scale is not None and q.zero_point is not None
+        node.inputs = [node.inputs[0], self.document.constant(f"{base}_scale", scale_type, q.scale_shape, q.scale)]
+        if q.zero_point_shape is not None or any(q.zero_point) or (q.storage != "uint8" and node.op_type == "QuantizeLinear"):
+            shape = q.scale_shape if q.zero_point_shape is None else q.zero_point_shape
+            values = tuple(q.zero_point) if len(q.zero_point) == _size(shape) else tuple(q.zero_point[:1]) * _size(shape)
+            node.inputs.append(self.document.constant(f"{base}_zero_point", q.storage, shape, values))
+        if q.granularity == "channel" and q.axis is not None:
+            node.attributes["axis"] = integer_attribute("axis", q.axis)
+        if op is not None and node.op_type == "QuantizeLinear" and op.attrs.get("output_dtype"):
+            node.attributes["output_dtype"] = integer_attribute("output_dtype", TYPE_CODES[q.storage])
+        node.changed = True
+        for name in (node.outputs if node.op_type == "QuantizeLinear" else node.inputs[:1]):
+            self.document.infos.pop(name, None)  # the type that it says may be another now
 
     def rewire(self, use: Use, name: str) -> None:
         """Let an operator read another tensor in one of its slots."""
@@ -153,28 +196,7 @@ class _Requantizer:
             self.set[id(node)] = new
             if op is old.dequantize and old.quantize is None:
                 self.recode(use, op, node, old, new)
-            self.configure(node, new, scale_type_of(use), op)
-
-    def configure(self, node: Node, q: Quantizer, scale_type: str, op: Op | None = None) -> None:
-        """Scale, zero point and axis of a node."""
-        since = max(TYPE_SINCE.get(q.storage, 10), {"channel": CHANNELS_SINCE, "block": BLOCKS_SINCE}.get(q.granularity, 0))
-        opset = self.document.opset or self.writer.model.opsets.get("", 0)
-        if not node.domain and opset < since:
-            raise WriteError(f"{q.storage} {'per channel ' if q.granularity == 'channel' else ''}needs opset {since}, the file has {opset}")
-        base = node.outputs[0] if node.outputs else node.name
-        assert q.scale is not None and q.zero_point is not None
-        node.inputs = [node.inputs[0], self.document.constant(f"{base}_scale", scale_type, q.scale_shape, q.scale)]
-        if q.zero_point_shape is not None or q.storage != "uint8" or any(q.zero_point):
-            shape = q.scale_shape if q.zero_point_shape is None else q.zero_point_shape
-            values = tuple(q.zero_point) if len(q.zero_point) == _size(shape) else tuple(q.zero_point[:1]) * _size(shape)
-            node.inputs.append(self.document.constant(f"{base}_zero_point", q.storage, shape, values))
-        if q.granularity == "channel" and q.axis is not None:
-            node.attributes["axis"] = integer_attribute("axis", q.axis)
-        if op is not None and node.op_type == "QuantizeLinear" and op.attrs.get("output_dtype"):
-            node.attributes["output_dtype"] = integer_attribute("output_dtype", TYPE_CODES[q.storage])
-        node.changed = True
-        for name in (node.outputs if node.op_type == "QuantizeLinear" else node.inputs[:1]):
-            self.document.infos.pop(name, None)  # the type that it says may be another now
+            self.writer.configure(node, new, scale_type_of(use), op)
 
     def recode(self, use: Use, op: Op, node: Node, old: Quantizer, new: Quantizer) -> None:
         """The integers of a constant, written again for another grid; those of other readers stay."""
@@ -237,7 +259,7 @@ class _Requantizer:
             for op_type in _PAIR:
                 out = last if last and op_type == _PAIR[1] and number == len(sequence) else self.document.fresh(f"{source}_{op_type}_Output")
                 node = Node.new(op_type, self.document.fresh(f"{source}_{op_type}"), [name], [out], domain)
-                self.configure(node, q, scale_type)
+                self.writer.configure(node, q, scale_type)
                 self.document.nodes.insert(at, node)
                 at, name = at + 1, out
         return name
@@ -269,7 +291,7 @@ class _Requantizer:
         integers = self.document.array(f"{tensor.name}_quantized", q.storage, tensor.data.shape, packed(q.storage, quantized(values, q)))
         out = self.document.fresh(f"{tensor.name}_DequantizeLinear_Output")
         node = Node.new("DequantizeLinear", self.document.fresh(f"{tensor.name}_DequantizeLinear"), [integers], [out])
-        self.configure(node, q, scale_type)
+        self.writer.configure(node, q, scale_type)
         self.document.nodes.insert(0, node)
         return out
 
@@ -358,7 +380,7 @@ def _scaled_weight(writer: _Writer, use: Use, factor: Any, orphans: list[Node]) 
     for op_type in kinds:
         name = document.fresh(f"{base}_{op_type}_Output")
         made = Node.new(op_type, document.fresh(f"{base}_{op_type}"), [source], [name])
-        _Requantizer(writer, Requantize({})).configure(made, new, "float32")
+        writer.configure(made, new, "float32")
         document.nodes.insert(at, made)
         at, source = at + 1, name
     writer.rewire(use, source)
@@ -383,7 +405,7 @@ def _new_bias(writer: _Writer, op: Op, values: Any, scales: Sequence[float], orp
     integers = document.array(f"{base}_folded", q.storage, values.shape, packed(q.storage, quantized(values, new)))
     out = document.fresh(f"{base}_DequantizeLinear_Output")
     made = Node.new("DequantizeLinear", document.fresh(f"{base}_folded_DequantizeLinear"), [integers], [out])
-    _Requantizer(writer, Requantize({})).configure(made, new, "float32")
+    writer.configure(made, new, "float32")
     document.nodes.insert(document.nodes.index(writer.node(op)), made)
     orphans += [writer.node(each_op) for each_op in (q.quantize, q.dequantize) if each_op is not None]
     return out

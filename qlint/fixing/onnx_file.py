@@ -19,7 +19,7 @@ from qlint.readers.protobuf import FIXED32, FIXED64, LENGTH, VARINT, Span, field
 
 MAX_BYTES = (1 << 31) - 1  # of a message: protocol buffers
 # The version of the file format that came with an opset (ONNX, Versioning).
-IR_OF_OPSET = {13: 7, 14: 7, 15: 8, 16: 8, 17: 8, 18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11}
+IR_OF_OPSET = {10: 5, 11: 6, 12: 7, 13: 7, 14: 7, 15: 8, 16: 8, 17: 8, 18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11}
 _IR_VERSION, _GRAPH, _OPSET, _FUNCTION = key(1, VARINT), key(7), key(8), key(25)
 _NODE, _INITIALIZER, _INPUT, _OUTPUT, _VALUE_INFO = key(1), key(5), key(11), key(12), key(13)
 _N_INPUT, _N_OUTPUT, _N_NAME, _N_ATTRIBUTE = key(1), key(2), key(3), key(5)
@@ -111,10 +111,21 @@ class Document:
                 if found == _VALUE_INFO:
                     self.infos[name] = (a, b)
         self.names.update(self.initializers)
+        self.constants_before = frozenset(self.initializers)
         self.outputs = {proto.value_info(buffer, (a, b))[0] for found, a, b in self.graph if found == _OUTPUT}
         self.inputs = {proto.value_info(buffer, (a, b))[0] for found, a, b in self.graph if found == _INPUT}
         self.before = list(self.nodes)
         self.read_before = {name for node in self.nodes for name in node.inputs}
+
+    def recast(self, node: Node, op_type: str, inputs: list[str], outputs: list[str], attributes: Iterable[str] = ()) -> Node:
+        """A node with some attributes of another one, as an operator of the default domain, under the same name."""
+        piece = Node.new(op_type, node.name, inputs, outputs).piece
+        assert isinstance(piece, bytes)
+        old = bytes(self.buffer[slice(*node.piece)]) if isinstance(node.piece, tuple) else node.piece
+        kept = b"".join(
+            encoded(found, old[a:b]) for found, a, b in fields(old, 0, len(old)) if found == _N_ATTRIBUTE and _attribute_name(old, a, b) in set(attributes)
+        )
+        return Node(piece + kept, op_type, node.name, inputs, outputs, changed=True)
 
     # -- names and constants ----------------------------------------------------------------------
 
@@ -159,8 +170,9 @@ class Document:
             self.nodes = [node for node in self.nodes if id(node) not in dead]
             left = [node for node in left if id(node) not in dead]
         for name, piece in list(self.initializers.items()):
-            if name not in read and name not in self.inputs and (name in self.read_before or isinstance(piece, bytes)):
+            if name not in read and (name in self.read_before or (isinstance(piece, bytes) and name not in self.inputs)):
                 del self.initializers[name]
+                self.inputs.discard(name)  # a default that nobody reads is no input any more
 
     def _names_in_bodies(self) -> set[str]:
         """Every name that bodies of control flow read."""
@@ -209,7 +221,7 @@ class Document:
                 self._put(out, self._copied(found, a, b))
 
     def _graph(self) -> Iterable[Piece]:
-        nodes_left, known = True, set()
+        nodes_left, known, old = True, set(), self.ir_version < 4
         for found, a, b in self.graph:
             if found == _NODE:
                 if nodes_left:
@@ -224,12 +236,15 @@ class Document:
                     yield from self._message(_INITIALIZER, self.initializers[name])
             elif found == _VALUE_INFO and proto.value_info(self.buffer, (a, b))[0] not in self.infos:
                 continue
+            elif found == _INPUT and (name := proto.value_info(self.buffer, (a, b))[0]) in self.constants_before:
+                if name in self.inputs and not (old and self.opset is not None):  # with a newer version of the format these would no longer be constants
+                    yield from self._copied(found, a, b)
             else:
                 yield from self._copied(found, a, b)
         for name, piece in self.initializers.items():
             if name not in known:
                 yield from self._message(_INITIALIZER, piece)
-        for name, (dtype, shape) in self.made.items() if self.ir_version < 4 else ():  # then initializers have to be inputs too
+        for name, (dtype, shape) in self.made.items() if old and self.opset is None else ():  # then initializers have to be inputs too
             if name in self.initializers:
                 yield from self._message(_INPUT, value_info(name, dtype, shape))
         for name in self.extra_outputs:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 
-from qlint.fixing.cures import CURES, SEARCHED
-from qlint.fixing.edits import Changes, Clamp, Depthwise, Edit, Proposal, Requantize, Sequence, exact, keeps, scale_type_of, storable
+from qlint.fixing.cures import CURES
+from qlint.fixing.edits import Changes, Clamp, Depthwise, Edit, Explicit, Proposal, RaiseOpset, Requantize, Sequence, exact, keeps, scale_type_of, storable
+from qlint.fixing.explicit import NoCure
 from qlint.fixing.ranges import RELU, NoRange, Ranges
 from qlint.fixing.state import State
 from qlint.graph import Model, Op, Use
 from qlint.judge.repair import WORK, Backend, Budget, Outcome, good, repair, said
 from qlint.judge.verdict import Mismatch, Verdict
+from qlint.lint.finding import SEARCHED
 from qlint.lint.rule import Claims, Rule
 from qlint.lint.run import curable
 
@@ -46,12 +48,16 @@ def plan(
     for finding, causes in state.findings():
         cure = causes[0].rule.cure
         if cure in CURES and cure in can:
-            edits = list(CURES[cure](state.model, causes))
             where = tuple(dict.fromkeys(f"{site.op}.{site.port}" if site.port else site.op for site in finding.sites))
+            try:
+                edits = list(CURES[cure](state.model, causes))
+            except NoCure as problem:
+                made.refusals.append(Refusal(finding.rule, finding.code, where, str(problem)))
+                continue
             safe = all(_exact(edit) for edit in edits)
-            one = Proposal(finding.rule, finding.code, where, finding.fix.text if finding.fix else "", safe, edits)
+            one = Proposal(finding.rule, finding.code, where, finding.fix.text if finding.fix else "", safe, edits, worth=True)
+            one.text = next((said for edit in edits if (said := _said(edit))), one.text)
             if any(isinstance(edit, Depthwise) for edit in edits):
-                one.text = "a depthwise convolution in its place"
                 later += [one] if one.key not in tried else []
             elif one.key in tried:
                 continue
@@ -59,6 +65,7 @@ def plan(
                 made.proposals.append(one)
             elif edits and not one.safe and not unsafe:
                 made.refusals.append(Refusal(one.rule, one.code, where, UNSAFE))
+    made.proposals = [one for one in made.proposals if any(isinstance(edit, Explicit) for edit in one.edits)][:1] or made.proposals  # others see its nodes then
     if made.proposals:
         return made
     searches = [
@@ -80,7 +87,19 @@ def plan(
 
 def _exact(edit: Edit) -> bool:
     """Whether the numbers stay as they are."""
+    if isinstance(edit, Explicit):
+        return edit.exact
     return all(keeps(use, new) for use, new in edit.changes.values()) if isinstance(edit, Requantize) else True
+
+
+def _said(edit: Edit) -> str:
+    """What an edit does, where that is not what the advice of its rule says."""
+    if isinstance(edit, Depthwise):
+        return "a depthwise convolution in its place"
+    if isinstance(edit, Explicit):
+        what = "operators in float between QuantizeLinear and DequantizeLinear" if edit.operators else "QuantizeLinear and DequantizeLinear"
+        return f"{what} in their place" + (f", in opset {edit.opset}" if edit.opset else "")
+    return f"opset {edit.version}" if isinstance(edit, RaiseOpset) else ""
 
 
 DOUBLES = {"pt2": "float64"}  # formats that write scales as Python numbers

@@ -54,6 +54,8 @@ class Ranges:
         if not any(q.uncalibrated for q in sequence):
             if any(q.scale is not None and not all(0 < s < math.inf for s in q.scale) for q in sequence):
                 raise NoRange("its scale is not a positive number, and nothing says what it should be")
+            if sequence and not use.quantizers and self._gains_a_clamp(use.tensor, sequence[0]):
+                raise NoRange("the quantizer of its other readers begins at zero, and what this one sees may be negative")
             return sequence, READER if sequence and not use.quantizers else ""
         if len(sequence) > 1:
             raise NoRange("several quantizers in a row without a range")
@@ -89,6 +91,13 @@ class Ranges:
         if (guess := statistics(tensor)) is not None:
             return guess, STATISTICS
         raise NoRange("nothing bounds it: --calibration FILE gives it a range")
+
+    def _gains_a_clamp(self, tensor: Tensor, q: Quantizer) -> bool:
+        """Whether a grid that begins at zero would cut off what a reader sees without it."""
+        if tensor.constant or q.range is None or q.range[0] != 0 or _clamped(tensor, 0.0, math.inf, DEPTH):
+            return False
+        seen = self.measured(tensor.name)
+        return seen is None or seen[0] < 0
 
     def _behind(self, tensor: Tensor) -> Quantizer | None:
         """The one quantizer behind operators that hand on every number as it is."""
@@ -197,10 +206,11 @@ def on_range(q: Quantizer, interval: Interval, *, symmetric: bool) -> Quantizer:
 def loses_a_clamp(use: Use, new: tuple[Quantizer, ...]) -> str:
     """What a quantizer does beside rounding that another one in its place would not; '' if there is nothing.
 
-    A grid that begins at zero is a relu, one that ends at six as well a relu6: converters leave the operator out then.
+    A grid that begins at zero is a relu, one that ends at six as well a relu6: converters leave the operator out then. There is
+    none in front of a model's inputs.
     """
     old = use.quantizers
-    if not old or use.tensor.constant or (was := old[0].range) is None or was[0] != 0:
+    if not old or use.tensor.constant or use.tensor.is_input or (was := old[0].range) is None or was[0] != 0:
         return ""
     now = new[0].range if new else (-math.inf, math.inf)
     if now is None or (not _clamped(use.tensor, 0.0, math.inf, DEPTH) and now[0] < 0):

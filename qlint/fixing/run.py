@@ -19,7 +19,8 @@ from qlint.errors import QlintError, ReadError
 from qlint.fixing import onnx, pt2, tflite
 from qlint.fixing.arithmetic import WriteError
 from qlint.fixing.calibration import METHODS, Calibration
-from qlint.fixing.edits import REAL, STRUCTURAL, Clamp, Depthwise, Edit, Proposal, Requantize, realized
+from qlint.fixing.edits import REAL, STRUCTURAL, Clamp, Depthwise, Edit, Explicit, Proposal, Requantize, realized
+from qlint.fixing.explicit import BRINGS
 from qlint.fixing.onnx_file import Document as OnnxDocument
 from qlint.fixing.plan import Plan, Refusal, plan
 from qlint.fixing.proof import compare, samples
@@ -159,7 +160,8 @@ class _Run:
     @staticmethod
     def _doubt(start: State, before: State, after: State, proposals: list[Proposal]) -> str:
         """Why a step should not be the last one; '' if it may be."""
-        if fresh := new_findings(start, after):
+        spelled = any(isinstance(edit, Explicit) for one in proposals for edit in one.edits)
+        if fresh := [one for one in new_findings(start, after) if not (spelled and one.rule in BRINGS)]:
             return f"it would bring {fresh[0].rule} {fresh[0].code} at {fresh[0].subject}"
         return "" if _helps(before, after, proposals) else "it would bring no operator into integer, and cure nothing"
 
@@ -207,7 +209,10 @@ class _Run:
         if end is start:
             return done
         if self.options.verify:
-            done.numbers, done.unproven = compare(start.path, end.path, start.model, end.model, self.samples, self.described)
+            done.numbers, done.unproven = compare(
+                start.path, end.path, start.model, end.model, self.samples, self.described,
+                fuses=any(isinstance(edit, Explicit) and edit.operators for one in proposals for edit in one.edits),
+            )  # fmt: skip
             if done.numbers is not None and all(one.safe for one in proposals) and not _as_promised(done.numbers, proposals):
                 return self._rolled_back(start, proposals, done)
         if self.options.dry:
@@ -245,7 +250,7 @@ def _merged(edits: Sequence[Edit]) -> list[Edit]:
 
 
 def _helps(before: State, after: State, proposals: Sequence[Proposal]) -> bool:
-    """Whether there is anything to show for a step: an operator more in integer, or a finding less if no number changes for it.
+    """Whether there is anything to show for a step: an operator more in integer, or a finding less if that is worth what it changes.
 
     What only prepares another step does not help by itself.
     """
@@ -253,8 +258,9 @@ def _helps(before: State, after: State, proposals: Sequence[Proposal]) -> bool:
         _integer(new.result) > _integer(old.result) or (old.result.outcome == "refused") > (new.result.outcome == "refused")
         for old, new in zip(before.views, after.views, strict=True)
     )
-    prepares = all(isinstance(edit, (Clamp, Depthwise)) for one in proposals for edit in one.edits)
-    free = all(one.safe for one in proposals) or all(view.profile is None for view in before.views)
+    asked = any(view.profile is not None for view in before.views)
+    prepares = all(isinstance(edit, (Clamp, Depthwise, Explicit) if asked else (Clamp, Depthwise)) for one in proposals for edit in one.edits)
+    free = all(one.safe or one.worth for one in proposals) or not asked
     rules = {one.rule for one in proposals}
     return gains or (free and not prepares and _places(after, rules) < _places(before, rules))
 

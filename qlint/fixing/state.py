@@ -87,11 +87,13 @@ def worse(before: State, after: State) -> str:
         if old.verdict.outcome == "runs" and new.verdict.outcome == "refused":
             reason = next((r.because for r in new.verdict.refusals), "an operator is rejected")
             return f"{new.name} would refuse the model: {reason}"
+        if old.verdict.outcome == "refused":
+            continue  # nothing runs: where operators would is not to be lost
         was, now = _placed(old.verdict), _placed(new.verdict)
         for name, place in now.items():
             if name in was and WORST.index(place) < WORST.index(was[name]) and place != "integer":
                 return f"{name[0]} would run in {place} on {new.name}, not in {was[name]}"
-        lost = _wrong(new.verdict) - _wrong(old.verdict)
+        lost = (_wrong(new.verdict) - _wrong(old.verdict)) & {name for name, _ in was}
         if lost:
             return f"{next(iter(lost))} would compute with other numbers on {new.name}"
     return ""

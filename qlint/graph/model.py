@@ -160,6 +160,14 @@ class Module(NamedTuple):
     names: frozenset[str] = frozenset()
 
 
+class Ignored(NamedTuple):
+    """What a file says of itself that somebody accepts: findings of a rule (or of a selector of rules) at a node, or in the whole model."""
+
+    node: str  # its label; empty: the model
+    rule: str
+    reason: str
+
+
 @dataclass(eq=False)
 class Model:
     """One network (or the body of a control-flow op).
@@ -182,6 +190,7 @@ class Model:
     observers: list[str] = field(default_factory=list)  # modules that measure the range of a tensor on each run and quantize nothing
     modules: dict[str, Module] = field(default_factory=dict)  # by path in the module tree, where the file tells
     annotations: dict[str, dict[str, str]] = field(default_factory=dict)  # what the file says of tensors beside its nodes, by tensor and key
+    ignored: list[Ignored] = field(default_factory=list)  # findings that the file itself says are accepted
     encodings: Encodings | None = None  # the file beside the model that quantizers were merged from
     found: dict[object, object] = field(default_factory=dict, init=False, repr=False)  # what `once` keeps
 

@@ -86,6 +86,8 @@ class Quantizer:
     # Of a fake quantizer that brings its observer along: whether each run still moves the range, and whether it never saw a number.
     observing: bool = field(default=False, compare=False)
     uncalibrated: bool = field(default=False, compare=False)
+    # (lowest, highest) value that was seen, where the file says so beside scale and zero point: of the tensor, or of each group.
+    observed: tuple[tuple[float, float], ...] = field(default=(), compare=False)
 
     def placed(self, **where: Any) -> Quantizer:
         """The same grid at another place of the file: other `quantize`, `dequantize`, `readers` or `read_as`."""
@@ -184,6 +186,22 @@ class Quantizer:
         where = {"tensor": "", "channel": f" per channel (axis {self.axis})", "block": f" per block of {self.block_size}"}
         told = f" (from {self.quantize.source})" if self.origin == "encodings" and self.quantize is not None else ""
         return f"{storage}{where[self.granularity]}, {scale}{zp}{told}"
+
+
+def left_behind(scale: float, zero_point: float, low: float, high: float, qmin: float, qmax: float) -> int | None:
+    """The zero point that belongs to a power-of-two scale and the range from `low` to `high`, if `zero_point` is still that of another scale.
+
+    That is the scale that follows from the range: it was rounded to a power of two, and the zero point not computed again. A
+    difference of one step may be rounding. None where nothing of it is so, or cannot be told.
+    """
+    low, high = min(low, 0.0), max(high, 0.0)  # zero is on every grid (torch/ao/quantization/utils.py, determine_qparams)
+    if not (_is_power_of_two(scale) and low < high and math.isfinite(high - low)):
+        return None
+    before = (high - low) / (qmax - qmin)
+    if not 0.49 < before / scale < 2.05 or abs(before / scale - 1) < 1e-3:
+        return None
+    was, belongs = (min(max(round(qmin - low / step), qmin), qmax) for step in (before, scale))
+    return int(belongs) if abs(was - zero_point) <= 0.5 and abs(belongs - zero_point) > 1 else None
 
 
 def _is_power_of_two(value: float) -> bool:

@@ -17,7 +17,7 @@ from qlint.judge.refusals import refusals
 from qlint.judge.segments import behind
 from qlint.judge.situations import Candidate, Settled, Situations
 from qlint.judge.verdict import Consequence, Mismatch, Miss, Placement, RefusalReason, Verdict, Where, weakest
-from qlint.profile.schema import Check, Memory, Profile
+from qlint.profile.schema import Check, Kernel, Memory, Profile
 
 # Where an op runs when a check fails; None: the check does not move it.
 _PLACE: dict[str, Where | None] = {
@@ -46,9 +46,14 @@ def judge(model: Model, profile: Profile, *, fallback: bool = True, settled: Set
     return verdict
 
 
+def _meant(kernel: Kernel, op: Op) -> bool:
+    """Whether an op has a native name that a kernel is for."""
+    return all(not guard.native or op.native in guard.native for guard in kernel.guards)
+
+
 def _of_shapes(op: Op, where: Where) -> bool:
     """Whether an op only computes shapes, which is no arithmetic of the network."""
-    return op.role == "shape" and where in ("float", "integer")
+    return op.role == "shape" and where in ("float", "integer", "unknown")
 
 
 class _Judge:
@@ -159,11 +164,11 @@ class _Judge:
         where: Where = "rejected" if self.profile.fallback == "none" else self.profile.fallback
         if where == "cpu" and not self.fallback:
             where = "rejected"
-        if _of_shapes(op, where):
-            where = "absorbed"
         basis = weakest(self.kernels.evidence(self.profile.fallback_evidence))
         if self.profile.world == "open":
             where, basis = "unknown", "none"
+        if _of_shapes(op, where):
+            where = "absorbed"
         self.verdict.placements[id(op)] = Placement(op, where, basis=basis, chain=(op,))
 
     def _partition(self) -> None:
@@ -244,9 +249,9 @@ class _Judge:
         ready, chain = self.taken.get(id(op), (None, Chain((op,))))
         check, misses = self.failed.get(id(chain.anchor), (None, []))
         if ready is not None and check is not None:
-            if op is chain.anchor or placement.where != "absorbed":
+            consequence: Consequence = "refused" if check.otherwise == "rejected" else check.otherwise
+            if (op is chain.anchor or placement.where != "absorbed") and (op.role == "data" or consequence == "refused"):
                 names = check.evidence or ready.kernel.evidence
-                consequence: Consequence = "refused" if check.otherwise == "rejected" else check.otherwise
                 self._report(op, ready, chain, misses, consequence, names)
             return
         if placement.where in ("integer", "absorbed") or op.role != "data":
@@ -261,16 +266,16 @@ class _Judge:
         self.verdict.mismatches.append(
             Mismatch(
                 ready.kernel.id if ready is not None else "", first, op, "", first.outputs[0] if first.outputs else None,
-                "kernel", *self._lacking(first), CONSEQUENCE[placement.where], self.kernels.evidence(names), (), (), chain.ops,
+                "kernel", *self._lacking(first, placement.where), CONSEQUENCE[placement.where], self.kernels.evidence(names), (), (), chain.ops,
             )
         )  # fmt: skip
 
-    def _lacking(self, op: Op) -> tuple[str, str | None]:
+    def _lacking(self, op: Op, where: Where) -> tuple[str, str | None]:
         """What there is no integer kernel for, and what would be wanted, if that is not simply one for this kind."""
-        if any(one.kernel.runs == "unknown" for one in self.kernels.starting_with(op.kind)):
-            return op.kind, "not established"
-        some = any(one.kernel.runs == "integer" and one.kernel.advise for one in self.kernels.all)
-        return (op.kind, None) if some else ("any operator", "another backend")
+        if not any(one.kernel.runs == "integer" and one.kernel.advise for one in self.kernels.all):
+            return "any operator", "not established" if where == "unknown" else "another backend"
+        unsettled = any(one.kernel.runs == "unknown" and _meant(one.kernel, op) for one in self.kernels.starting_with(op.kind))
+        return op.kind, "not established" if unsettled else None
 
     def _report(
         self, op: Op, ready: Ready, chain: Chain, misses: list[Miss], consequence: Consequence, evidence: tuple[str, ...]

@@ -55,8 +55,8 @@ def _op_attrs(wanted: dict[str, dict[str, Any]], chain: Chain, _: Prepared) -> I
         for name, allowed in wanted.get(op.kind, {}).items():
             value = op.attrs.get(name)
             value = _STEPS.get(name, "absent") if value is None else value  # not given, and no default at this opset
-            value = tuple(value) if isinstance(value, list) else value
-            values = value if isinstance(value, tuple) else (value,)
+            values = value if isinstance(value, (tuple, list)) else (value,)
+            value = list(value) if isinstance(value, tuple) else value
             if any(v not in allowed for v in values):
                 yield _about(op, f"attribute {name}", value, allowed, SHAPE)
 

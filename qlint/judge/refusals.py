@@ -118,6 +118,10 @@ def _domain(op: Op, wanted: tuple[str, ...], _: Quantizer | None) -> str | None:
     return op.domain if op.domain in wanted else None
 
 
+def _not_domain(op: Op, unwanted: tuple[str, ...], _: Quantizer | None) -> str | None:
+    return None if op.domain in unwanted else op.native
+
+
 def _unknown_attrs(op: Op, wanted: bool, _: Quantizer | None) -> str | None:
     names = [name for name in op.unknown_attrs if not name.startswith("__")]  # which ONNX keeps for tools, and lets pass
     return ", ".join(names) or "none" if bool(names) == wanted else None
@@ -176,6 +180,7 @@ _SPELLING = frozenset({"domain", "unknown_attrs", "opset", "missing_inputs", "pe
 _NODE_TESTS: tuple[tuple[str, Callable[[Op, Any, Quantizer | None], str | None]], ...] = (
     ("native", _native),
     ("domain", _domain),
+    ("not_domain", _not_domain),
     ("unknown_attrs", _unknown_attrs),
     ("unknown_op", _unknown_op),
     ("opset", _opset),

@@ -99,8 +99,13 @@ def good(verdict: Verdict) -> frozenset[int]:
     """Ops (by id) that run in integer, with the numbers that were trained."""
     if verdict.outcome == "refused":
         return frozenset()
-    off = {id(m.op) for m in verdict.mismatches if m.consequence == "wrong"}
-    return frozenset(key for key, placed in verdict.placements.items() if placed.where in ("integer", "absorbed") and key not in off)
+    wrong = off(verdict)
+    return frozenset(key for key, placed in verdict.placements.items() if placed.where in ("integer", "absorbed") and key not in wrong)
+
+
+def off(verdict: Verdict) -> frozenset[int]:
+    """Ops (by id) that compute with other numbers than were trained."""
+    return frozenset(id(m.op) for m in verdict.mismatches if m.consequence == "wrong")
 
 
 def working(model: Model) -> list[Op]:
@@ -234,6 +239,7 @@ def _reduced(model: Model, goals: Sequence[tuple[Backend, frozenset[int]]], chan
     singles: dict[object, list[int]] = {}
     for key, (use, _) in kept.items():
         singles.setdefault((id(use.tensor), use.quantizers) if use.quantizers else key, []).append(key)
+    wrong = [off(backend.judge(model, kept)) for backend, _ in goals]
     cost = len(model.ops) * len(singles)
     too_many = any(backend.budget.left < cost for backend, _ in goals)
     for keys in (*alike.values(), *(() if too_many else singles.values())):
@@ -242,7 +248,8 @@ def _reduced(model: Model, goals: Sequence[tuple[Backend, frozenset[int]]], chan
             continue
         if goals and goals[0][0].budget.left < 0:
             return kept, False
-        if all(reached <= good(backend.judge(model, trial)) for backend, reached in goals):
+        verdicts = [backend.judge(model, trial) for backend, _ in goals]
+        if all(reached <= good(now) and off(now) <= was for now, (_, reached), was in zip(verdicts, goals, wrong, strict=True)):
             kept = trial
     return kept, not too_many
 

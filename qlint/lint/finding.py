@@ -10,8 +10,9 @@ from qlint.profile.schema import Evidence
 Severity = Literal["error", "warning", "info"]
 Applicability = Literal["safe", "unsafe", "display"]
 # What `qlint check --fix` can do to files, by format: the names that rules give to their cures (`Rule.cure`).
-GRIDS = frozenset({"quantizers", "insert", "single", "read-as-written"})  # those that are about quantizers
-WRITABLE: dict[str, frozenset[str]] = {"onnx": GRIDS | {"remove", "rename", "sort", "fold", "opset"}, "tflite": frozenset({"quantizers"}), "pt2": frozenset({"quantizers"})}
+GRIDS = frozenset({"quantizers", "insert", "single", "read-as-written", "half-range"})  # those that are about quantizers
+SEARCHED = frozenset({"quantizers", "insert"})  # those that follow from what a backend misses, over all findings at once
+WRITABLE: dict[str, frozenset[str]] = {"onnx": GRIDS | {"remove", "rename", "sort", "fold", "opset", "explicit"}, "tflite": frozenset({"quantizers"}), "pt2": frozenset({"quantizers"})}
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")  # worst first
 SHOWN = 3  # sites that a one-line subject names
 

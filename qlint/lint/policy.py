@@ -6,18 +6,20 @@ what is left still says the truth about the rest.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Literal
 
-from qlint.graph import Op
+from qlint.errors import RuleError
+from qlint.graph import Model, Op
 from qlint.lint.baseline import Accepted, Entry
 from qlint.lint.finding import Severity, Suppressed
 from qlint.lint.fingerprint import Surroundings
 from qlint.lint.rule import Rule
 from qlint.lint.select import ALL, Selection, most_specific, specificity, wanted
+from qlint.lint.select import known as must_know
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,7 @@ class Policy:
         severity: by selector.
         last: the selection that has the last word: the command line's.
         accepted: what the baseline has of this model.
+        heeds: whether what the file says itself counts, too.
     """
 
     known: Sequence[Rule]
@@ -135,6 +138,7 @@ class Policy:
     last: Selection = UNCHANGED
     suppressions: Sequence[Suppression] = ()
     accepted: Accepted | None = None
+    heeds: bool = True
     used: set[Suppression] = field(default_factory=set)
     backends: list[str] = field(default_factory=list)
     crashed: set[str] = field(default_factory=set)
@@ -151,11 +155,27 @@ class Policy:
         anywhere = frozenset[str]().union(*(self._under(way) for way in ways))
         return [rule for rule in self.known if rule.name in anywhere]
 
-    def begin(self, backend: str) -> None:
-        """Note that the rules are about to look at the model on a backend; the empty name is none."""
+    def begin(self, backend: str, model: Model) -> None:
+        """Note that the rules are about to look at the model on a backend; the empty name is none.
+
+        Raises:
+            RuleError: the model accepts findings of a rule that there is not.
+        """
         self.backends.append(backend)
+        if self.heeds:
+            self.suppressions = list(dict.fromkeys([*self.suppressions, *self._stated(model)]))
         if self.accepted is not None:
             self.accepted.judged.add(backend)
+
+    def _stated(self, model: Model) -> Iterator[Suppression]:
+        """The suppressions that the file states itself."""
+        for number, one in enumerate(model.ignored, 1):
+            where = f"node {one.node}" if one.node else "the model"
+            try:
+                must_know((one.rule,), self.known)
+            except RuleError as error:
+                raise RuleError(f"{where}: the property qlint.ignore/{one.rule} names no rule", hint=f"{error.hint}; --no-suppressions takes no notice of it") from error
+            yield Suppression((one.rule,), Scope(nodes=(one.node,) if one.node else ()), one.reason.strip(), "the properties of the model", number)
 
     def decide(self, places: Sequence[Place], surroundings: Surroundings, backend: str) -> list[Decision]:
         """A decision for each place, all of one model on one backend."""
@@ -199,8 +219,9 @@ class Policy:
         """Whether a suppression accepted something, or nothing although every rule that it names has run on a backend that it is about."""
         if one in self.used:
             return "used"
-        meant = {rule.name for selector in one.rules for rule in self.known if specificity(selector, rule) and not rule.audits}
-        judged = one.reason and meant <= self._ran and any(one.scope.meets(backend) for backend in self.backends)
+        named = [rule for selector in one.rules for rule in self.known if specificity(selector, rule) and not rule.audits]
+        meant = {rule.name for rule in named if not rule.compares}
+        judged = one.reason and (meant or not named) and meant <= self._ran and any(one.scope.meets(backend) for backend in self.backends)
         return "idle" if judged else "unjudged"
 
     @property
@@ -209,8 +230,8 @@ class Policy:
 
     @cached_property
     def _ran(self) -> set[str]:
-        """A rule that only explains what a backend misses has not run where no backend was named."""
-        return {rule.name for rule in self.rules if rule.checks or any(self.backends)} - self.crashed
+        """A rule that only explains what a backend misses has not run where no backend was named; one that compares models runs later, if at all."""
+        return {rule.name for rule in self.rules if not rule.compares and (rule.checks or any(self.backends))} - self.crashed
 
 
 def _any(patterns: Iterable[str], *names: str) -> bool:

@@ -160,7 +160,7 @@ def _problem(rule: Rule, known: Iterable[Rule]) -> str:
         return f"the rule name {rule.name!r} is not kebab-case"
     if not _CODE.fullmatch(rule.code):
         return f"the code {rule.code!r} of {rule.name} is not letters and three digits, like QL301"
-    if not rule.selectors and not rule.checks and not rule.proofs and not rule.audits:
+    if not (rule.selectors or rule.checks or rule.proofs or rule.comparisons or rule.audits):
         return f"the rule {rule.name} explains no mismatch and has no check"
     for other in known:
         if other is not rule and (other.name == rule.name or other.code == rule.code):

@@ -2,7 +2,8 @@
 
 A *profile rule* declares which mismatches it explains, with `rule.explains(...)`; the sentence is a
 template over the data. A *graph rule* looks at the canonical model, with `@rule.check`. A *proof* looks at what
-a backend runs in integer and at how it computes, with `@rule.proof`. A rule may be all of them.
+a backend runs in integer and at how it computes, with `@rule.proof`. What several models of one run show only
+together is looked at with `@rule.across`. A rule may be all of them.
 The docstring of a rule's module is its page.
 """
 
@@ -42,6 +43,7 @@ WHOLE_MODEL = 100  # a selector for models as a whole goes before any other
 
 Text = str | Callable[["Facts"], str]  # a template over Facts, or a function of them
 Where = Callable[[Mismatch], bool]
+Build = Callable[[], Model] | Callable[[], Sequence[Model]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +100,9 @@ class Explains:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A model that a rule must stay silent on, or find something in. The function's name says what it is."""
+    """A model (or several of one run) that a rule must stay silent on, or find something in. The function's name says what it is."""
 
-    build: Callable[[], Model]
+    build: Build
     bad: bool
     sites: int = 1
     says: str = ""
@@ -111,7 +113,6 @@ class Case:
         return self.build.__name__
 
 
-Build = Callable[[], Model]
 Settings = Callable[[Sequence["Rule"]], "Policy"]
 
 
@@ -152,12 +153,18 @@ class Rule:
     selectors: list[Explains] = field(default_factory=list, repr=False)
     checks: list[Callable[[Model], Iterable[Issue]]] = field(default_factory=list, repr=False)
     proofs: list[Callable[[Verdict], Iterable[Issue]]] = field(default_factory=list, repr=False)
+    comparisons: list[Callable[[Sequence[Model]], Iterable[Issue]]] = field(default_factory=list, repr=False)
     audits: list[Callable[[Audit], Iterable[Issue]]] = field(default_factory=list, repr=False)
     cases: list[Case] = field(default_factory=list, repr=False)
 
     @property
     def category(self) -> str:
         return CATEGORIES.get(self.code.lstrip(ascii_letters)[:1], "other")
+
+    @property
+    def compares(self) -> bool:
+        """Whether it has nothing to say of one model alone."""
+        return bool(self.comparisons) and not (self.checks or self.selectors or self.proofs)
 
     @property
     def title(self) -> str:
@@ -216,6 +223,11 @@ class Rule:
         self.proofs.append(function)
         return function
 
+    def across(self, function: Callable[[Sequence[Model]], Iterable[Issue]]) -> Callable[[Sequence[Model]], Iterable[Issue]]:
+        """Decorator: looks at models of one run that are the same operators, and tells what it finds about the first of them."""
+        self.comparisons.append(function)
+        return function
+
     def audit(self, function: Callable[[Audit], Iterable[Issue]]) -> Callable[[Audit], Iterable[Issue]]:
         """Decorator: looks at the settings, after a model has been linted under them."""
         self.audits.append(function)
@@ -234,10 +246,10 @@ class Rule:
 
         return keep if build is None else keep(build)
 
-    def bad(self, *, sites: int = 1, says: str = "", policy: Settings | None = None) -> Callable[[Callable[[], Model]], Callable[[], Model]]:
+    def bad(self, *, sites: int = 1, says: str = "", policy: Settings | None = None) -> Callable[[Build], Build]:
         """Decorator: a model in which this rule finds one thing, at `sites` places, and `says` so."""
 
-        def keep(build: Callable[[], Model]) -> Callable[[], Model]:
+        def keep(build: Build) -> Build:
             self.cases.append(Case(build, bad=True, sites=sites, says=says, policy=policy))
             return build
 

@@ -16,7 +16,7 @@ from qlint.graph import Model, Op
 from qlint.graph.kinds import QUANTIZER_KINDS
 from qlint.judge.verdict import SEVERITY, Consequence, Mismatch, RefusalReason, Verdict
 from qlint.lint import where
-from qlint.lint.finding import GRIDS, SEVERITIES, WRITABLE, Finding, Fix, Severity, Site
+from qlint.lint.finding import GRIDS, SEARCHED, SEVERITIES, WRITABLE, Finding, Fix, Severity, Site
 from qlint.lint.fingerprint import Surroundings, combined, digest
 from qlint.lint.message import Cause, Facts, plain, render, sentence
 from qlint.lint.policy import Audit, Place, Policy
@@ -30,20 +30,21 @@ _T = TypeVar("_T")
 
 
 def lint(
-    subject: Verdict | Model, rules: Iterable[Rule], *, known: Iterable[Rule] | None = None, policy: Policy | None = None
+    subject: Verdict | Model, rules: Iterable[Rule], *, known: Iterable[Rule] | None = None, policy: Policy | None = None, others: Sequence[Model] = ()
 ) -> tuple[list[Finding], list[RuleError]]:
     """Findings of `rules` about a verdict (or a model without a backend), and the rules that crashed.
 
     Args:
         known: every rule there is, for deciding who explains what; by default all that are installed.
         policy: what the settings say: where a rule is silent, how severe it is, and which findings are accepted.
+        others: further models of the run, which are the same network. If there are any, only what compares them runs.
     """
-    explained, crashes = explain(subject, rules, known=known, policy=policy)
+    explained, crashes = explain(subject, rules, known=known, policy=policy, others=others)
     return [finding for finding, _ in explained], crashes
 
 
 def explain(
-    subject: Verdict | Model, rules: Iterable[Rule], *, known: Iterable[Rule] | None = None, policy: Policy | None = None
+    subject: Verdict | Model, rules: Iterable[Rule], *, known: Iterable[Rule] | None = None, policy: Policy | None = None, others: Sequence[Model] = ()
 ) -> tuple[list[tuple[Finding, list[Cause]]], list[RuleError]]:
     """As `lint`, each finding with its causes in the model."""
     selected = list(rules)
@@ -51,7 +52,7 @@ def explain(
         from qlint.lint import registry
 
         known = registry.load().rules
-    run = _Run(subject, selected, [*selected, *(rule for rule in known if rule not in selected)])
+    run = _Run(subject, selected, [*selected, *(rule for rule in known if rule not in selected)], others)
     found = run.findings(policy)
     if policy is not None:
         policy.crashed |= set(run.crashes)
@@ -83,11 +84,11 @@ def audit(policy: Policy, seen: Audit | None = None) -> tuple[list[Finding], lis
 
 
 class _Run:
-    def __init__(self, subject: Verdict | Model, selected: list[Rule], known: list[Rule]) -> None:
+    def __init__(self, subject: Verdict | Model, selected: list[Rule], known: list[Rule], others: Sequence[Model]) -> None:
         self.verdict = subject if isinstance(subject, Verdict) else None
         self.model = subject.model if isinstance(subject, Verdict) else subject
         self.backend = self.verdict.profile.name if self.verdict is not None else ""
-        self.selected = selected
+        self.selected, self.others = selected, others
         self.claims = Claims(known)
         self.crashes = self.claims.crashes
         self.curable = curable(self.model)
@@ -101,7 +102,7 @@ class _Run:
         causes = [_worst(seen) for seen in self.causes.values()]
         mine = [cause for cause in causes if cause.rule in self.selected]
         if policy is not None:
-            policy.begin(self.backend)
+            policy.begin(self.backend, self.model)
         if not mine:
             return []
         surroundings = Surroundings(self.model)
@@ -199,6 +200,8 @@ class _Run:
             return
         told = self._told(rule.yields) if rule.yields else ()
         looks: list[Callable[[], Iterable[Issue]]] = [partial(check, self.model) for check in rule.checks]
+        if self.others:
+            looks = [partial(compare, [self.model, *self.others]) for compare in rule.comparisons]
         if self.verdict is not None:
             looks += [partial(proof, self.verdict) for proof in rule.proofs]
         for look in looks:
@@ -242,10 +245,15 @@ class _Run:
             sites,
             tuple(op.label for op in sorted(drags.values(), key=lambda op: op.index)),
             _unique(tuple(e for cause in causes for e in cause.evidence)),
-            Fix(rule.applicability if rule.cure in self.curable else "display", advice) if advice else None,
+            Fix(rule.applicability if self._cured(causes) else "display", advice) if advice else None,
             combined(site.fingerprint for site in sites) if sites else _place(first, surroundings).fingerprint,
             first.suppressed,
         )
+
+    def _cured(self, causes: list[Cause]) -> bool:
+        """Whether `--fix` has something to go by."""
+        cure = causes[0].rule.cure
+        return cure in self.curable and (cure not in SEARCHED or any(cause.selector is not None for cause in causes))
 
 
 def curable(model: Model) -> frozenset[str]:
@@ -262,14 +270,18 @@ def _identity(about: object) -> object:
 
 
 def _without_echoes(mismatches: list[Mismatch]) -> Iterator[Mismatch]:
-    """Mismatches but those that only repeat a wrong container.
+    """Mismatches but those that only repeat a wrong container or a missing quantizer.
 
     uint8 with zero point 128 is the same grid as int8 with 0: where int8 with 0 is wanted, the container
-    is the one thing that is wrong.
+    is the one thing that is wrong. And an operator that is not quantized has its tensors in float32, the bias among them, for that reason.
     """
     stored = {(id(m.op), id(m.tensor), m.port) for m in mismatches if m.dimension == "storage"}
+    in_float = {id(m.op) for m in mismatches if m.dimension in ("written", "stored") or (m.dimension == "quantizer" and where.missing(m) and m.port != "b")}
     for m in mismatches:
         if m.dimension == "zero_point" and (id(m.op), id(m.tensor), m.port) in stored and where.in_the_middle(m):
+            continue
+        floating = (m.dimension == "dtype" and m.found == "float32") or (m.dimension == "quantizer" and m.port == "b" and where.missing(m))
+        if floating and id(m.op) in in_float:
             continue
         yield m
 
@@ -314,7 +326,8 @@ def _worst(seen: list[Cause]) -> Cause:
 def _alike(cause: Cause) -> Key:
     """Causes with the same key are one finding with several sites."""
     kind = cause.op.kind if cause.rule.per_kind and cause.op is not None else ""
-    whatever = cause.dimension == "quantizer" and cause.wanted is None  # that there is one is what is wrong
+    # That there is one is what is wrong, or that it is what it is.
+    whatever = (cause.dimension == "quantizer" and cause.wanted is None) or (cause.dimension == "kernel" and not cause.rule.per_kind)
     found = cause.found if isinstance(cause.found, str) and not whatever else None
     wanted = cause.wanted if isinstance(cause.wanted, str) else None
     shape = (cause.role, found, wanted) if cause.selector is not None else ()

@@ -240,15 +240,19 @@ def verdict(model: Model) -> Verdict:
     return judge(model, toy())
 
 
-def findings(rule: Rule, model: Model, known: Iterable[Rule] = (), policy: Settings | None = None) -> list[Finding]:
-    """What one rule finds in a model on the toy backend, or in the settings that it is linted under, or without a backend if it speaks only then; a crash is raised."""
+def findings(rule: Rule, model: Model | Sequence[Model], known: Iterable[Rule] = (), policy: Settings | None = None) -> list[Finding]:
+    """What one rule finds in a model on the toy backend, or in the settings that it is linted under, or without a backend if it speaks only then; a crash is raised.
+
+    Of several models, which are one network, it is what a comparison finds about the first.
+    """
     every = [*(known or _installed()), *([] if rule in (known or _installed()) else [rule])]
     under = policy(every) if policy is not None else None
-    subject = model if rule.unasked and not rule.selectors else verdict(model)
-    found, crashes = lint(subject, [rule] if under is None else under.rules, known=every, policy=under)
+    first, *rest = [model] if isinstance(model, Model) else model
+    subject = first if rest or (rule.unasked and not rule.selectors) else verdict(first)
+    found, crashes = lint(subject, [rule] if under is None else under.rules, known=every, policy=under, others=rest)
     if under is not None:
-        more, others = audit(under)
-        found, crashes = [finding for finding in (*found, *more) if finding.rule == rule.name], [*crashes, *others]
+        more, further = audit(under)
+        found, crashes = [finding for finding in (*found, *more) if finding.rule == rule.name], [*crashes, *further]
     if crashes:
         raise crashes[0]
     return found

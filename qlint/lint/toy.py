@@ -85,6 +85,23 @@ runs = "unknown"
 advise = false
 evidence = "toy"
 
+[[kernels]]                  # the add is computed in the accumulator, and wants its other operand there
+id = "accumulating-apart"
+match = "conv_transpose ~add"
+ports = { x = "a8", w = "w8", "inner.add" = "a8", skip = "a8", y = "a8" }
+runs = "integer"
+advise = false
+checks = [{ ports = { "inner.add" = "float" }, otherwise = "slow", evidence = "toy" }]
+evidence = "toy"
+
+[[kernels]]
+id = "accumulating"
+match = "conv_transpose add"
+ports = { x = "a8", w = "w8", skip = "a8", y = "a8" }
+runs = "integer"
+advise = false
+evidence = "toy"
+
 [[kernels]]                  # checks: cpu and refused
 id = "conv"
 match = "conv|conv_transpose clamp?"

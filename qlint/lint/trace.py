@@ -9,7 +9,8 @@ from qlint.graph import Quantizer
 from qlint.judge.verdict import Mismatch
 
 # Dimensions in which no prepare step can be the reason, or in which it is the dimension itself.
-_NEVER = frozenset({"quantizer", "kernel", "presence", "constant", "dtype", "native", "refusal", "format"})
+_NEVER = frozenset({"quantizer", "kernel", "presence", "constant", "dtype", "native", "refusal", "format", "opset", "rank",
+                     "static_shape", "dynamic_shape", "unknown_shape"})  # fmt: skip
 _VALUES: dict[str, Callable[[Quantizer], Any]] = {
     "storage": lambda q: q.storage,
     "same_storage": lambda q: q.storage,

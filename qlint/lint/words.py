@@ -12,7 +12,8 @@ MANY_KINDS = 3  # more kinds than this are just "ops"
 MANY_VALUES = 3
 
 _NOUNS = {"": "op", "custom": "custom op", "batch_norm": "batch-norm", "linear": "linear layer", "conv_transpose": "transposed conv",
-          "fake_quantize": "fake quantizer", "requantize": "requantization", "quantize": "quantizer", "dequantize": "dequantizer"}  # fmt: skip
+          "fake_quantize": "fake quantizer", "lstm": "LSTM", "gru": "GRU", "rnn": "RNN", "call_once": "one-time call", "var_handle": "variable handle",
+          "assign_variable": "variable assignment", "read_variable": "variable read", "requantize": "requantization", "quantize": "quantizer", "dequantize": "dequantizer"}  # fmt: skip
 _PLURALS = {"identity": "identities"}
 _PORTS = {"y": "the output", "w": "the weight", "b": "the bias"}
 # What a backend does with these kinds; every other kind it "runs".
@@ -91,9 +92,10 @@ def numbered(noun: str, numbers: Sequence[int]) -> str:
 
 
 def article(phrase: str) -> str:
-    """`an int8 tensor`, `a uint8 tensor`."""
+    """`an int8 tensor`, `a uint8 tensor`, `an LSTM`."""
     spoken_with_consonant = phrase.startswith(("uint", "uni", "use", "one"))
-    return f"{'an' if phrase[:1] in 'aeiou' and phrase and not spoken_with_consonant else 'a'} {phrase}"
+    spoken_with_vowel = phrase[:1] in tuple("aeiou") or phrase in ("LSTM", "RNN")
+    return f"{'an' if spoken_with_vowel and not spoken_with_consonant else 'a'} {phrase}"
 
 
 def port(names: Sequence[str], word: str = "or") -> str:

@@ -136,7 +136,7 @@ class Apot(Algorithm):
     parts = (
         ("_distances", "abs(sub(unsqueeze(x), const))", "abs(sub(reshape(x), const))"),
         ("_nearest", "arg_min(_distances(x))", "reduce_min(_distances(x))"),
-        ("_looked_up", "gather(const, _nearest(x))", "index(const, _nearest(x))"),
+        ("_looked_up", "gather(const, _nearest(x))", "index(const, _nearest(x))", "gather_nd(const, unsqueeze(_nearest(x)))"),
     )
     forms = ("_looked_up(x)",)
 

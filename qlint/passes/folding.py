@@ -21,6 +21,7 @@ State = Literal["unfolded", "standalone", "divided", "in the graph", "batch stat
 STRATEGIES: dict[State, tuple[int, ...]] = {
     "unfolded": (-1,), "standalone": (), "divided": (4,), "in the graph": (1, 2, 3), "batch statistics": (2,), "corrected": (3,),
 }  # fmt: skip
+EPSILON = 1e-5  # of PyTorch's batch-norms
 TOLERANCE = 1e-4  # relative, between factors that were computed in float32
 MAX_OPS = 64  # between a convolution and what is computed from its output
 _SCALES = ("mul", "div")
@@ -270,14 +271,49 @@ def differing_statistics(models: Sequence[Model]) -> list[Difference]:
     Batch-norms are told apart by name; one that some model lacks is left out.
     """
     found = []
-    tables = [{op.label: op for op in model.ops if op.kind == "batch_norm"} for model in models]
+    tables = [dict(_statistics(model)) for model in models]
     for name in tables[0] if tables else ():
-        known = [_parameters(table[name]) for table in tables if name in table]
-        if len(known) < len(tables) or any(one is None or len(one[2]) != len((known[0] or ((),) * 3)[2]) for one in known):
+        known = [table[name] for table in tables if name in table]
+        if len(known) < len(tables) or len({len(one) for one in known}) > 1:
             continue
-        channels = list(zip(*(zip(one[2], one[3], strict=True) for one in known if one is not None), strict=True))
+        channels = list(zip(*known, strict=True))
         factor = max((max(s for _, s in ranks) / min(s for _, s in ranks) for ranks in channels), default=1.0)
         mean = max(((max(m for m, _ in ranks) - min(m for m, _ in ranks)) / max(s for _, s in ranks) for ranks in channels), default=0.0)
         if factor > 1 + TOLERANCE or mean > TOLERANCE:
             found.append(Difference(name, factor, mean))
     return found
+
+
+def _statistics(model: Model) -> Iterator[tuple[str, list[tuple[float, float]]]]:
+    """(mean, standard deviation) of each channel, by batch-norm; those that the graph folds itself go by the names of their buffers."""
+    for op in model.ops:
+        if op.kind == "batch_norm" and (parameters := _parameters(op)) is not None:
+            yield op.label, list(zip(*parameters[2:], strict=True))
+    for name, tensor in model.tensors.items():
+        owner, _, last = name.rpartition(".")
+        if last == "running_var" and not any(use.op is not None and use.op.kind == "batch_norm" for use in tensor.uses):
+            mean = model.tensors.get(f"{owner}.running_mean")
+            variances, means = small(tensor), small(mean) if mean is not None else None
+            if variances is not None and (means is None or len(means) == len(variances)) and min(variances, default=0) >= 0:
+                yield owner, [(m, math.sqrt(v + EPSILON)) for m, v in zip(means or (0.0,) * len(variances), variances, strict=True)]
+
+
+def same_weights(models: Sequence[Model]) -> list[list[Model]]:
+    """The models in groups that have the same weights, bit for bit, as the ranks that train one network together do."""
+    groups: dict[str, list[Model]] = {}
+    for model in models:
+        groups.setdefault(_weights(model), []).append(model)
+    return list(groups.values())
+
+
+def _weights(model: Model) -> str:
+    """A digest of the constants that weights are computed from."""
+    import hashlib
+
+    digest = hashlib.blake2b(digest_size=16)
+    for op in model.ops:
+        tensor = _weight(op) if op.kind in CLASSES["weighted"] and op.uses.get("w") is not None else None
+        if tensor is not None and tensor.data is not None:
+            digest.update(f"{op.label} {tensor.dtype} {tensor.shape}".encode())
+            digest.update(tensor.data.array().tobytes())
+    return digest.hexdigest()

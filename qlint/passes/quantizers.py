@@ -49,7 +49,7 @@ class _Attacher:
     def run(self, raw: Model) -> Model:
         model = Model(
             name=raw.name, format=raw.format, producer=raw.producer, nodes=raw.nodes, opsets=raw.opsets,
-            metadata=raw.metadata, notes=list(raw.notes), observers=raw.observers, modules=raw.modules, annotations=raw.annotations,
+            metadata=raw.metadata, notes=list(raw.notes), observers=raw.observers, modules=raw.modules, annotations=raw.annotations, ignored=raw.ignored,
         )  # fmt: skip
         self.tensors: dict[str, Tensor] = model.tensors
         self.spelled: dict[int, Quantizer] = {}  # by tensor behind the ops that spell a quantizer out

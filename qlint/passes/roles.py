@@ -1,25 +1,28 @@
-"""Shape arithmetic told from data: ops whose results only ever say how something is shaped or indexed."""
+"""Shape arithmetic told from data: ops whose results only ever say how something is shaped or indexed, or which way control goes."""
 
 from __future__ import annotations
 
 from qlint.graph import Model, Op, Use
 
-# Input roles that take shapes, sizes, axes and indices, never activations.
+# Input roles that take shapes, sizes, axes, indices and conditions, never activations.
 SHAPE_ROLES = frozenset(
-    ["shape", "sizes", "scales", "starts", "ends", "axes", "steps", "pads", "repeats", "split", "k", "axis", "roi", "sequence_lens", "depth", "output_shape",
-     "begin", "end", "size", "strides", "perm", "paddings", "block_shape", "crops", "dims"]  # TFLite's
+    ["cond", "shape", "sizes", "scales", "starts", "ends", "axes", "steps", "pads", "repeats", "split", "k", "axis", "roi", "sequence_lens", "depth", "output_shape",
+     "begin", "end", "start", "step", "size", "strides", "perm", "paddings", "block_shape", "crops", "dims"]  # TFLite's
 )
-_SHAPE_KINDS = {"shape", "size", "range", "constant_of_shape"}
+_SHAPE_KINDS = {"shape", "size", "rank", "range", "constant_of_shape"}
 _INTEGERS = ("int64", "int32", "bool")
 
 
 def tell_shape_from_data(model: Model) -> None:
     """Set `op.role` to `shape` backwards from the slots that take shapes, stopping at data."""
     for op in reversed(model.ops):
-        for body in op.bodies.values():
-            tell_shape_from_data(body)
         if op.role == "data" and op.outputs and (op.kind in _SHAPE_KINDS or (op.outputs[0].dtype in _INTEGERS and _only_shapes(op))):
             op.role = "shape"
+        for body in op.bodies.values():
+            tell_shape_from_data(body)
+            if op.role == "shape":
+                for inner in body.walk():
+                    inner.role = "shape" if inner.role == "data" else inner.role
 
 
 def _only_shapes(op: Op) -> bool:

@@ -22,7 +22,7 @@ MAX_OPS = 64  # that compute one operand
 # What quantizers are spelled out with; any other operator is the network.
 ARITHMETIC = frozenset(
     "abs add sub mul div pow neg sign round floor ceil clip min max exp exp2 log log2 tanh sigmoid sqrt square reciprocal reduce_max reduce_min reduce_mean "
-    "reduce_sum arg_min arg_max gather index unsqueeze squeeze reshape expand where less greater equal cast fill_like random_uniform_like identity".split()
+    "reduce_sum arg_min arg_max gather gather_nd index unsqueeze squeeze reshape expand where less greater equal cast fill_like random_uniform_like identity".split()
 )
 # Kinds that no form of an algorithm does without: a model must have all of one row, or only names and operators can tell.
 _TELLING = (
@@ -66,7 +66,7 @@ def gridless(one: Trained) -> bool:
 @once
 def trained(model: Model) -> Iterator[Trained]:
     """Every operand whose algorithm is visible, in the order of the ops."""
-    modules = model.modules or dict(_named(model))
+    modules = {**model.modules, **_named(model)}
     called = {path: algorithm for path, module in modules.items() if (algorithm := _called(module)) is not None}
     forms: dict[int, list[str]] = defaultdict(list)  # names of rows of the table, by the op that they end with
     if any(kinds <= model.by_kind.keys() for kinds in _TELLING):
@@ -145,7 +145,7 @@ def _ops(use: Use) -> Iterator[Op]:
 def _fits(name: str, root: Op) -> bool:
     """Whether the table that a form looks into has the levels of its algorithm."""
     algorithm = next((one for one in ALGORITHMS if one.name == name), None)
-    if algorithm is None or root.kind not in ("gather", "index"):
+    if algorithm is None or root.kind not in ("gather", "gather_nd", "index"):
         return True
     values = small(next(iter(root.uses.values())).tensor)
     return values is not None and algorithm.levels(values)
@@ -170,11 +170,11 @@ def _path(op: Op) -> str:
     return op.name[1:].rpartition("/")[0].replace("/", ".")
 
 
-def _named(model: Model) -> Iterator[tuple[str, Module]]:
-    """Modules of an ONNX file by what its initializers are called: `stem.w.log2_t`."""
+def _named(model: Model) -> dict[str, Module]:
+    """Modules of an ONNX file with the parameters that its initializers are called after: `stem.w.log2_t`."""
     held: dict[str, set[str]] = defaultdict(set)
     for tensor in model.tensors.values() if model.format == "onnx" else ():
         owner, dot, name = tensor.name.rpartition(".")
         if dot and tensor.constant and "/" not in tensor.name:
             held[owner].add(name)
-    return ((path, Module("", frozenset(names))) for path, names in held.items())
+    return {path: Module(model.modules[path].cls if path in model.modules else "", frozenset(names)) for path, names in held.items()}

@@ -211,6 +211,7 @@ class When(_Data):
 
     native: Names = ()
     domain: Names = ()
+    not_domain: Names = ()
     unknown_attrs: bool | None = None
     unknown_op: bool | None = None  # not in the specification of its domain and opset
     opset: Bounds | None = None

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from qlint.errors import ReadError
-from qlint.graph import FLOAT_GRIDS, INTEGER_RANGES, Quantizer
+from qlint.graph import FLOAT_GRIDS, INTEGER_RANGES, Quantizer, left_behind
 from qlint.graph.encodings import Encoding, Encodings, Format
 from qlint.readers.encodings_entry import Entry, uniform
 
@@ -73,8 +73,14 @@ def _old(tensor: str, fields: object, where: str, parameter: bool | None) -> Enc
         scales.append(scale)
         offsets.append(offset)
         contradiction = contradiction or against
-    found = affine(bits, scales, offsets, symmetric, parameter)
+    found = replace(affine(bits, scales, offsets, symmetric, parameter), observed=tuple(_ranges(parts)))
     return Encoding(tensor, where, found, parameter=parameter, contradiction=contradiction or _lopsided(bits, offsets, symmetric))
+
+
+def _ranges(parts: Sequence[Entry]) -> Iterator[tuple[float, float]]:
+    """The range of each channel, where all have one."""
+    ends = [(part.number("min"), part.number("max")) for part in parts]
+    yield from ((low, high) for low, high in ends if low is not None and high is not None and all(None not in pair for pair in ends))
 
 
 def _channel(part: Entry, bits: int, symmetric: bool) -> tuple[float, float, tuple[str, str] | None]:
@@ -107,6 +113,8 @@ def _against(bits: int, scale: float, offset: float, low: float | None, high: fl
         return f"min {low:.6g} and max {high:.6g}", "a min below the max"
     if low > 0 or high < 0:
         return f"the range {low:.6g} to {high:.6g}", "a range with zero in it"
+    if left_behind(scale, -offset, low, high, 0, (1 << bits) - 1) is not None:
+        return None  # that is a zero point of another scale, for which there is a rule
     steps = (1 << bits) - 1 - (offset == 1 - (1 << bits - 1))
     ends = scale * offset, scale * (offset + steps)
     if scale > 0 and all(abs(given - made) <= STEP * scale * (1 + 1e-3) for given, made in zip((low, high), ends, strict=True)):

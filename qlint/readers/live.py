@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -137,8 +138,13 @@ def _module(module: Any, example_inputs: object, folder: Path) -> Model:
                     else "check that the module runs with example_inputs, and take control flow over values out of forward",
                 ) from trace
     captured = any(kind.__name__ == "GraphModule" for kind in type(module).__mro__)  # with the mode that it was captured in
-    model.notes += frozen.notes(module.training and not captured)
+    if module.training and not captured:
+        model.metadata["mode"] = "training"
+    model.notes += frozen.notes()
     model.observers += frozen.observers
+    for op in model.walk():
+        if op.kind == "fake_quantize" and op.module in frozen.seen and op.outputs[0].quantizer is not None:
+            op.outputs[0].quantizer = replace(op.outputs[0].quantizer, **asdict(frozen.seen[op.module]))
     return model
 
 

@@ -21,6 +21,7 @@ ZEROS = ("zero_point", "zp", "offset")
 LOWS = ("quant_min", "qmin", "q_min", "thd_neg", "Qn", "n_levels_low")
 HIGHS = ("quant_max", "qmax", "q_max", "thd_pos", "Qp", "n_levels_high")
 BITS = ("bitwidth", "bit_width", "bits", "n_bits", "nbits", "num_bits")
+MAX_RANGES = 1 << 16  # channels of one observer
 SAMPLES = 257  # numbers on which a module is held against the plain quantizer
 EPSILON = 2.0**-23
 
@@ -38,6 +39,15 @@ class Grid:
     enabled: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the observer of a fake quantizer does, and what it has seen: fields of `qlint.graph.Quantizer`."""
+
+    observing: bool = False
+    uncalibrated: bool = False
+    observed: tuple[tuple[float, float], ...] = ()
+
+
 @dataclass(slots=True)
 class Frozen:
     """The copy, and what was done to it."""
@@ -47,12 +57,11 @@ class Frozen:
     observers: list[str] = field(default_factory=list)
     transforming: list[str] = field(default_factory=list)  # that compute something else than a plain quantizer on their grid
     unknown: list[str] = field(default_factory=list)  # whose attributes hold no grid; they stay as they are
+    seen: dict[str, Seen] = field(default_factory=dict)  # of the observers of fake quantizers, by path of those
     hooks: list[str] = field(default_factory=list)
 
-    def notes(self, training: bool) -> Iterator[str]:
+    def notes(self) -> Iterator[str]:
         """What a reader of the report has to know."""
-        if training:
-            yield "the module is in training mode; what was checked is a copy in eval mode"
         if self.quantizers:
             yield f"{len(self.quantizers)} fake quantizers were frozen to plain ones for the export, in a copy"
         if self.transforming:
@@ -131,7 +140,21 @@ def _stand_in(module: Any, path: str, found: Frozen) -> Any:
         found.transforming.append(path)
     grid = computed or grid
     found.quantizers.append(path)
+    found.seen[path] = _seen(module)
     return _in_place_of(module, "quantizer" if grid.enabled else "disabled", grid)
+
+
+def _seen(module: Any) -> Seen:
+    """From the flag and the buffers of an observer, as torch.ao has them (MQBench's too)."""
+    import torch
+
+    flag = getattr(module, "observer_enabled", None)
+    ends = [getattr(getattr(module, "activation_post_process", None), name, None) for name in ("min_val", "max_val")]
+    low, high = (end.detach().float().reshape(-1).tolist() if isinstance(end, torch.Tensor) and end.numel() <= MAX_RANGES else [] for end in ends)
+    ranges = tuple(zip(low, high, strict=True)) if len(low) == len(high) else ()
+    empty = isinstance(ends[0], torch.Tensor) and all(value == float("inf") for value in low)
+    learned = isinstance(getattr(module, "scale", None), torch.nn.Parameter)  # whatever an observer has seen
+    return Seen(isinstance(flag, torch.Tensor) and bool(flag.reshape(-1)[0]), empty and not learned, () if empty else ranges)
 
 
 def _of_brevitas(proxy: Any, kinds: set[str], path: str, found: Frozen) -> Any:

@@ -11,7 +11,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from qlint.errors import ReadError
-from qlint.graph import Data, Model, Op, Shape, Tensor, Use
+from qlint.graph import Data, Ignored, Model, Module, Op, Shape, Tensor, Use
 from qlint.graph.order import data_flow
 from qlint.readers import onnx_ops
 from qlint.readers import onnx_proto as proto
@@ -85,14 +85,16 @@ class _Reader:
         self.count = self.unrolled = 0
         self.sizes: dict[tuple[str, str, str], int] = {}
         self.notes: list[str] = []
+        self.ignored: list[Ignored] = []
         self.sorts: dict[tuple[str, str, int, int], tuple[onnx_ops.Operator, tuple[str, ...]]] = {}  # with the roles of so many inputs
         self.attributes: dict[bytes, proto.Attribute] = {}
+        self.modules: dict[str, Module] = {}
 
     # -- model ---------------------------------------------------------------------------------
 
     def model(self) -> Model:
         buffer = self.buffer
-        model = Model(name=self.file.path.name, format="onnx", notes=self.notes)
+        model = Model(name=self.file.path.name, format="onnx", notes=self.notes, ignored=self.ignored)
         graph: Span | None = None
         ir_version = 0
         for found, a, b in fields(buffer, 0, len(buffer)):
@@ -108,12 +110,15 @@ class _Reader:
             elif found == _PROPERTY:
                 name, value = proto.pair(buffer, (a, b))
                 model.metadata[name] = value
+                if rule := proto.ignoring(name):
+                    self.ignored.append(Ignored("", rule, value))
             elif found == _FUNCTION:
                 function = proto.function(buffer, (a, b))
                 self.functions[function.domain, function.name, function.overload] = function
         if graph is None:
             raise ReadError("holds no graph", hint="it is no ONNX model, or it was cut off")
         model.metadata["ir_version"] = str(ir_version)
+        model.modules = self.modules
         if not model.opsets and ir_version < 3:  # before IR 3 there were no opset imports
             model.opsets[""] = 1
         self._graph(graph, _Scope(model, model.opsets), overridable=ir_version >= 4)
@@ -223,6 +228,9 @@ class _Reader:
             known.since, (), node.source or scope.source, dialect=known.dialect,
         )  # fmt: skip
         nodes.append(op)
+        for path, cls in node.calls() if node.classes else ():
+            op.module = path
+            self.modules.setdefault(path, Module(cls))
         for slot, name in enumerate(names):
             tensor = (tensors.get(name) or scope.tensor(name)) if name else None
             if tensor is not None:
@@ -239,6 +247,7 @@ class _Reader:
             op.outputs.pop()
         for span in node.attributes:
             self._attribute(span, known, op, scope)
+        self.ignored += [Ignored(op.label, rule, reason) for rule, reason in node.ignored]
         _type_outputs(op, known.outputs)
         if known.kind == "constant" and op.outputs:
             _constant(op)

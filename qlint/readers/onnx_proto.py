@@ -6,6 +6,7 @@ Field numbers are those of onnx.proto (https://github.com/onnx/onnx/blob/main/on
 from __future__ import annotations
 
 import math
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -279,7 +280,18 @@ _INPUT, _OUTPUT, _NODE_NAME, _OP_TYPE, _ATTRIBUTE, _NODE_DOMAIN, _OVERLOAD, _PRO
 _GRAPH_NODE = key(1)
 MAX_NESTING = 32
 # Where exporters write which module and which line an operator came from.
-_SOURCES = ("pkg.torch.onnx.stack_trace", "namespace", "pkg.torch.onnx.name_scopes")
+_SCOPES, _CLASSES = "pkg.torch.onnx.name_scopes", "pkg.torch.onnx.class_hierarchy"
+_SOURCES = ("pkg.torch.onnx.stack_trace", "namespace", _SCOPES)
+_ITEM = re.compile(r"""'([^']*)'|"([^"]*)\"""")
+
+
+IGNORE = "qlint.ignore"  # the key of a property by which a file accepts findings: qlint.ignore/RULE, or of every rule without one
+
+
+def ignoring(key: str) -> str:
+    """The rule that the key of a property is about; empty if it is another key."""
+    start, slash, rule = key.partition("/")
+    return "" if start != IGNORE or (slash and not rule) else rule or "ALL"
 
 
 @dataclass(slots=True)
@@ -294,6 +306,14 @@ class Node:
     outputs: list[str] = field(default_factory=list)
     attributes: list[Span] = field(default_factory=list)
     source: str = ""
+    ignored: tuple[tuple[str, str], ...] = ()  # (rule, reason) of the properties that say so
+    scopes: str = ""  # of torch.onnx with dynamo: the paths of the modules around it, the outermost first, and its own name at the end
+    classes: str = ""  # the same with classes, and its operator at the end
+
+    def calls(self) -> Iterator[tuple[str, str]]:
+        """(path, class) of each module that it is called by, the network itself first."""
+        paths, classes = (["".join(found) for found in _ITEM.findall(said)] for said in (self.scopes, self.classes))
+        yield from zip(paths[:-1], classes[:-1], strict=True) if len(paths) == len(classes) else ()
 
 
 def node(buffer: Buffer, start: int, end: int) -> Node:
@@ -319,6 +339,12 @@ def node(buffer: Buffer, start: int, end: int) -> Node:
             name, value = pair(buffer, (a, b))
             if name in _SOURCES:
                 one.source = one.source or value
+            if name == _SCOPES:
+                one.scopes = value
+            elif name == _CLASSES:
+                one.classes = value
+            if name.startswith(IGNORE) and (rule := ignoring(name)):
+                one.ignored = (*one.ignored, (rule, value))
     if not one.op_type:
         raise Damaged(f"is damaged: a node at offset {start} has no operator")
     return one

@@ -19,7 +19,7 @@ from typing import Any
 from qlint.errors import ReadError
 from qlint.graph import Dim, Model, Module, Shape, Tensor
 from qlint.readers.torch_archive import Archive
-from qlint.readers.torch_graph import Builder, live, observers
+from qlint.readers.torch_graph import Builder, live, observers, ranges
 from qlint.readers.torch_schema import bind
 from qlint.readers.torchscript_values import Block, Node, Value
 from qlint.readers.unpickle import Storage, TensorRecord, loads
@@ -54,6 +54,7 @@ class Exported:
     types: dict[int, tuple[str, Shape]] = field(default_factory=dict)  # by id of the value
     outputs: list[str] = field(default_factory=list)
     modules: dict[str, Module] = field(default_factory=dict)  # by path in the module tree
+    stored: dict[str, TensorRecord] = field(default_factory=dict)  # parameters, buffers and constants, by path
     notes: list[str] = field(default_factory=list)
 
 
@@ -73,6 +74,7 @@ def _model(archive: Archive) -> Model:
     model.metadata = {"schema_version": ".".join(map(str, found.schema))}
     builder = Builder(archive, model)
     builder.updated = frozenset(_updated(found.block))
+    builder.ranges = ranges(found.stored.values())
     model.observers = observers(found.block)
     model.modules = found.modules
     for value in found.block.inputs:
@@ -153,7 +155,7 @@ class _Reader:
 
     def _constants(self, signature: dict[str, Any], used: set[str]) -> Iterator[tuple[str, Any]]:
         """Parameters, buffers and constants that the graph reads, by the name they have in it."""
-        stored = self._stored()
+        stored = self.found.stored = self._stored()
         for spec in signature["input_specs"]:
             kind, entry = next(iter(spec.items()))
             if kind == "constant_input":

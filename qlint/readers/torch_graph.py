@@ -31,6 +31,20 @@ _QUIET = {"memory_format", "non_blocking", "copy", "layout", "pin_memory", "requ
           "scale_grad_by_freq", "padding_idx", "momentum", "train", "training", "implicit", "inplace"}  # fmt: skip
 
 
+Ranges = dict[str, tuple[TensorRecord, TensorRecord]]  # the buffers with the lowest and highest value seen, by the path of the fake quantizer
+OBSERVER = "activation_post_process"  # what fake quantizers call theirs (torch/ao/quantization/fake_quantize.py)
+
+
+def ranges(buffers: Iterable[TensorRecord]) -> Ranges:
+    """What the observers of fake quantizers have seen, from the buffers of a network."""
+    named = {buffer.path: buffer for buffer in buffers if buffer.path.endswith((f"{OBSERVER}.min_val", f"{OBSERVER}.max_val"))}
+    owners = {path.rpartition(".")[0]: path for path in named}
+    return {
+        owner.removesuffix(OBSERVER).rstrip("."): (named[f"{owner}.min_val"], named[f"{owner}.max_val"])
+        for owner in owners if f"{owner}.min_val" in named and f"{owner}.max_val" in named
+    }  # fmt: skip
+
+
 def live(block: Block, wanted: Iterable[Any]) -> list[Node]:
     """The nodes that reach what is wanted, in order; the others keep statistics, or check their inputs."""
     kept: list[Node] = []
@@ -94,6 +108,7 @@ class Builder:
         self.kept: list[Any] = []  # what tensors are known by, so that its identity stays its own
         self.names: Counter[str] = outer.names if outer is not None else Counter()
         self.updated: frozenset[int] = frozenset() if outer is None else outer.updated  # buffers, by id, that running the network changes
+        self.ranges: Ranges = {} if outer is None else outer.ranges
         self.path = self.source = ""  # of the node that is being built
         self.spelled: dict[str, set[str]] = outer.spelled if outer is not None else {}  # what a module calls
 
@@ -425,8 +440,10 @@ class Builder:
             more.update(scale_shape=(), zero_point_shape=())
         if number_in(self.archive, args.get("observer_on")) or id(present(args.get("scale"))) in self.updated:
             more["observing"] = True
-        if "running_min" in args and self._empty(args["running_min"]):
+        lows, highs = (args.get("running_min"), args.get("running_max")) if "running_min" in args else self.ranges.get(self.path, (None, None))
+        if "running_min" in args and self._empty(lows):
             more["uncalibrated"] = True
+        more["observed"] = self._observed(lows, highs)
         scale, zero_point = (self._number(args.get(name)) for name in ("scale", "zero_point"))
         found = grid(container(*bounds), scale, zero_point, op.attrs.get("axis"), bounds, "fake-quant", **more)
         return rounded(found) if "learnable" in op.native else found
@@ -437,6 +454,11 @@ class Builder:
             return False
         data = self.plain(minimum)
         return math.prod(data.shape) <= MAX_EAGER and all(value == math.inf for value in data.values())
+
+    def _observed(self, lows: Any, highs: Any) -> tuple[tuple[float, float], ...]:
+        """What the buffers of an observer say of the range that it has seen."""
+        found = [self.plain(one).values() for one in (lows, highs) if isinstance(one, TensorRecord) and math.prod(one.shape) <= MAX_EAGER]
+        return tuple(zip(*found, strict=True)) if len(found) == 2 and len(found[0]) == len(found[1]) else ()
 
     # -- control flow --------------------------------------------------------------------------
 

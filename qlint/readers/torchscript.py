@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from qlint.errors import ReadError
 from qlint.graph import Model, Module, Tensor
 from qlint.readers.torch_archive import Archive
-from qlint.readers.torch_graph import Builder, live, observers
+from qlint.readers.torch_graph import OBSERVER, Builder, live, observers, ranges
 from qlint.readers.torchscript_code import Code
 from qlint.readers.torchscript_eval import Evaluator
 from qlint.readers.torchscript_values import STATISTICS, Block, Node, Value, latest, leaves
@@ -72,6 +73,7 @@ def _read(archive: Archive) -> Model:
         model.metadata["training"] = "true"
     builder = Builder(archive, model)
     builder.updated = frozenset(evaluator.updated)
+    builder.ranges = ranges(_seen(module, ""))
     traced = _traced(archive)
     for number, value in enumerate(block.inputs):
         dtype, shape = traced[number] if number < len(traced) else ("", None)
@@ -100,6 +102,16 @@ def _modules(module: Instance, path: str, depth: int = 0) -> Iterator[tuple[str,
     yield path, Module(_MANGLED.sub("", module.cls.removeprefix("__torch__.")), frozenset(module.attrs.keys() - inner.keys()))
     for name, value in inner.items() if depth < MAX_MODULES else ():
         yield from _modules(value, f"{path}.{name}" if path else name, depth + 1)
+
+
+def _seen(module: Instance, path: str, depth: int = 0) -> Iterator[TensorRecord]:
+    """The buffers of the observers of fake quantizers."""
+    for name, value in module.attrs.items():
+        inner = f"{path}.{name}" if path else name
+        if isinstance(value, TensorRecord) and path.endswith(OBSERVER):
+            yield replace(value, path=inner)
+        elif isinstance(value, Instance) and depth < MAX_MODULES:
+            yield from _seen(value, inner, depth + 1)
 
 
 _SCALARS = {"i": "int64", "f": "float32", "b": "bool", "i[]": "int64"}

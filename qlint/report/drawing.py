@@ -194,10 +194,10 @@ def _place(group: Group, edges: list[tuple[int, int]]) -> None:
     # What runs against the order of the file (two modules that feed each other) is turned round for the layout.
     forward = [(a, b) if (a, b) == (a, leaving) or a == entrance or a < b else (b, a) for a, b in links]
     doors = sorted({end for link in forward for end in link if end >= count})
-    layers = _layers(count, forward, doors)
+    layer = layers(count, forward, doors)
     vertices = [*range(count), *doors]
     number = {vertex: place for place, vertex in enumerate(vertices)}
-    places, routes = _layered(len(vertices), [(number[a], number[b]) for a, b in forward], [layers[vertex] for vertex in vertices])
+    places, routes = _layered(len(vertices), [(number[a], number[b]) for a, b in forward], [layer[vertex] for vertex in vertices])
     group.places = places[:count]
     group.doors = {-1 - (door - count): places[number[door]] for door in doors}
     for (a, b), turned, bends in zip(links, forward, routes, strict=True):
@@ -209,7 +209,7 @@ def _place(group: Group, edges: list[tuple[int, int]]) -> None:
             _place(child, [(a, b) for a, b in edges if a in inside or b in inside])
 
 
-def _layers(count: int, links: Iterable[tuple[int, int]], doors: Iterable[int]) -> dict[int, int]:
+def layers(count: int, links: Iterable[tuple[int, int]], doors: Iterable[int] = ()) -> dict[int, int]:
     """The longest way from the top; what only feeds others stands right above the first of them."""
     into: dict[int, list[int]] = {}
     out: dict[int, list[int]] = {}

@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
@@ -20,6 +20,14 @@ from qlint.lint.baseline import Entry
 from qlint.lint.finding import SEVERITIES, Finding, Severity
 from qlint.report.fixed import Fixed
 from qlint.version import __version__
+
+if TYPE_CHECKING:
+    import networkx
+    import pandas
+    from matplotlib.figure import Figure
+
+    from qlint.report.frames import Table
+    from qlint.report.plot import What
 
 SCHEMA_VERSION: Literal[1] = 1
 Share = float  # 0 to 1
@@ -131,9 +139,28 @@ class Result(Contract):
         """The cover with every mismatch; None if no backend was named."""
         return self._verdict if self.canonical is not None else None
 
+    @property
+    def nx(self) -> networkx.MultiDiGraph[Any]:
+        """The graph as networkx knows it (`Model.nx`), with `placement`, `kernel` and `findings` (names of rules) at each operator.
+
+        Raises:
+            QlintError: the report was read back from JSON, and its graph is gone.
+        """
+        from qlint.report.frames import graph_of
+
+        graph, verdict = graph_of(self).nx.copy(), self.verdict
+        for _, node in graph.nodes(data=True):
+            if (op := node.get("op")) is not None:
+                told = verdict.of(op) if verdict is not None else None
+                rules = dict.fromkeys(finding.rule for finding in self.findings if any(site.op == op.label for site in finding.sites) or op.label in finding.drags)
+                node |= {"placement": told.where if told is not None else "", "kernel": told.kernel if told is not None else "", "findings": list(rules)}
+        return graph
+
     def with_findings(self, more: Sequence[Finding]) -> None:
         """Take in findings that are known only once all models have been looked at, in their order."""
-        self.findings = sorted([*self.findings, *more], key=lambda finding: (SEVERITIES.index(finding.severity), finding.code))
+        counts = [finding for finding in more if finding.suppressed is None]
+        self.suppressed += [finding for finding in more if finding.suppressed is not None]
+        self.findings = sorted([*self.findings, *counts], key=lambda finding: (SEVERITIES.index(finding.severity), finding.code))
         self.summary.findings = Counts.of(self.findings)
 
 
@@ -207,6 +234,39 @@ class Report(Contract):
         if worst:
             more = f" (and {len(worst) - 1} more)" if worst[1:] else ""
             raise QlintError(worst[0].line + more, hint=f"`qlint rule {worst[0].code}` tells more")
+
+    @property
+    def nx(self) -> networkx.MultiDiGraph[Any]:
+        """The graph of the only result: see `Result.nx`.
+
+        Raises:
+            QlintError: there are several results or none, or the report was read back from JSON.
+        """
+        from qlint.errors import QlintError
+
+        if len(self.results) != 1:
+            raise QlintError(f"{len(self.results)} results have a graph each", hint="report.results[0].nx is that of the first")
+        return self.results[0].nx
+
+    def to_pandas(self, table: Table = "ops") -> pandas.DataFrame:
+        """A table: `ops` (a row for each operator and backend), `findings` (a row for each place), or `quantizers` (a row for each use).
+
+        Raises:
+            QlintError: pandas is not installed (`pip install "qlint-nn[notebook]"`), or there is no such table.
+        """
+        from qlint.report.frames import frame
+
+        return frame(self, table)
+
+    def plot(self, what: What = "placement") -> Figure:
+        """A matplotlib figure: `placement` (over the graph, once for each backend), `scales`, or `ranges` (of activations).
+
+        Raises:
+            QlintError: matplotlib is not installed (`pip install "qlint-nn[notebook]"`), there are several models, or there is nothing to plot.
+        """
+        from qlint.report.plot import plot
+
+        return plot(self, what)
 
     def __repr__(self) -> str:
         return f"Report({len(self.results)} results, {len(self.findings)} findings, {len(self.errors)} errors)"

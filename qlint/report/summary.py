@@ -27,7 +27,7 @@ def summarize(name: str, model: Model, verdict: Verdict | None, findings: list[F
     placed = Counter[str](op.placement for op in counted)
     counts, suppressed = [finding for finding in findings if finding.suppressed is None], [finding for finding in findings if finding.suppressed is not None]
     summary = Summary(
-        quantization=quantization(model), ops=len(counted), wrong=_wrong(verdict), **{where: placed[where] for where in PLACEMENTS},
+        quantization=quantization(model), ops=len(counted), wrong=_wrong(model, verdict), **{where: placed[where] for where in PLACEMENTS},
         integer_macs=_integer_macs(model, verdict), findings=Counts.of(counts),
     )  # fmt: skip
     profile = verdict.profile if verdict is not None else None
@@ -100,14 +100,18 @@ def _reasons(verdict: Verdict | None) -> Iterator[str]:
             yield f"{placement.op.label}: the backend rejects this {placement.op.kind}"
 
 
-def _ops(model: Model, verdict: Verdict | None) -> Iterator[OpReport]:
-    """Every node of the file, those in control-flow bodies after the op that holds them."""
+def _nodes(model: Model) -> Iterator[tuple[Op, Op | None]]:
+    """Every node of the file with the op made of it, those in control-flow bodies after the op that holds them."""
     canonical = {op.index: op for op in model.ops}
     for node in model.nodes:
         op = canonical.get(node.index)
-        yield _one(node, op, verdict)
+        yield node, op
         for body in op.bodies.values() if op is not None else ():
-            yield from _ops(body, verdict)
+            yield from _nodes(body)
+
+
+def _ops(model: Model, verdict: Verdict | None) -> Iterator[OpReport]:
+    return (_one(node, op, verdict) for node, op in _nodes(model))
 
 
 def _one(node: Op, op: Op | None, verdict: Verdict | None) -> OpReport:
@@ -122,23 +126,28 @@ def _one(node: Op, op: Op | None, verdict: Verdict | None) -> OpReport:
 
 
 def _parts(op: Op) -> Iterator[Op]:
-    """An operator of the file, and the activations that are fused into it."""
+    """An operator of the file, and what is fused into it."""
     yield op
-    for use in op.outputs[0].uses if op.outputs else ():
-        if use.op is not None and use.op.fused:
-            yield from _parts(use.op)
+    around = [use.tensor.producer for use in op.uses.values()] + [use.op for tensor in op.outputs[:1] for use in tensor.uses]
+    for other in around:
+        if other is not None and other.fused and _host(other) is op:
+            yield from _parts(other)
 
 
-def _wrong(verdict: Verdict | None) -> int:
+def _wrong(model: Model, verdict: Verdict | None) -> int:
+    """Operators of the file that run in integer with other numbers, in one of their parts at least."""
     if verdict is None or verdict.outcome == "refused":
         return 0
-    return len({id(_whole(m.op)) for m in verdict.mismatches if m.consequence == "wrong" and verdict.where(m.op) == "integer"})
+    wrong = {id(m.op) for m in verdict.mismatches if m.consequence == "wrong" and verdict.where(m.op) == "integer"}
+    return sum(node.kind not in NOT_COUNTED and op is not None and any(id(part) in wrong for part in _parts(op)) for node, op in _nodes(model))
 
 
-def _whole(op: Op) -> Op:
-    """The operator of the file that an activation is fused into."""
-    made = next((use.tensor.producer for use in op.uses.values()), None) if op.fused else None
-    return op if made is None else _whole(made)
+def _host(op: Op) -> Op | None:
+    """What an op is fused into: the operator in front, after which it is named (an activation, a bias), or the one behind that it prepares an input of."""
+    made = next((use.tensor.producer for use in op.uses.values()), None)
+    if made is not None and op.name.startswith(made.name):
+        return made
+    return next((use.op for tensor in op.outputs for use in tensor.uses if use.op is not None and use.op.native == op.native), None)
 
 
 def _integer_macs(model: Model, verdict: Verdict | None) -> float | None:

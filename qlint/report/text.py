@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from qlint.lint.finding import SEVERITIES, Finding, Suppressed
-from qlint.lint.words import FORMATS
+from qlint.lint.words import FORMATS, listing
 from qlint.report.fixed import Fixed, Progress
 from qlint.report.result import Report, Result, Summary
 
@@ -24,7 +24,7 @@ MARGIN = 8  # " warning"
 LOST = ("refused", "cpu", "float")  # consequences that take an op out of integer
 DRAGS = 3  # named before "and n more"
 NOTES = 4  # of the reader, likewise
-ADDRESS = re.compile(r",? ?\(?https?://[^\s,;)]+\)?")  # of a page whose title stands beside it; `qlint backend` and JSON have it
+ADDRESS = re.compile(r",? ?\(?https?://[^\s,;)]+?\)?(?=[,;:)]*(\s|$))")  # of a page whose title stands beside it; `qlint backend` and JSON have it
 PADDING = re.compile(r" +(?=(\x1b\[0m)?$)")  # that rich fills lines up with
 
 
@@ -71,10 +71,29 @@ def _model(console: Console, results: list[Result]) -> None:
 
 def told(results: list[Result]) -> list[tuple[str, list[Finding]]]:
     """What is said about a model under which heading: each backend's findings, and once what is the model's own business and the same on all."""
-    lines = [{finding.line for finding in result.findings if finding.consequence == "note"} for result in results]
-    common = set.intersection(*lines) if len(results) > 1 else set()
-    alike = [finding for finding in results[0].findings if finding.line in common]
-    return [*((result.target, [one for one in result.findings if one.line not in common]) for result in results), ("on every backend", alike)]
+    on: dict[str, list[int]] = {}  # which backends a note is about, by what it says
+    for number, result in enumerate(results):
+        for line in {finding.line for finding in result.findings if finding.consequence == "note"}:
+            on.setdefault(line, []).append(number)
+    shared = {line: tuple(numbers) for line, numbers in on.items() if len(numbers) > 1}
+    alike: dict[tuple[int, ...], list[Finding]] = {}
+    for number, result in enumerate(results):
+        for finding in result.findings:
+            if finding.line in shared and shared[finding.line][0] == number:
+                alike.setdefault(shared[finding.line], []).append(finding)
+    groups = sorted(alike.items(), key=lambda group: (-len(group[0]), group[0]))
+    return [
+        *((result.target, [one for one in result.findings if one.line not in shared]) for result in results),
+        *((_on([result.target for result in results], numbers), findings) for numbers, findings in groups),
+    ]
+
+
+def _on(targets: list[str], numbers: tuple[int, ...]) -> str:
+    """`on every backend`, `on every backend but tensorrt@11`, `on snpe@v73 and qnn-htp@v73`."""
+    others = [target for number, target in enumerate(targets) if number not in numbers]
+    if len(others) < len(numbers):
+        return f"on every backend but {listing(others, 'and')}" if others else "on every backend"
+    return f"on {listing([targets[number] for number in numbers], 'and')}"
 
 
 def _fixed(console: Console, fixed: Fixed) -> None:
@@ -197,7 +216,7 @@ def dragged(finding: Finding) -> str:
 
 def notes(finding: Finding) -> list[str]:
     """Evidence and what to do: `measured: onnxruntime 1.32.0`, `advice: fold the batch-norm`."""
-    told = [f"{one.kind}: {one.version if one.kind == 'measured' and one.version else titled(one.ref)}" for one in finding.evidence[:1]]
+    told = [f"{one.kind}: {_source(one.kind, one.ref, one.version)}" for one in finding.evidence[:1]]
     if finding.fix is not None:
         kind = "advice" if finding.fix.applicability == "display" else f"fix ({finding.fix.applicability})"
         told.append(f"{kind}: {finding.fix.text}")
@@ -209,9 +228,13 @@ def accepted(suppressed: Suppressed) -> str:
     return f"accepted: {suppressed.reason} ({suppressed.source})" if suppressed.by == "suppression" else f"in the baseline ({suppressed.source})"
 
 
-def titled(ref: str) -> str:
-    """A reference by its title, without the address."""
-    return ADDRESS.sub("", ref) or ref
+def _source(kind: str, ref: str, version: str) -> str:
+    """What was measured, the title of what was read (without its address and what it says there), or what an inference is."""
+    if kind == "measured" and version:
+        return version
+    whole = ADDRESS.sub("", ref) or ref
+    title = whole.partition(": ")[0]
+    return whole if kind == "inferred" or title.count("(") != title.count(")") else title
 
 
 def _beside(left: Text, margin: int, *lines: RenderableType) -> RenderableType:

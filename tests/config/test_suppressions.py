@@ -105,3 +105,49 @@ def test_a_broken_sidecar_fails_and_is_not_made_longer(project):
     run = command(project, "check", "exports", "--add-ignore", "x")
     assert run.returncode == 2 and "unknown key 'supress'" in run.stderr and "did you mean suppress" in run.stderr
     assert sidecar.read_text() == '[[supress]]\nrules = "QL304"\n'
+
+
+def stating(project, *properties):
+    """The model with properties: (name of a node, or none for the model, key, value)."""
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(RESNET)
+    for node, key, value in properties:
+        (holder,) = [one for one in model.graph.node if one.name == node] if node else [model]
+        one = holder.metadata_props.add()
+        one.key, one.value = key, value
+    onnx.save(model, project / "exports/resnet.onnx")
+
+
+@pytest.mark.parametrize("key", ["qlint.ignore/missing-output-quantizer", "qlint.ignore/QL304", "qlint.ignore/missing-*", "qlint.ignore"])
+@pytest.mark.parametrize("node", [SOFTMAX, ""])
+def test_the_file_itself_may_accept_a_finding(project, node, key):
+    stating(project, (node, key, "the host does it"))
+    report = check("resnet")
+    assert told(report) == []
+    (finding,) = [one for one in report.suppressed if one.code == "QL304"]
+    assert (finding.suppressed.reason, finding.suppressed.source) == ("the host does it", "the properties of the model")
+    assert told(check("resnet", suppressions=False)) == ["QL304"]
+    assert command(project, "check", "exports/resnet.onnx", "--no-suppressions").returncode == 1
+
+
+def test_what_a_file_accepts_is_judged_like_any_other(project):
+    stating(project, (SOFTMAX, "qlint.ignore/QL304", " "), ("model/add/add", "qlint.ignore/QL301", "the skip is float"), ("model/add/add", "qlint.ignored", "no key of ours"))
+    report = check("resnet")
+    assert told(report) == ["QL304", "QL902", "QL903"]
+    assert "missing-add-quantizer" in str(report) or "QL301 (model/add/add)" in str(report)
+    assert told(check("resnet", select=["QL304"])) == ["QL304"]
+
+
+def test_a_rule_that_the_file_names_must_exist(project):
+    stating(project, (SOFTMAX, "qlint.ignore/missing-output-quantiser", "x"))
+    run = command(project, "check", "exports")
+    assert run.returncode == 2 and f"node {SOFTMAX}: the property qlint.ignore/missing-output-quantiser names no rule" in run.stderr
+    assert "missing-output-quantizer" in run.stderr and "autoencoder" in run.stdout
+    assert command(project, "check", "exports/resnet.onnx", "--no-suppressions").returncode == 1
+
+
+def test_results_that_were_kept_know_it_too(project, tmp_path):
+    stating(project, (SOFTMAX, "qlint.ignore/QL304", "the host does it"))
+    for _ in range(2):
+        report = check("resnet", cache=tmp_path / "cache")
+        assert told(report) == [] and len(report.suppressed) == 1

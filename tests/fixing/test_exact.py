@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qlint.fixing.arithmetic import dequantized, packed, quantized, requantized
-from qlint.fixing.cures import CURES, SEARCHED
+from qlint.fixing.cures import CURES
 from qlint.fixing.edits import exact, rounded, same_grid, storable
 from qlint.graph import INTEGER_RANGES, Quantizer
 from qlint.judge.edits import rewritten
 from qlint.lint import registry
-from qlint.lint.finding import WRITABLE
+from qlint.lint.finding import SEARCHED, WRITABLE
 
 scales = st.floats(2**-20, 2**10, width=32)
 

@@ -14,9 +14,10 @@ ROOT = Path(__file__).parents[2]
 ZOO = ROOT / "tests/zoo"
 GOLDEN = ROOT / "tests/golden"
 # By format.
-_PYTORCH = ("snpe", "qnn-htp", "qnnpack", "xnnpack", "tensorrt", "ort-cpu")
+_PYTORCH = ("snpe", "qnn-htp", "tensorrt", "tvm", "ort-cpu", "fbgemm", "x86", "onednn", "qnnpack", "xnnpack")
 BACKENDS: dict[str, tuple[str, ...]] = {
-    ".onnx": ("qnn-htp", "ort-cpu", "ort-cpu@arm", "snpe"), ".tflite": ("tflite", "tflm", "ethos-u55", "ethos-u85"),
+    ".onnx": ("qnn-htp", "ort-cpu", "ort-cpu@arm", "snpe", "openvino", "tensorrt", "tvm", "acl", "vitis-dpu", "rknn"),
+    ".tflite": ("tflite", "tflm", "ethos-u55", "ethos-u85", "openvino", "snpe", "edgetpu", "tidl", "cmsis-nn", "hailo"),
     ".jit": _PYTORCH, ".pt": _PYTORCH, ".ptl": _PYTORCH,
 }  # fmt: skip
 # Whose licence does not let them be copied: the reports are kept, the models are read where somebody has put them (.gitignore knows).
@@ -24,11 +25,9 @@ BESIDE = ("tests/zoo/ios-demo-app/mobilenet_quantized.pt", "tests/zoo/ios-demo-a
 
 # And those that are shown on a model or two, of which each shows the most.
 ALSO: dict[str, tuple[str, ...]] = {
-    "tests/zoo/tiny_results_v1.3/resnet.onnx": ("esp-dl", "vitis-dpu", "rknn"),
+    "tests/zoo/tiny_results_v1.3/resnet.onnx": ("esp-dl",),
     "tests/zoo/qonnx/quant_model.onnx": ("academic", "ryzen-ai", "coreml"),
     "tests/zoo/onnx/test_qlinearconv.onnx": ("hailo", "nnie"),
-    "tests/zoo/ai-edge-quantizer/partly_quantized_mnist.tflite": ("edgetpu",),
-    "tests/zoo/tiny/pretrainedResnet_quant.tflite": ("tidl", "cmsis-nn"),
 }
 
 

@@ -155,3 +155,48 @@ def test_ranks_that_went_their_own_way(tmp_path):
     a, b = (network.layer.bn for network in (one, other))
     quotient = torch.sqrt((a.running_var + a.eps) / (b.running_var + b.eps))
     assert found.name == "layer.bn" and found.factor == pytest.approx(max(quotient.max().item(), 1 / quotient.min().item()), rel=1e-5) and found.mean > 0
+
+
+def ranks(strategy, apart=1.0):
+    """Two ranks of one network after a batch of their own."""
+    one = folding.Network(strategy).train()
+    both = one, copy.deepcopy(one)
+    for rank, network in enumerate(both):
+        torch.manual_seed(0)
+        with torch.no_grad():
+            network.layer.bn.running_var.mul_(apart if rank else 1.0)
+            network.layer.bn.running_mean.add_(apart - 1.0 if rank else 0.0)
+    return both
+
+
+def told(subjects, **how):
+    report = qlint.check(subjects, **how)
+    assert not report.errors
+    return [finding for finding in report.findings if finding.rule == "inconsistent-batchnorm-statistics"]
+
+
+@pytest.mark.parametrize("artefact", ["live", "eval trace", "pt2", "onnx"])
+@pytest.mark.parametrize("strategy", ["-1", "1", "4"])
+def test_ranks_in_one_run(strategy, artefact, tmp_path):
+    """Told without being asked where two files of a run have the same weights; what exporters have folded shows nothing any more."""
+    subjects = {}
+    for apart in (1.0, 1.44):
+        networks = [network.eval() for network in ranks(strategy, apart)]
+        subjects[apart] = networks
+        if artefact != "live":
+            subjects[apart] = [tmp_path / f"rank{number}_{apart}{training.ARTEFACTS[artefact]}" for number in range(2)]
+            for network, path in zip(networks, subjects[apart], strict=True):
+                training.save(network, artefact, path)
+    inputs = torch.rand(1, 3, 8, 8)
+    assert told(subjects[1.0], example_inputs=inputs) == []
+    found = told(subjects[1.44], example_inputs=inputs)
+    if (strategy, artefact) in {("1", "onnx"), ("4", "onnx")}:  # the weights are folded, and others in each rank
+        assert found == []
+        return
+    (finding,) = found
+    assert finding.severity == "warning" and "make a difference of up to 20%" in finding.message, finding.message
+    assert (f"another {type(networks[0]).__name__}" if artefact == "live" else "rank1") in finding.message
+    if artefact == "eval trace":
+        (apart,) = told(subjects[1.44], jobs=2)
+        assert apart == finding
+        assert told(subjects[1.44], ignore=["inconsistent-batchnorm-statistics"]) == []

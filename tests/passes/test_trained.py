@@ -18,27 +18,28 @@ from qlint.passes.trained import trained  # noqa: E402
 pytestmark = pytest.mark.filterwarnings("ignore")
 NEUTRAL = "Quantizer"
 
-# What arithmetic and operators alone show, of weights / inputs; `-` is not visible, `none` cannot be exported.
+# What arithmetic and operators alone show, of weights / inputs; `-` is not visible, `none` cannot be exported. Weights that dynamo
+# computes ahead are floats on the levels of a grid, of which nothing says how they came there.
 VISIBLE = """
-                train-trace           eval-trace            pt2                   onnx
-LSQ             LSQ/LSQ               LSQ/LSQ               LSQ/LSQ               -/-
-LSQ-operator    LSQ/LSQ               LSQ/LSQ               LSQ/LSQ               none
-LSQ+            LSQ/LSQ+              LSQ/LSQ+              LSQ/LSQ+              -/-
-PACT            -/PACT                -/PACT                -/PACT                -/PACT
-DoReFa          DoReFa/DoReFa         DoReFa/DoReFa         DoReFa/DoReFa         DoReFa/DoReFa
-QIL             QIL/QIL               QIL/QIL               QIL/QIL               QIL/QIL
-APoT            APoT/APoT             APoT/APoT             APoT/APoT             APoT/APoT
-logarithmic     logarithmic/logarithmic  logarithmic/logarithmic  logarithmic/logarithmic  logarithmic/logarithmic
-DSQ             DSQ/DSQ               DSQ/DSQ               DSQ/DSQ               DSQ/DSQ
-TQT             TQT/TQT               TQT/TQT               TQT/TQT               TQT/TQT
-QDrop           -/QDrop               -/-                   -/-                   -/-
-AdaRound        AdaRound/-            AdaRound/-            AdaRound/-            AdaRound/-
-uniform         -/-                   -/-                   -/-                   -/-
+                train-trace    eval-trace     pt2            onnx           dynamo         live
+LSQ             LSQ/LSQ        LSQ/LSQ        LSQ/LSQ        -/-            -/-            LSQ/LSQ
+LSQ-operator    LSQ/LSQ        LSQ/LSQ        LSQ/LSQ        none           none           LSQ/LSQ
+LSQ+            LSQ/LSQ+       LSQ/LSQ+       LSQ/LSQ+       -/-            -/-            LSQ/LSQ+
+PACT            -/PACT         -/PACT         -/PACT         -/PACT         -/PACT         -/PACT
+DoReFa          DoReFa/DoReFa  DoReFa/DoReFa  DoReFa/DoReFa  DoReFa/DoReFa  -/-            DoReFa/DoReFa
+QIL             QIL/QIL        QIL/QIL        QIL/QIL        QIL/QIL        none           QIL/QIL
+APoT            APoT/APoT      APoT/APoT      APoT/APoT      APoT/APoT      -/APoT         APoT/APoT
+logarithmic     log/log        log/log        log/log        log/log        -/log          log/log
+DSQ             DSQ/DSQ        DSQ/DSQ        DSQ/DSQ        DSQ/DSQ        -/DSQ          DSQ/DSQ
+TQT             TQT/TQT        TQT/TQT        TQT/TQT        TQT/TQT        -/-            TQT/TQT
+QDrop           -/QDrop        -/-            -/-            -/-            -/-            -/-
+AdaRound        AdaRound/-     AdaRound/-     AdaRound/-     AdaRound/-     -/-            AdaRound/-
+uniform         -/-            -/-            -/-            -/-            -/-            -/-
 """
 CELLS = {
-    (algorithm.replace("-", " "), artefact.replace("-", " ")): cell
+    (algorithm.replace("-", " "), artefact.replace("-", " ")): cell.replace("log", "logarithmic")
     for algorithm, *cells in (line.split() for line in VISIBLE.strip().splitlines()[1:])
-    for artefact, cell in zip(VISIBLE.split()[:4], cells, strict=True)
+    for artefact, cell in zip(VISIBLE.split()[:6], cells, strict=True)
 }
 # Names of classes in MQBench (fake_quantize/), torch.ao, and repositories of papers.
 LIBRARIES = {
@@ -63,9 +64,9 @@ def networks():
     return network
 
 
-def seen(path):
+def seen(subject):
     """The algorithms of weights and inputs of the convolutions: one each, in all three."""
-    model, found = load(path), defaultdict(list)
+    model, found = load(subject, example_inputs=torch.rand(1, *training.IMAGE)), defaultdict(list)
     for one in trained(model):
         if one.use.op.kind == "conv":
             found[one.use.role].append(one.algorithm)
@@ -76,22 +77,53 @@ def seen(path):
 
 @pytest.mark.parametrize(("algorithm", "artefact"), CELLS, ids=" · ".join)
 def test_by_what_is_computed(algorithm, artefact, networks, tmp_path):
-    cell, path = CELLS[algorithm, artefact], tmp_path / f"network{training.ARTEFACTS[artefact]}"
+    cell, path = CELLS[algorithm, artefact], tmp_path / f"network{training.ARTEFACTS.get(artefact, '.onnx')}"
     network = training.renamed(networks(algorithm), NEUTRAL)
-    if cell == "none":
-        with pytest.raises(torch.onnx.errors.OnnxExporterError):
+    if artefact == training.DYNAMO:
+        pytest.importorskip("onnxscript")
+    if artefact == "live":
+        assert seen(network) == cell
+    elif cell == "none":
+        with pytest.raises((torch.onnx.errors.OnnxExporterError, RuntimeError)):
             training.save(network, artefact, path)
-        return
-    training.save(network, artefact, path)
-    assert seen(path) == cell
+    else:
+        training.save(network, artefact, path)
+        assert seen(path) == cell
 
 
-@pytest.mark.parametrize(("algorithm", "artefact"), [("LSQ", "pt2"), *((algorithm, "eval trace") for algorithm in LIBRARIES)], ids=" · ".join)
+NAMING = ("live", "eval trace", "pt2", training.DYNAMO)  # artefacts that say what modules are called
+
+
+@pytest.mark.parametrize(("algorithm", "artefact"), [(algorithm, artefact) for algorithm in LIBRARIES for artefact in NAMING], ids=" · ".join)
 def test_by_what_modules_are_called(algorithm, artefact, networks, tmp_path):
     """In a network that shows nothing else."""
-    path = tmp_path / f"network{training.ARTEFACTS[artefact]}"
-    training.save(training.renamed(networks("uniform"), LIBRARIES[algorithm][0]), artefact, path)
-    assert seen(path) == f"{algorithm}/{algorithm}"
+    network, path = training.renamed(networks("uniform"), LIBRARIES[algorithm][0]), tmp_path / f"network{training.ARTEFACTS.get(artefact, '.onnx')}"
+    if artefact == training.DYNAMO:
+        pytest.importorskip("onnxscript")
+    if artefact != "live":
+        training.save(network, artefact, path)
+    assert seen(network if artefact == "live" else path) == f"{algorithm}/{algorithm}"
+
+
+def test_modules_that_dynamo_writes_into_nodes(tmp_path):
+    """`torch.onnx.export(dynamo=True)` has paths and classes of modules in the properties of each node."""
+    import onnx
+
+    network, path = training.Network(training.Uniform).eval(), tmp_path / "network.onnx"
+    training.save(network, "onnx", path)
+    proto = onnx.load(path)
+    for node in proto.graph.node:
+        layer = next((name for name in ("stem", "one", "two") if name in node.name), "")
+        scopes, classes = ["", layer, f"{layer}.x", "fake"], ["library.Network", "library.Layer", "library.LsqQuan", "aten.fake_quantize_per_tensor_affine.default"]
+        for key, value in (("name_scopes", scopes), ("class_hierarchy", classes)):
+            node.metadata_props.add(key=f"pkg.torch.onnx.{key}", value=str(value))
+        node.name = ""
+    onnx.save(proto, path)
+    assert seen(path) == "LSQ/LSQ"
+    assert load(path).modules["stem.x"].cls == "library.LsqQuan"
+    proto.graph.node[0].metadata_props[-1].value = "['one', ["  # of another length than the paths: nothing is told of this node
+    onnx.save(proto, path)
+    assert load(path).modules["one.x"].cls == "library.LsqQuan"
 
 
 @pytest.mark.parametrize("name", [name for names in LIBRARIES.values() for name in names] + OTHERS)

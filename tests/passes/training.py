@@ -279,15 +279,18 @@ def renamed(network: nn.Module, name: str) -> nn.Module:
 
 
 ARTEFACTS = {"train trace": ".pt", "eval trace": ".pt", "pt2": ".pt2", "onnx": ".onnx"}
+DYNAMO = "dynamo"  # torch.onnx by way of torch.export, which computes what is constant
 
 
 def save(network: nn.Module, artefact: str, path) -> None:
-    """Write a network in one of the ARTEFACTS."""
+    """Write a network in one of the ARTEFACTS, or as DYNAMO does."""
     x = torch.rand(1, *IMAGE)
     network = copy.deepcopy(network).train(artefact == "train trace")
     with torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):  # torch.onnx prints the graph that it cannot export
         if artefact == "pt2":
             torch.export.save(torch.export.export(network, (x,)), path)
+        elif artefact == DYNAMO:
+            torch.onnx.export(network, (x,), str(path), dynamo=True, external_data=False, verbose=False)
         elif artefact == "onnx":
             torch.onnx.export(network, (x,), str(path), dynamo=False, opset_version=17)
         else:

@@ -1,19 +1,24 @@
-"""Twenty thousand damaged files, each of which must be read or refused in a sentence, in little time and memory.
+"""Forty thousand damaged files, each of which must be read or refused in a sentence, in little time and memory.
 
-    python tests/readers/mutations.py [--every N] [--only NUMBER]
+    python tests/readers/mutations.py [--every N] [--only NUMBER] [--family 0|1]
 
-Half are ONNX files, half TFLite files: real models, and one of each with every sort of table, with one to six changes. A file
-depends on its number alone, so that what goes wrong can be looked at again. The test suite runs one in `PART`.
+Of the first half, every other one is ONNX or TFLite: real models, and one of each with every sort of table, with one to six
+changes. Of the second half, TorchScript and torch.export: the changes are in a record of the archive (code, pickles, JSON),
+in which words are swapped too, or in the archive itself. A file depends on its number alone, so that what goes wrong can be
+looked at again. The test suite runs one in `PART`.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import random
+import re
 import signal
 import sys
 import tempfile
 import time
+import zipfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +29,8 @@ from qlint.errors import QlintError
 from qlint.passes import canonical
 from qlint.readers import read
 
-COUNT = 20_000
+FAMILIES = ((".onnx", ".tflite"), (".pt", ".pt2"))
+COUNT = 20_000  # of a family
 PART = 25
 ZOO = Path(__file__).parents[1] / "zoo"
 LARGEST = 120_000  # bytes of a model that is worth damaging: in a larger one nearly all that changes is a weight
@@ -38,19 +44,61 @@ def sources() -> dict[str, list[bytes]]:
     from test_hostile_tflite import every_table
 
     real = {s: [path.read_bytes() for path in sorted(ZOO.rglob(f"*{s}")) if path.stat().st_size <= LARGEST] for s in (".onnx", ".tflite")}
-    return {".onnx": [small_model(), *real[".onnx"]], ".tflite": [every_table().bytes(), *real[".tflite"]]}
+    return {".onnx": [small_model(), *real[".onnx"]], ".tflite": [every_table().bytes(), *real[".tflite"]], **archives()}
+
+
+def archives() -> dict[str, list[bytes]]:
+    """What torch saves: small networks traced, scripted, frozen and exported, and an archive of every sort of record."""
+    import torch
+    from test_torch_hostile import archive
+    from torch_models import IMAGE, SEQUENCE, Attention, Residual, save
+
+    programs = ((Residual(), IMAGE), (Attention(), SEQUENCE))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        scripts = [archive(folder / "m.pt"), *(save(one, folder) for one in ("calibrating", "frozen converted", "scripted control", "scripted dynamic"))]
+        for number, (module, example) in enumerate(programs):
+            torch.export.save(torch.export.export(module.eval(), (example,)), folder / f"{number}.pt2")
+        return {".pt": [path.read_bytes() for path in scripts], ".pt2": [(folder / f"{number}.pt2").read_bytes() for number in range(len(programs))]}
 
 
 def mutated(number: int, files: dict[str, list[bytes]]) -> tuple[str, bytes]:
     """(suffix, content) of one damaged file."""
     rng = random.Random(f"mutation {number}")
-    suffix = (".onnx", ".tflite")[number % 2]
-    raw = bytearray(rng.choice(files[suffix]))
-    first = 8 if suffix == ".tflite" else 0  # the mark of the format stays: what has none is another test
+    suffix = FAMILIES[number // COUNT][number % 2]
+    whole = rng.choice(files[suffix])
+    if number >= COUNT and rng.random() < 0.85:
+        return suffix, _with_a_damaged_record(whole, rng)
+    return suffix, _damaged(whole, rng, 8 if suffix == ".tflite" else 0)  # the mark of TFLite stays: what has none is another test
+
+
+def _with_a_damaged_record(whole: bytes, rng: random.Random) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(whole)) as source, zipfile.ZipFile(out, "w") as target:
+        told = [name for name in source.namelist() if name.endswith((".py", ".pkl", ".json", "version", "byteorder"))]
+        chosen = rng.choice([name for name in told if name.endswith((".py", ".pkl", ".json"))] if rng.random() < 0.9 else told)
+        for name in source.namelist():
+            content = source.read(name)
+            if name == chosen:
+                content = _swapped(content, rng) if name.endswith((".py", ".json")) and rng.random() < 0.5 else _damaged(content, rng)
+            target.writestr(name, content)
+    return out.getvalue()
+
+
+def _swapped(content: bytes, rng: random.Random) -> bytes:
+    """Words of a text in the place of others."""
+    words = re.split(rb"(\W+)", content)
+    for _ in range(rng.randint(1, 4)):
+        words[rng.randrange(len(words))] = rng.choice([*words[:400], b"-1", b"null", b"None", b"[]", b"1e400", b"99999999999", b"{", b""])
+    return b"".join(words)
+
+
+def _damaged(whole: bytes, rng: random.Random, first: int = 0) -> bytes:
+    raw = bytearray(whole)
     for _ in range(rng.randint(1, 6)):
         if len(raw) > first + 8:
             rng.choice(_CHANGES)(raw, rng.randrange(first, len(raw)), rng)
-    return suffix, bytes(raw)
+    return bytes(raw)
 
 
 def _byte(raw: bytearray, at: int, rng: random.Random) -> None:
@@ -140,10 +188,12 @@ def grown() -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only one file in N")
+    parser.add_argument("--family", type=int, choices=(0, 1), help="only ONNX and TFLite, or only torch")
     parser.add_argument("--only", type=int, metavar="NUMBER", help="only this file")
     options = parser.parse_args()
     started = time.process_time()
-    done, wrong = run(range(options.only, options.only + 1) if options.only is not None else range(0, COUNT, options.every))
+    first, last = (0, len(FAMILIES) * COUNT) if options.family is None else (options.family * COUNT, (options.family + 1) * COUNT)
+    done, wrong = run(range(options.only, options.only + 1) if options.only is not None else range(first, last, options.every))
     print(", ".join(f"{count} {what}" for what, count in sorted(done.items())), f"in {time.process_time() - started:.0f} s, peak {grown()} MB")
     print(*wrong, sep="\n")
     return bool(wrong)

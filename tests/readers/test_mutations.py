@@ -8,9 +8,11 @@ import pytest
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGALRM") or sys.platform == "win32", reason="what hangs is stopped by a signal")
+@pytest.mark.parametrize("family", range(len(mutations.FAMILIES)))
 @pytest.mark.parametrize("first", [0, mutations.PART])  # both formats: their numbers are even and odd
-def test_damaged_files_are_read_or_refused(first):
-    done, wrong = mutations.run(range(first, mutations.COUNT, 2 * mutations.PART))
+def test_damaged_files_are_read_or_refused(first, family):
+    begin = family * mutations.COUNT
+    done, wrong = mutations.run(range(begin + first, begin + mutations.COUNT, 2 * mutations.PART))
     assert not wrong
     assert sum(done.values()) == mutations.COUNT / (2 * mutations.PART)
     assert len(done) == 2, "some are read, and some are refused"

@@ -89,7 +89,7 @@ def _factors(wanted: Factors, chain: Chain, _: Prepared) -> Iterator[Miss]:
 
 def _factors_kept(wanted: bool, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
     """Of a nearest-neighbour resize a factor a little above 1 is as good as 1, as sizes are rounded down."""
-    nearest = chain.anchor.attrs.get("mode") == "nearest"
+    nearest, name = chain.anchor.attrs.get("mode") == "nearest", "scale factor"
     x = chain.anchor.uses["x"].tensor.shape if "x" in chain.anchor.uses else None
     for port, q in quantized(("scales",), chain, prepared):
         data = port.tensor.data if port.tensor is not None else None
@@ -101,7 +101,7 @@ def _factors_kept(wanted: bool, chain: Chain, prepared: Prepared) -> Iterator[Mi
         sizes = [size for axis in ones if x is not None and axis < len(x) and isinstance(size := x[axis], int)]
         kept = all(int(size * one) == size for size in sizes) if nearest and sizes else not ones or abs(one - 1) < relations.RANGE_TOLERANCE
         if kept != wanted:
-            yield miss(port, "attribute", one, 1 if wanted else "another one", VALUE)
+            yield miss(port, f"attribute {name}", one, 1 if wanted else "another one", VALUE)
 
 
 def _native(wanted: tuple[str, ...], chain: Chain, _: Prepared) -> Iterator[Miss]:

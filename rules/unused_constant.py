@@ -53,11 +53,14 @@ def unread(model: Model) -> Iterator[Issue]:
     """Constants of the file that no node of any of its graphs reads."""
     if model.format != "onnx":
         return
+    alone = [t for t in model.tensors.values() if t.data is not None and t.producer is None and not t.uses]
+    if sum(t.data.nbytes for t in alone if t.data is not None) < LEAST:
+        return
     used: set[str] = set()
     for graph in graphs(model):
         used |= {name for node in (*graph.nodes, *graph.ops) for use in node.uses.values() for name in (use.name, use.tensor.name)}
         used |= {use.tensor.name for use in graph.outputs}
-    found = [(t.name, t.data.nbytes) for t in model.tensors.values() if t.data is not None and t.producer is None and not t.uses and t.name not in used]
+    found = [(t.name, t.data.nbytes) for t in alone if t.data is not None and t.name not in used]
     size = sum(nbytes for _, nbytes in found)
     if size >= LEAST:
         yield Issue(found=f"{size:,}", wanted=few([name for name, _ in found]), dimension="unused")

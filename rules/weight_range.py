@@ -103,9 +103,9 @@ def _suspicious(weight: Weight, q: Quantizer) -> tuple[bool, bool]:
     for values in weight.some():
         count += len(values)
         distinct |= set(values)
-        reach = max(reach, max(abs(v - zero) for v in values) / unit)
+        reach = max(reach, (max(values) - zero) / unit, (zero - min(values)) / unit)
         if weight.stored:
-            beyond += sum(v in (low, high) for v in values)
+            beyond += values.count(low) + values.count(high)
         else:
             beyond += sum(not low - 0.5 <= v / min(scales) <= high + 0.5 for v in values)
     return len(distinct) > 1 and reach < UNUSED * max(abs(q.qmin - zero), abs(q.qmax - zero)), beyond >= CLIPPED * count > 0 and len(distinct) > FEW

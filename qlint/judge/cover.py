@@ -17,7 +17,7 @@ from qlint.judge.refusals import refusals
 from qlint.judge.segments import behind
 from qlint.judge.situations import Candidate, Settled, Situations
 from qlint.judge.verdict import Consequence, Mismatch, Miss, Placement, RefusalReason, Verdict, Where, weakest
-from qlint.profile.schema import Check, Kernel, Memory, Profile
+from qlint.profile.schema import Check, Evidence, Kernel, Memory, Profile
 
 # Where an op runs when a check fails; None: the check does not move it.
 _PLACE: dict[str, Where | None] = {
@@ -70,7 +70,7 @@ class _Judge:
         if self.prepared.converted and self.profile.conversion == "unknown":
             self._leave_open()
             return
-        self.verdict.refusals += refusals(self.model, self.prepared, self.profile)
+        self.verdict.refusals += refusals(self.model, self.situations, self.profile)
         for step, op in self.prepared.broken[:1]:
             because = f"{step.because or step.id}, {_BROKEN[step.step]}"
             self.verdict.refusals.append(RefusalReason(step.id, because, op, f"opset {op.opset}" if op else "", self.kernels.evidence(step.evidence)))
@@ -211,19 +211,25 @@ class _Judge:
             port = ports(Chain((use.op,)), use.role, self.prepared)[0]
             return port.quantizer is not None and bool(self.kernels.spaces.misses(self.kernels.lone_constants, port))
 
-        misplaced = self.kernels.evidence(self.profile.misplaced_evidence)
-        astray = [(*one, self.kernels.evidence(self.taken[id(one[0])][0].kernel.evidence)) for one in unsliced(self.model.ops, memory, cut)]
-        if self.profile.misplaced == "refused":
-            astray += [(*one, misplaced) for one in conflicts(self.model.ops, memory, cut)]
-        for op, use, culprit, evidence in astray:
+        for op, use in list(unsliced(self.model.ops, memory, cut)):
             placed = self.verdict.placements[id(op)]
-            self.verdict.placements[id(op)] = replace(placed, where="rejected", basis=weakest(evidence))
-            found, wanted = "main memory", "tightly coupled memory"
-            self.conflicting[id(op)] = Mismatch(
-                placed.kernel, op, op, use.role, use.tensor, "memory", found, wanted, "refused", evidence, (), (culprit.label,), (op,)
-            )
-            because = f"{culprit.label} leaves a tensor in {found} that the compiler planned in {wanted}"
-            self.verdict.refusals.append(RefusalReason("memory", because, op, found, evidence))
+            evidence = self.kernels.evidence(self.taken[id(op)][0].kernel.evidence)
+            found, wanted = "outside of its graph", "an operator of its own"
+            self._reject(op, use, "produced_by", found, wanted, evidence, ())
+            self.verdict.refusals.append(RefusalReason(placed.kernel, f"{use.tensor.name} comes in from {found} and has to be sliced", op, found, evidence))
+        if self.profile.misplaced == "refused":
+            evidence = self.kernels.evidence(self.profile.misplaced_evidence)
+            for op, use, culprit in list(conflicts(self.model.ops, memory, cut)):
+                found, wanted = "main memory", "tightly coupled memory"
+                self._reject(op, use, "memory", found, wanted, evidence, (culprit.label,))
+                because = f"{culprit.label} leaves a tensor in {found} that the compiler planned in {wanted}"
+                self.verdict.refusals.append(RefusalReason("memory", because, op, found, evidence))
+
+    def _reject(self, op: Op, use: Use, dimension: str, found: str, wanted: str, evidence: tuple[Evidence, ...], readers: tuple[str, ...]) -> None:
+        """The compiler has no kernel for an op where an input of it is."""
+        placed = self.verdict.placements[id(op)]
+        self.verdict.placements[id(op)] = replace(placed, where="rejected", basis=weakest(evidence))
+        self.conflicting[id(op)] = Mismatch(placed.kernel, op, op, use.role, use.tensor, dimension, found, wanted, "refused", evidence, (), readers, (op,))
 
     def _segments(self) -> None:
         """Ops behind one that left the accelerator stay outside with it."""

@@ -89,7 +89,7 @@ def _factors(wanted: Factors, chain: Chain, _: Prepared) -> Iterator[Miss]:
 
 def _factors_kept(wanted: bool, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
     """Of a nearest-neighbour resize a factor a little above 1 is as good as 1, as sizes are rounded down."""
-    nearest = chain.anchor.attrs.get("mode") == "nearest"
+    nearest, name = chain.anchor.attrs.get("mode") == "nearest", "scale factor"
     x = chain.anchor.uses["x"].tensor.shape if "x" in chain.anchor.uses else None
     for port, q in quantized(("scales",), chain, prepared):
         data = port.tensor.data if port.tensor is not None else None
@@ -101,7 +101,7 @@ def _factors_kept(wanted: bool, chain: Chain, prepared: Prepared) -> Iterator[Mi
         sizes = [size for axis in ones if x is not None and axis < len(x) and isinstance(size := x[axis], int)]
         kept = all(int(size * one) == size for size in sizes) if nearest and sizes else not ones or abs(one - 1) < relations.RANGE_TOLERANCE
         if kept != wanted:
-            yield miss(port, "attribute", one, 1 if wanted else "another one", VALUE)
+            yield miss(port, f"attribute {name}", one, 1 if wanted else "another one", VALUE)
 
 
 def _native(wanted: tuple[str, ...], chain: Chain, _: Prepared) -> Iterator[Miss]:
@@ -197,8 +197,9 @@ def _last_and_other_axes(wanted: bool, chain: Chain, _: Prepared) -> Iterator[Mi
     if x is None or rank is None:
         return
     over = {axis % rank for axis in axes} if axes else set(range(rank))
-    if rank in (3, 4) and _channels_last(x.tensor):
-        over = {0 if axis == 0 else rank - 1 if axis == 1 else axis - 1 for axis in over}
+    order = _order(x.tensor)
+    if order is not None and len(order) == rank:
+        over = {order[axis] for axis in over}
     if (rank - 1 in over and len(over) > 1) != wanted:
         yield _about(op, f"attribute {name}", sorted(over), "the last and another" if wanted else "other axes", SHAPE)
 
@@ -208,8 +209,9 @@ _NOT_MOVED = ("QLinearConv", "ConvInteger")  # the layout changes inside only
 _SAME_LAYOUT = expand("act|binary|concat|slice|split|pad|softmax|identity|reduce")
 
 
-def _channels_last(tensor: Tensor) -> bool:
-    """Whether a compiler that runs spatial operators with the channels last has this tensor in that layout."""
+def _order(tensor: Tensor) -> tuple[int, ...] | None:
+    """The axes of the layout that a tensor has on a compiler which runs spatial operators with the channels last, if it is another
+    than the file's; a transpose moves behind what reads it."""
     seen: set[int] = set()
     waiting = [tensor]
     while waiting:
@@ -217,11 +219,13 @@ def _channels_last(tensor: Tensor) -> bool:
         if producer is None or id(producer) in seen:
             continue
         seen.add(id(producer))
-        if producer.kind in _CHANNELS_LAST:
-            return producer.native not in _NOT_MOVED
+        if producer.kind in _CHANNELS_LAST and tensor.rank in (3, 4):
+            return None if producer.native in _NOT_MOVED else (0, tensor.rank - 1, *range(1, tensor.rank - 1))
+        if producer.kind == "transpose" and not any(use.quantizers for use in producer.outputs[0].uses):
+            return tuple(producer.attrs.get("perm") or ())
         if producer.kind in _SAME_LAYOUT:
             waiting += [use.tensor for use in producer.uses.values() if not use.tensor.constant]
-    return False
+    return None
 
 
 def _opset(bounds: Bounds, chain: Chain, _: Prepared) -> Iterator[Miss]:

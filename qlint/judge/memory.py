@@ -116,8 +116,8 @@ def conflicts(
 
 def unsliced(
     ops: list[Op], memory: Callable[[Op], tuple[Memory, bool] | None], cut: Callable[[Use], bool] = lambda _: False
-) -> Iterator[tuple[Op, Use, Op]]:
-    """The same for stacks of products: (op, factor, what it comes from)."""
+) -> Iterator[tuple[Op, Use]]:
+    """(product, factor) for each factor that the compiler has to slice, and cannot where it comes in."""
     habits = {id(op): habit for op in ops if (habit := _habit(memory(op))) is not None}
     if not any(habit.slices for habit in habits.values()):
         return
@@ -130,7 +130,7 @@ def unsliced(
         factors = [right, left] if scores is None else [right, *scores.uses.values()]
         alone = [factor for factor in factors if plan.arrives(factor)]
         if len(alone) == 2 or (scores is not None and alone):
-            yield op, alone[0], alone[0].tensor.producer or op
+            yield alone[0].op or op, alone[0]
 
 
 def _stacked(use: Use) -> bool:

@@ -8,25 +8,25 @@ from typing import Any
 
 from qlint.graph import TYPE_SINCE, Model, Op, Quantizer
 from qlint.graph.kinds import QUANTIZER_KINDS
-from qlint.judge.kernels import required
+from qlint.judge.kernels import Left, Requirements, required
 from qlint.judge.pattern import Chain, kinds_of
 from qlint.judge.ports import Spaces
-from qlint.judge.prepare import Prepared
+from qlint.judge.situations import Situations
 from qlint.judge.verdict import RefusalReason
 from qlint.profile.schema import Bounds, Profile, When
 
 
-def refusals(model: Model, prepared: Prepared, profile: Profile) -> Iterator[RefusalReason]:
+def refusals(model: Model, situations: Situations, profile: Profile) -> Iterator[RefusalReason]:
     """Each refusal of the profile that some node of the file meets, with the first such node.
 
     Of a file that has to be converted first, how its own format spells things is not looked at: the converter writes that anew.
     """
-    nodes = _Nodes(model)
+    nodes = _Nodes(model, situations)
     for refusal in profile.refuses:
-        if prepared.converted and not refusal.when.model_fields_set.isdisjoint(_SPELLING):
+        if situations.prepared.converted and not refusal.when.model_fields_set.isdisjoint(_SPELLING):
             continue
-        met = _first(refusal.when, model, prepared, profile, nodes)
-        if met is not None and not any(_first(spared, model, prepared, profile, nodes) for spared in refusal.unless):
+        met = _first(refusal.when, model, profile, nodes)
+        if met is not None and not any(_first(spared, model, profile, nodes) for spared in refusal.unless):
             op, found = met
             evidence = tuple(profile.evidence[name] for name in refusal.evidence)
             yield RefusalReason(refusal.id, refusal.because, op, found, evidence)
@@ -35,8 +35,8 @@ def refusals(model: Model, prepared: Prepared, profile: Profile) -> Iterator[Ref
 class _Nodes:
     """The nodes of the file, those in control-flow bodies last."""
 
-    def __init__(self, model: Model) -> None:
-        self.model = model
+    def __init__(self, model: Model, situations: Situations) -> None:
+        self.model, self.situations = model, situations
         self.quantizers: dict[int, Quantizer] = {}  # by id() of the node
         for _, quantizer in model.quantizers():
             for node in (quantizer.quantize, quantizer.dequantize):
@@ -48,6 +48,11 @@ class _Nodes:
         for op in self.model.walk():
             for body in op.bodies.values():
                 yield from body.nodes
+
+    @cached_property
+    def ops(self) -> list[Op]:
+        """The canonical ops, those in bodies included."""
+        return list(self.model.walk())
 
     @cached_property
     def specimens(self) -> list[Op]:
@@ -68,23 +73,36 @@ class _Nodes:
         return (sort, q.granularity, q.axis, None if q.scale is None else len(q.scale), None if x is None else x.tensor.shape)
 
 
-def _first(
-    when: When, model: Model, prepared: Prepared, profile: Profile, nodes: _Nodes
-) -> tuple[Op | None, str] | None:
+class _Meeting:
+    """Which ops meet some requirements; what no number decides is settled once for all ops that are alike."""
+
+    def __init__(self, wanted: Requirements, situations: Situations) -> None:
+        self.wanted, self.situations = wanted, situations
+        self.left: dict[int, Left | None] = {}
+
+    def __call__(self, op: Op) -> bool:
+        chain, like = Chain((op,)), self.situations.like(op)
+        if like not in self.left:
+            self.left[like] = self.wanted.left(chain, self.situations.prepared)
+        left = self.left[like]
+        return left is not None and left.hold(chain, self.situations.prepared)
+
+
+def _first(when: When, model: Model, profile: Profile, nodes: _Nodes) -> tuple[Op | None, str] | None:
     if when.format and model.format not in when.format:
         return None
     tests = [(name, test, wanted) for name, test in _NODE_TESTS if (wanted := getattr(when, name)) not in (None, ())]
-    relations = required(when.ports, when.guards, Spaces(profile)) if when.ports or when.guards else None
+    meets = _Meeting(required(when.ports, when.guards, Spaces(profile)), nodes.situations) if when.ports or when.guards else None
     kinds = kinds_of("|".join(when.kinds), profile.classes) if when.kinds else None
-    if not tests and relations is None:
+    if not tests and meets is None:
         return (None, "") if kinds is None else next(((op, op.native) for op in model.walk() if op.kind in kinds), None)
     # Ports and guards look at canonical ops; the other tests look at every node of the file.
     alike = all(test is not _zero_scale for _, test, _ in tests)
-    for op in model.walk() if relations is not None else nodes.specimens if alike else nodes:
+    for op in nodes.ops if meets is not None else nodes.specimens if alike else nodes:
         if kinds is not None and op.kind not in kinds:
             continue
         found = [test(op, wanted, nodes.quantizers.get(id(op))) for _, test, wanted in tests]
-        if all(f is not None for f in found) and (relations is None or relations.hold(Chain((op,)), prepared)):
+        if all(f is not None for f in found) and (meets is None or meets(op)):
             return op, next((f for f in found if f), op.native) or op.native
     return None
 

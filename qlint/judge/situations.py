@@ -98,7 +98,7 @@ class Situations:
     def _follow(self, op: Op) -> Run:
         reach, kinds = self.settled.reach.get(op.kind) or self._reaching(op.kind)
         ops, entries, carried = [op], [""], [False]
-        situation: list[object] = [self._like(op)]
+        situation: list[object] = [self.like(op)]
         while len(ops) < reach:
             use = only_use(ops[-1], self.prepared)
             if use is None or use.op is None or use.op in ops or (kinds is not None and use.op.kind not in kinds):
@@ -107,7 +107,7 @@ class Situations:
             ops.append(use.op)
             entries.append(use.role)
             carried.append(quantized)
-            situation += (use.role, quantized, self._like(use.op))
+            situation += (use.role, quantized, self.like(use.op))
         return Run(tuple(ops), tuple(entries), tuple(carried), tuple(situation))
 
     def _reaching(self, kind: str) -> tuple[int, frozenset[str] | None]:
@@ -119,7 +119,7 @@ class Situations:
         self.settled.reach[kind] = found = (max((len(steps) for steps in patterns), default=1), kinds)
         return found
 
-    def _like(self, op: Op) -> int:
+    def like(self, op: Op) -> int:
         """A number that all ops have which look alike from within."""
         found = self._alike.get(id(op))
         if found is None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from ml_dtypes import int4, uint4
 from onnx import TensorProto, helper
 from onnx_nodes import Nodes
 
@@ -18,8 +19,8 @@ from qlint.passes import canonical
 from qlint.profile import load
 from qlint.readers import read
 
-STORAGE = {"u8": np.uint8, "s8": np.int8, "u16": np.uint16, "s16": np.int16, "s32": np.int32}
-MIDDLE = {"u8": 128, "s8": 0, "u16": 32768, "s16": 0, "s32": 0}
+STORAGE = {"u8": np.uint8, "s8": np.int8, "u16": np.uint16, "s16": np.int16, "s32": np.int32, "u4": uint4, "s4": int4}
+MIDDLE = {"u4": 8, "s4": 0, "u8": 128, "s8": 0, "u16": 32768, "s16": 0, "s32": 0}
 CHANNELS = 4
 
 
@@ -32,7 +33,7 @@ class _Graph(Nodes):
         if form == "float":
             return self.constant(np.ones(CHANNELS, np.float32))
         shape = (CHANNELS,) if per_channel else ()
-        values = np.full(CHANNELS, MIDDLE[form] + 100).astype(STORAGE[form])
+        values = np.full(CHANNELS, MIDDLE[form] + (5 if form.endswith("4") else 100)).astype(STORAGE[form])
         scale, zero_point = np.full(shape, 0.01, np.float32), np.full(shape, MIDDLE[form]).astype(STORAGE[form])
         return self.add("DequantizeLinear", self.constant(values), self.constant(scale), self.constant(zero_point), axis=0)
 
@@ -97,3 +98,17 @@ def test_weights_per_channel(kind, answer, tmp_path):
 
 def test_instance_norm_of_volumes(tmp_path):
     assert where("InstanceNormalization", "u8", "u8", "s32", tmp_path, rank=5) == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("kind", "x", "gamma", "answer"),
+    [
+        ("InstanceNormalization", "u8", "s4", "integer"), ("InstanceNormalization", "u16", "u4", "integer"), ("InstanceNormalization", "s8", "s4", "refused"),
+        ("LayerNormalization", "u8", "u4", "integer"), ("LayerNormalization", "u8", "s4", "cpu"), ("LayerNormalization", "s8", "s4", "integer"),
+        ("LayerNormalization", "u16", "u4", "integer"), ("LayerNormalization", "u16", "s4", "cpu"),
+        ("BatchNormalization", "u8", "s4", "integer"), ("BatchNormalization", "u8", "u4", "integer"), ("BatchNormalization", "s8", "s4", "cpu"),
+    ],
+)  # fmt: skip
+def test_weights_of_4_bits(kind, x, gamma, answer, tmp_path):
+    """They are taken like those of 8 bits."""
+    assert where(kind, x, gamma, "s32", tmp_path) == answer

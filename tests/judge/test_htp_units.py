@@ -148,3 +148,17 @@ def test_a_product_with_an_output_per_channel(shape, summed, where, tmp_path):
     end = graph.quantized(y, np.linspace(0.02, 0.03, 6), axis=len(shape) - 1)
     verdict = graph.verdict(tmp_path, shape, end)
     assert [p.where for p in verdict.placements.values() if p.op.kind == "matmul"] == [where]
+
+
+@pytest.mark.parametrize(
+    ("perm", "axes", "outcome"),
+    [(None, (2, 3), "refused"), ((0, 3, 1, 2), (2, 3), "runs"), ((0, 2, 3, 1), (2, 3), "refused"), ((0, 2, 3, 1), (1, 2), "refused")],
+)
+def test_a_mean_in_float_behind_a_transpose(perm, axes, outcome, tmp_path):
+    """The transpose moves behind the mean, which is over other axes then: only one over the last axis and another prefers TCM."""
+    graph = _Graph()
+    x = graph.add("Relu", graph.quantized("x"))
+    x = graph.add("Transpose", x, perm=perm) if perm else x
+    mean = graph.add("ReduceMean", x, graph.constant(np.array(axes, np.int64)), keepdims=0)
+    y = graph.add("Gemm", graph.quantized(mean), graph.weight(16 if perm is None or perm[1] == 3 else 8, 4))
+    assert graph.verdict(tmp_path, (1, 16, 8, 8) if perm is None else (1, 8, 8, 16), graph.quantized(y)).outcome == outcome

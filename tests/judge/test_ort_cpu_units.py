@@ -85,3 +85,37 @@ def test_a_resize_whose_factors_are_quantized(mode, scale, zero_point, outcome, 
     except Exception:
         ran = "refused"
     assert ran == outcome
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "where"),
+    [(None, None, "integer"), (None, np.uint16, "integer"), (np.uint16, None, "integer"), (np.uint16, np.int16, "integer"), (None, np.uint8, "float"), (np.uint16, np.uint8, "float"), (np.uint8, np.uint16, "float")],
+)
+def test_a_product_with_quantized_weights_alone(x, y, where, tmp_path):
+    """It becomes MatMulNBits, which quantizes its input on the fly, unless an 8-bit quantizer is at the input or the output."""
+    constants = {"w": np.ones((16, 16), np.uint8), "ws": np.full(16, 0.01, np.float32), "wz": np.full(16, 128, np.uint8)}
+    nodes = [helper.make_node("DequantizeLinear", ["w", "ws", "wz"], ["wd"], axis=1)]
+
+    def quantized(tensor: str, storage: type | None, scale: float) -> str:
+        if storage is None:
+            return tensor
+        constants.update({f"{tensor}s": np.float32(scale), f"{tensor}z": storage(100)})
+        nodes.append(helper.make_node("QuantizeLinear", [tensor, f"{tensor}s", f"{tensor}z"], [f"{tensor}q"]))
+        nodes.append(helper.make_node("DequantizeLinear", [f"{tensor}q", f"{tensor}s", f"{tensor}z"], [f"{tensor}d"]))
+        return f"{tensor}d"
+
+    nodes.append(helper.make_node("MatMul", [quantized("x", x, 0.02), "wd"], ["y"], name="product"))
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [4, 16]) for name in ("x", quantized("y", y, 0.03))]
+    tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    model = helper.make_model(helper.make_graph(nodes, "g", ends[:1], ends[1:], tensors), opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    onnx.save(model, tmp_path / "model.onnx")
+    verdict = judge(canonical(read(tmp_path / "model.onnx")), load("ort-cpu@x86"))
+    assert [p.where for p in verdict.placements.values() if p.op.kind == "matmul"] == [where]
+    ort = pytest.importorskip("onnxruntime")
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    options.log_severity_level = 4
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    ort.InferenceSession(tmp_path / "model.onnx", options, providers=["CPUExecutionProvider"])
+    made = {node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node}
+    assert ("MatMulNBits" in made) == (where == "integer")

@@ -44,7 +44,7 @@ def plot(report: Report, what: What) -> Figure:
         raise QlintError(f"{len({result.model for result in report.results})} models in one plot", hint="check one model, and plot that report")
     figure = Figure(layout="constrained")
     PLOTS[what](figure, report.results)
-    figure._repr_png_ = lambda: _png(figure)  # a notebook shows a figure by itself only once pyplot was imported
+    setattr(figure, "_repr_png_", lambda: _png(figure))  # noqa: B010 - a notebook shows a figure by itself only once pyplot was imported
     return figure
 
 

@@ -22,6 +22,7 @@ PASSES = "torch._inductor.fx_passes.quantization"
 PROMOTION = "dequant_promotion"  # gives each reader of a dequantize one of its own; that makes nothing an integer operator
 POST_OPS = ("qconv", "qlinear_post_op_fusion")  # passes that make operators part of the kernel in front of them
 QUANTIZERS = ("quantize_per", "dequantize_per", "choose_qparams", "quantize_affine", "dequantize_affine", "fake_quant")
+POOL = "qmaxpool2d"
 MARK = "custom"  # a key of `Node.meta` that autograd's tracing carries along
 
 
@@ -39,7 +40,8 @@ def answer(path: str, backend: str, target: str) -> dict[str, Any]:
     torch.manual_seed(0)
     compiled = Compiled(torch.export.load(path))
     refused = bool(compiled.failure)
-    return {**base, "outcome": "refused" if refused else "runs", "reasons": [compiled.failure] * refused, "placements": compiled.placements}
+    placements = _by_label(path, compiled)
+    return {**base, "outcome": "refused" if refused else "runs", "reasons": [compiled.failure] * refused, "placements": placements}
 
 
 class _Captured(Exception):  # noqa: N818
@@ -47,22 +49,27 @@ class _Captured(Exception):  # noqa: N818
 
 
 class Compiled:
-    """`placements` by the names of the file's nodes; `failure` is why there is no compiled network."""
+    """`placements` by the number of each call of the exported graph; `failure` is why there is no compiled network."""
 
     def __init__(self, program: Any) -> None:
+        import torch
+
         self.calls = [node for node in program.graph.nodes if node.op == "call_function"]
         self.taken: dict[int, str] = {}  # what the passes gave to a kernel for integers, by the number of the call
         self.left: dict[int, Any] = {}  # the last node that is left of a call
         self.failure = ""
         self.runnable: Any = None
+        self.pools: list[Any] = []
         inputs = _inputs(program)
         try:
             self._compile(program.module(), inputs)
             if self.runnable is not None:
                 self.runnable(*inputs)
+            for dtype in self.pools:
+                torch.ops.quantized.max_pool2d(torch.zeros((1, 8, 2, 2), dtype=dtype), [2, 2], [2, 2], [0, 0], [1, 1], False)
         except Exception as error:
             self.failure = _first_line(error)
-        self.placements = {node.name: self._where(number) for number, node in enumerate(self.calls) if not any(one in str(node.target) for one in QUANTIZERS)}
+        self.placements = {number: self._where(number) for number, node in enumerate(self.calls) if not any(one in str(node.target) for one in QUANTIZERS)}
 
     def _compile(self, module: Any, inputs: list[Any]) -> None:
         import torch
@@ -111,6 +118,8 @@ class Compiled:
     def _after(self, graph: Any) -> None:
         for node in graph.nodes:
             number = node.meta.get(MARK, {}).get("call")
+            if getattr(node.target, "__name__", "") == POOL:  # chosen with the code; whether oneDNN has it for these integers shows when it runs
+                self.pools.append(node.target.args[0].kwargs["x"].meta["val"].dtype)
             if number is not None and node.op == "call_function":
                 self.left[number] = node
         raise _Captured
@@ -123,7 +132,7 @@ class Compiled:
         if self.failure or number not in self.left:
             return "skip"
         value = self.left[number].meta.get("val")
-        return "integer" if isinstance(value, torch.Tensor) and value.dtype in (torch.int8, torch.uint8) else "float"
+        return "integer" if isinstance(value, torch.Tensor) and value.dtype in (torch.int8, torch.uint8, torch.int16, torch.uint16, torch.int32) else "float"
 
 
 def _watched(tell: Callable[[Callable[..., Any], list[Any]], None]) -> Any:
@@ -144,6 +153,21 @@ def _watched(tell: Callable[[Callable[..., Any], list[Any]], None]) -> Any:
     return stack
 
 
+def _by_label(path: str, compiled: Compiled) -> dict[str, str]:
+    """Placements by the names that the reader gives the operators."""
+    from qlint.readers import read
+
+    nodes = [op for op in read(path).nodes if op.kind != "constant"]
+    blocks = SequenceMatcher(None, [_name(node.target) for node in compiled.calls], [op.native for op in nodes], autojunk=False).get_matching_blocks()
+    pairs = [(block.a + at, nodes[block.b + at].label) for block in blocks for at in range(block.size)]
+    return {label: compiled.placements[number] for number, label in pairs if number in compiled.placements}
+
+
+def _name(target: Any) -> str:
+    """`aten::conv2d`, as the reader has it."""
+    return str(getattr(getattr(target, "_schema", None), "name", target))
+
+
 def _inputs(program: Any) -> list[Any]:
     """Random tensors of the shapes and types that the network was exported with."""
     import torch
@@ -161,4 +185,12 @@ def _random(value: Any) -> Any:
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+    """What went wrong; of an assertion, where."""
+    from traceback import extract_tb
+
+    while isinstance(inner := getattr(error, "inner_exception", None), BaseException):
+        error = inner
+    if text := str(error).strip():
+        return text.splitlines()[0][:200]
+    frames = extract_tb(error.__traceback__)
+    return type(error).__name__ + (f" in {frames[-1].name}" if frames else "")

@@ -33,6 +33,7 @@ WEIGHTS = {
     "w=tensor-x=none": {"axis": None, "x": ""},
 }  # fmt: skip
 SUMS = {"rhs=u8": "u8", "rhs=s8": "s8", "rhs=none": "", "rhs=s16": "s16"}
+HOW = ("plain", "relu", "float", "relu-float", "swapped")
 FOLLOWED = {**ACTIVATIONS, "silu": "silu({x})", "gelu": "gelu({x})", "gelu-tanh": "gelu({x}, approximate='tanh')", "clamp": "clamp({x}, -0.5, 0.5)", "sigmoid": "sigmoid({x})"}
 
 
@@ -40,17 +41,17 @@ def single(seed: int = 0) -> Iterator[Probe]:
     """One operator with one thing changed; the same for every seed."""
     for case in (*UNARY, *NORMS, *BINARY):
         if case.key in KEYS:
-            for name in FACTORS if case.key in CORE else ("u8", "y=same", "y=none") if case.core else ("u8",):
+            for name in FACTORS if case.key in CORE else ("u8",):
                 yield _operator(case, name)
     for key in WEIGHTED:
         core = key in ("conv2d", "linear")
-        for name, changes in {**AROUND, **WEIGHTS}.items() if core else {"u8": {}, "w=tensor": {"axis": None}, "s8": AROUND["s8"]}.items():
+        for name, changes in {**AROUND, **WEIGHTS}.items() if core else {"u8": {}}.items():
             yield _weighted(key, name, PLAIN.but(**changes))
         for name, act in FOLLOWED.items() if core else ():
             yield _weighted(key, f"then-{name}", PLAIN, act)
             yield _weighted(key, f"then-{name}-float", PLAIN.but(y=""), act)
         for name, of in SUMS.items() if core else ():
-            yield from (_sum(key, f"plus-{name}-{how}", of, how) for how in ("plain", "relu", "float", "relu-float", "swapped"))
+            yield from (_sum(key, f"plus-{name}-{how}", of, how) for how in (HOW if name == "rhs=u8" else ("plain", "float")))
         if core:
             yield from (_shared(key, how) for how in ("readers", "sums", "codes", "result"))
 

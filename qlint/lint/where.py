@@ -26,6 +26,11 @@ def wrong(m: Mismatch) -> bool:
     return m.consequence == "wrong"
 
 
+def in_float(m: Mismatch) -> bool:
+    """The backend runs the op, and computes in floats."""
+    return m.consequence == "float"
+
+
 def slow(m: Mismatch) -> bool:
     """It costs extra work only."""
     return m.consequence == "slow"

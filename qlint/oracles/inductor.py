@@ -9,6 +9,8 @@ is needed. The graph that they leave is then run once, on random inputs. An oper
      `float`     if it is left to the code that Inductor writes, which computes on floats between a dequantize and a quantize;
      `rejected`  if a pass or a kernel raised an exception: then the model is `refused`, and everything else is `skip`;
      `skip`      if nothing is left of it, or if it computes nothing: quantizers, sizes.
+
+Kernels for integers are asked for their numbers, too (see inductor_numbers.py).
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ PASSES = "torch._inductor.fx_passes.quantization"
 PROMOTION = "dequant_promotion"  # gives each reader of a dequantize one of its own; that makes nothing an integer operator
 POST_OPS = ("qconv", "qlinear_post_op_fusion")  # passes that make operators part of the kernel in front of them
 QUANTIZERS = ("quantize_per", "dequantize_per", "choose_qparams", "quantize_affine", "dequantize_affine", "fake_quant")
+TOLERANCE = 1.01  # steps: products of scales are rounded
 POOL = "qmaxpool2d"
 MARK = "custom"  # a key of `Node.meta` that autograd's tracing carries along
 
@@ -40,8 +43,10 @@ def answer(path: str, backend: str, target: str) -> dict[str, Any]:
     torch.manual_seed(0)
     compiled = Compiled(torch.export.load(path))
     refused = bool(compiled.failure)
-    placements = _by_label(path, compiled)
-    return {**base, "outcome": "refused" if refused else "runs", "reasons": [compiled.failure] * refused, "placements": placements}
+    labels = _labels(path, compiled)
+    placements = {label: compiled.placements[number] for number, label in labels.items() if number in compiled.placements}
+    errors = {label: compiled.errors[number] for number, label in labels.items() if number in compiled.errors}
+    return {**base, "outcome": "refused" if refused else "runs", "reasons": [compiled.failure] * refused, "placements": placements, "errors": errors}
 
 
 class _Captured(Exception):  # noqa: N818
@@ -49,10 +54,15 @@ class _Captured(Exception):  # noqa: N818
 
 
 class Compiled:
-    """`placements` by the number of each call of the exported graph; `failure` is why there is no compiled network."""
+    """`placements` by the number of each call of the exported graph; `failure` is why there is no compiled network.
+
+    `errors`: of a call that runs in integer and gives other numbers, how many steps it is off.
+    """
 
     def __init__(self, program: Any) -> None:
         import torch
+
+        from qlint.oracles.inductor_numbers import Numbers
 
         self.calls = [node for node in program.graph.nodes if node.op == "call_function"]
         self.taken: dict[int, str] = {}  # what the passes gave to a kernel for integers, by the number of the call
@@ -70,6 +80,11 @@ class Compiled:
         except Exception as error:
             self.failure = _first_line(error)
         self.placements = {number: self._where(number) for number, node in enumerate(self.calls) if not any(one in str(node.target) for one in QUANTIZERS)}
+        self.errors: dict[int, float] = {}
+        if not self.failure:
+            numbers = Numbers(program)
+            off = {number: numbers.off(self.calls[number]) for number, where in self.taken.items() if where == "integer"}
+            self.errors = {number: round(value, 1) for number, value in off.items() if value > TOLERANCE}
 
     def _compile(self, module: Any, inputs: list[Any]) -> None:
         import torch
@@ -170,14 +185,13 @@ def _watched(tell: Callable[[Callable[..., Any], list[Any]], None]) -> Any:
     return stack
 
 
-def _by_label(path: str, compiled: Compiled) -> dict[str, str]:
-    """Placements by the names that the reader gives the operators."""
+def _labels(path: str, compiled: Compiled) -> dict[int, str]:
+    """The reader's name for each call, by its number in the exported graph."""
     from qlint.readers import read
 
     nodes = [op for op in read(path).nodes if op.kind != "constant"]
     blocks = SequenceMatcher(None, [_name(node.target) for node in compiled.calls], [op.native for op in nodes], autojunk=False).get_matching_blocks()
-    pairs = [(block.a + at, nodes[block.b + at].label) for block in blocks for at in range(block.size)]
-    return {label: compiled.placements[number] for number, label in pairs if number in compiled.placements}
+    return {block.a + at: nodes[block.b + at].label for block in blocks for at in range(block.size)}
 
 
 def _name(target: Any) -> str:

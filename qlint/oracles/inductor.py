@@ -49,7 +49,7 @@ def answer(path: str, backend: str, target: str) -> dict[str, Any]:
     return {**base, "outcome": "refused" if refused else "runs", "reasons": [compiled.failure] * refused, "placements": placements, "errors": errors}
 
 
-class _Captured(Exception):  # noqa: N818
+class _Captured(Exception):
     """The passes are done."""
 
 

@@ -87,8 +87,9 @@ def _kernel(x: torch.Tensor, w: torch.Tensor, x_scale: float, x_zero: int, scale
     """The operator that the passes put in place of a dequantize and a conv or linear layer."""
     end: tuple[Any, ...] = (1.0, 0, torch.float32, "none", [], "")
     onednn: Any = torch.ops.onednn
+    made: torch.Tensor
     if not dilation:
-        made: torch.Tensor = onednn.qlinear_pointwise(x, x_scale, x_zero, onednn.qlinear_prepack(w, list(x.shape)), scales, zeros, None, *end)
+        made = onednn.qlinear_pointwise(x, x_scale, x_zero, onednn.qlinear_prepack(w, list(x.shape)), scales, zeros, None, *end)
         return made
     dims = len(dilation)
     stride, padding = [1] * dims, [0] * dims

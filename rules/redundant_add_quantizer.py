@@ -36,7 +36,7 @@ numbers change (one rounding less). Train or calibrate with it removed, if the n
 from qlint.graph import Model
 from qlint.lint.rule import Rule
 from qlint.lint.testing import Graph, s8, u8
-from qlint.lint.where import slow, unwanted, wrong
+from qlint.lint.where import in_float, of_weights, slow, unwanted, wrong
 
 rule = Rule(
     name="redundant-add-quantizer",
@@ -47,6 +47,10 @@ rule = Rule(
     fix="remove the quantizer at {port} of the {kind}",
 )
 rule.explains("quantizer", kinds="add", roles="lhs|rhs", where=(unwanted, slow), why="{backend} adds inside {producer} only what is left in float")
+rule.explains(
+    "quantizer", kinds="add", roles="lhs|rhs", where=(unwanted, in_float, of_weights),
+    why="{backend} adds inside {producer} what is left in float, and has no kernel for a sum by itself",
+)  # fmt: skip
 rule.explains("quantizer", kinds="add", roles="lhs|rhs", where=(unwanted, wrong))
 
 

@@ -26,6 +26,16 @@ def wrong(m: Mismatch) -> bool:
     return m.consequence == "wrong"
 
 
+def in_float(m: Mismatch) -> bool:
+    """The backend runs the op, and computes in floats."""
+    return m.consequence == "float"
+
+
+def of_weights(m: Mismatch) -> bool:
+    """What a conv, a linear layer or the like gives."""
+    return m.tensor is not None and m.tensor.producer is not None and m.tensor.producer.kind in CLASSES["weighted"]
+
+
 def slow(m: Mismatch) -> bool:
     """It costs extra work only."""
     return m.consequence == "slow"

@@ -48,6 +48,7 @@ ORACLES: dict[str, Oracle] = {
     "ethos-u85": Oracle("qlint.oracles.vela", ("128", "256", "512", "1024", "2048"), (*_LITE, "ethosu"), "tflite"),
     **{engine: Oracle("qlint.oracles.torch_engines", ("avx2", "vnni"), ("torch",), "torchscript") for engine in ("fbgemm", "x86", "onednn")},
     "qnnpack": Oracle("qlint.oracles.torch_engines", ("x86",), ("torch",), "torchscript"),
+    "x86-inductor": Oracle("qlint.oracles.inductor", ("avx2", "vnni"), ("torch",), "pt2"),
 }
 TIMEOUT = 120.0  # seconds for one model
 MODELS_PER_WORKER = 150  # a fresh process now and then keeps memory bounded

@@ -27,7 +27,7 @@ def saturation(name: str, args: Any) -> float:
         return 0.0
 
 
-def _pairs(weights: torch.Tensor) -> list[tuple[int, int]]:
+def pairs(weights: torch.Tensor) -> list[tuple[int, int]]:
     """(row, column) of the pairs with the largest sums, of weights (rows, columns)."""
     both = weights[:, :-1] + weights[:, 1:]
     same = weights[:, :-1] * weights[:, 1:] > 0
@@ -70,7 +70,7 @@ def _linear(base: str, x: torch.Tensor, packed: Any) -> float:
     codes, shifted, scales = weight.int_repr().to(torch.int64), _from_zero(weight), _scales(weight)
     zero, most = x.q_zero_point(), _grid(x)[1]
     worst = 0.0
-    for row, column in _pairs(codes):
+    for row, column in pairs(codes):
         filled = torch.full((1, codes.shape[1]), zero)
         filled[0, column : column + 2] = most
         exact = float((shifted[row] * (filled[0] - zero)).sum() * scales[row] * x.q_scale())
@@ -101,7 +101,7 @@ def _conv(base: str, x: torch.Tensor, packed: Any) -> float:
     start = [o * s - p for o, s, p in zip(at, stride, padding, strict=True)]
     size = [b + d * (k - 1) + 1 for b, d, k in zip(start, dilation, kernel, strict=True)]
     worst = 0.0
-    for row, column in _pairs(rows):
+    for row, column in pairs(rows):
         window = torch.full((rows.shape[1],), zero)
         window[column : column + 2] = most
         exact = float((shifted[row] * (window - zero)).sum() * scales[row] * x.q_scale())
@@ -133,7 +133,7 @@ def _deconv(base: str, x: torch.Tensor, packed: Any) -> float:
     for group in range(groups):
         part = slice(group * inner // groups, (group + 1) * inner // groups)
         rows = codes[part].movedim(0, -1).reshape(-1, inner // groups)  # (out, taps), channels
-        for row, column in _pairs(rows):
+        for row, column in pairs(rows):
             channel, tap = divmod(row, len(places))
             at = [s * 3 + d * t - p for s, d, t, p in zip(stride, dilation, places[tap], padding, strict=True)]  # of pixel 3 in each direction
             given = torch.full((1, inner, *[7] * dims), zero)

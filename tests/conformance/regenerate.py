@@ -26,12 +26,12 @@ NOT_SCORED = ("QuantizeLinear", "DequantizeLinear", "Constant", "QUANTIZE", "DEQ
 BACKENDS = [
     "ort-cpu@x86", "ort-cpu@arm", "qnn-htp@v73", "qnn-htp@sm8550", "openvino@avx2",
     "tflite@reference", "tflite@xnnpack", "tflm@reference", "ethos-u55@128", "ethos-u65@256", "ethos-u85@256",
-    "fbgemm@avx2", "x86@avx2", "onednn@avx2", "qnnpack@x86",
+    "fbgemm@avx2", "x86@avx2", "onednn@avx2", "qnnpack@x86", "x86-inductor@avx2",
 ]  # fmt: skip
 
 
 def form(backend: str) -> str:
-    """The file format that a backend is asked about: `onnx`, `tflite`, `torchscript`."""
+    """The file format that a backend is asked about: `onnx`, `tflite`, `torchscript`, `pt2`."""
     return ORACLES[backend.split("@")[0]].format
 
 

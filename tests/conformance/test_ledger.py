@@ -76,6 +76,7 @@ REACHED = [
     ("x86", "avx2", "torch-random", 99.9, 0.1, 99.9),
     ("onednn", "avx2", "torch-random", 99.9, 0.1, 99.9),
     ("qnnpack", "x86", "torch-random", 99.9, 0.1, 99.9),
+    ("x86-inductor", "avx2", "export-random", 99.9, 0.1, 99.9),
 ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from random import Random
+import random
 
 from .cases import ATEN, BINARY, NORMS, UNARY, Case
 from .layers import Layers, Style
@@ -15,10 +15,10 @@ _KEEPING = {"relu", "relu6", "hardtanh", "clamp", "max-pool", "avg-pool", "neare
 _FIXED = {"sigmoid": (1 / 256, 0), "hardsigmoid": (1 / 256, 0), "tanh": (2 / 256, 128)}
 
 
-class _Random(Layers):
+class Random(Layers):
     """Layers whose quantizers are now and then missing, of another type or on another grid than the tools would choose."""
 
-    def __init__(self, net: Net, style: Style, rng: Random, trouble: float) -> None:
+    def __init__(self, net: Net, style: Style, rng: random.Random, trouble: float) -> None:
         super().__init__(net, style)
         self.rng, self.trouble = rng, trouble
         self.grids: dict[str, Grid | None] = {}
@@ -84,10 +84,10 @@ class _Random(Layers):
         return y
 
 
-def faked(rng: Random, salt: str) -> bytes:
-    """With fake quantizers."""
-    net = Net(salt)
-    m = _Random(net, Style(x=rng.choice(["u8", "u8", "u7", "u7", "s8"])), rng, rng.choice([0.0, 0.05, 0.15, 0.3]))
+def faked(rng: random.Random, salt: str, of: type[Net] = Net, layers: type[Random] | None = None) -> bytes:
+    """With fake quantizers, or with what `layers` have in their place."""
+    net = of(salt)
+    m = (layers or Random)(net, Style(x=rng.choice(["u8", "u8", "u7", "u7", "s8"])), rng, rng.choice([0.0, 0.05, 0.15, 0.3]))
     x = m.mark(net.input(1, 3, 16, 16), m.fresh())
     act = rng.choice(["relu", "relu", "relu6", "hardswish", "leaky-relu", "silu"])
     full = rng.random() < 0.2
@@ -97,7 +97,7 @@ def faked(rng: Random, salt: str) -> bytes:
     return net.bytes(_head(m, x))
 
 
-def _block(m: _Random, x: str, act: str, full: bool) -> str:
+def _block(m: Random, x: str, act: str, full: bool) -> str:
     """One of the shapes that networks are made of; 8 channels in, 8 channels out."""
     rng = m.rng
     kind = rng.choice(["residual", "residual", "inverted", "dense", "excited", "plain", "plain", "pooled", "branch"])
@@ -124,7 +124,7 @@ def _block(m: _Random, x: str, act: str, full: bool) -> str:
     return m.op(rng.choice(_SAME_SIZE), m.conv(x, 8, 8, rng.choice([1, 3]), groups=rng.choice([1, 1, 2, 8])))
 
 
-def _head(m: _Random, x: str) -> str:
+def _head(m: Random, x: str) -> str:
     rng = m.rng
     if rng.random() < 0.5:
         x = m.shared(m.net.line(f"{ATEN}.adaptive_avg_pool2d({x}, [1, 1])"), x)
@@ -139,7 +139,7 @@ def _head(m: _Random, x: str) -> str:
     return m.op("softmax", x) if rng.random() < 0.2 else x
 
 
-def real(rng: Random, salt: str) -> bytes:
+def real(rng: random.Random, salt: str) -> bytes:
     """With operators on quantized tensors, and now and then one on floats between a dequantize and a quantize."""
     net = Net(salt)
     m = Layers(net, Style(real=True))

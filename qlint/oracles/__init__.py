@@ -30,6 +30,7 @@ class Oracle:
     targets: tuple[str, ...]
     packages: tuple[str, ...]
     format: str = "onnx"
+    extra: str = "oracles"  # of the distribution, with the packages
 
 
 _LITE = ("ai_edge_litert", "flatbuffers")
@@ -46,9 +47,10 @@ ORACLES: dict[str, Oracle] = {
     "ethos-u55": Oracle("qlint.oracles.vela", ("32", "64", "128", "256"), (*_LITE, "ethosu"), "tflite"),
     "ethos-u65": Oracle("qlint.oracles.vela", ("256", "512"), (*_LITE, "ethosu"), "tflite"),
     "ethos-u85": Oracle("qlint.oracles.vela", ("128", "256", "512", "1024", "2048"), (*_LITE, "ethosu"), "tflite"),
-    **{engine: Oracle("qlint.oracles.torch_engines", ("avx2", "vnni"), ("torch",), "torchscript") for engine in ("fbgemm", "x86", "onednn")},
-    "qnnpack": Oracle("qlint.oracles.torch_engines", ("x86",), ("torch",), "torchscript"),
-    "x86-inductor": Oracle("qlint.oracles.inductor", ("avx2", "vnni"), ("torch",), "pt2"),
+    **{engine: Oracle("qlint.oracles.torch_engines", ("avx2", "vnni"), ("torch",), "torchscript", "torch") for engine in ("fbgemm", "x86", "onednn")},
+    "qnnpack": Oracle("qlint.oracles.torch_engines", ("x86",), ("torch",), "torchscript", "torch"),
+    "x86-inductor": Oracle("qlint.oracles.inductor", ("avx2", "vnni"), ("torch",), "pt2", "torch"),
+    "xnnpack": Oracle("qlint.oracles.executorch_xnnpack", ("arm", "x86"), ("torch", "executorch"), "pt2", "executorch"),  # what is delegated does not depend on the processor
 }
 TIMEOUT = 120.0  # seconds for one model
 MODELS_PER_WORKER = 150  # a fresh process now and then keeps memory bounded
@@ -112,7 +114,7 @@ def _require(backend: str, target: str) -> None:
     if target not in oracle.targets:
         raise OracleMissing(f"{backend} has no target {target!r}", hint=f"there are {', '.join(oracle.targets)}")
     if missing := [name for name in oracle.packages if find_spec(name) is None]:
-        raise OracleMissing(f"{backend} needs {', '.join(missing)}", hint='pip install "qlint-nn[oracles]"')
+        raise OracleMissing(f"{backend} needs {', '.join(missing)}", hint=f'pip install "qlint-nn[{oracle.extra}]"')
 
 
 class _Worker:

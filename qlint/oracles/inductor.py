@@ -107,7 +107,7 @@ class Compiled:
         torch._dynamo.reset()
         with torch.no_grad(), config.patch(settings), _watched(self._matched):
             try:
-                torch.compile(module, backend=backend)(*inputs)
+                torch.compile(module, backend=backend)(*inputs)  # type: ignore[no-untyped-call]
             except InductorError as error:
                 if not isinstance(error.inner_exception, _Captured):
                     raise error.inner_exception from error

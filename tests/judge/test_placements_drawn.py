@@ -36,8 +36,8 @@ LOST = {
     ("OpenVINOQuantizer", "xnnpack"): ({"max_pool": 1, "conv": 1, "relu": 2, "add": 1, "flatten": 1, "linear": 1}, None),
     ("X86InductorQuantizer", "xnnpack"): ({"conv": 8, "add": 8, "relu": 8, "linear": 1}, None),
     # Inductor adds only in the kernel of a convolution, and finds none behind a quantizer; of one weight scale for all channels it makes floats
-    ("OpenVINOQuantizer", "x86-inductor"): ({"max_pool": 1, "conv": 1, "relu": 9, "add": 8, "flatten": 1, "linear": 1, **POOL}, {("max_pool", "y"): 1, ("conv", "x"): 2, ("flatten", "y"): 1, ("linear", "x"): 1}),
-    ("XNNPACKQuantizer", "x86-inductor"): ({"conv": 20, "relu": 17, "add": 8, "linear": 1, **POOL}, {}),
+    ("OpenVINOQuantizer", "x86-inductor"): ({"max_pool": 1, "conv": 1, "relu": 9, "add": 8, "flatten": 1, "linear": 1, **POOL}, {("max_pool", "y"): 1, ("conv", "x"): 2, ("add", "lhs"): 6, ("add", "rhs"): 8, ("flatten", "y"): 1, ("linear", "x"): 1}),
+    ("XNNPACKQuantizer", "x86-inductor"): ({"conv": 20, "relu": 17, "add": 8, "linear": 1, **POOL}, {("add", "lhs"): 6, ("add", "rhs"): 10}),
     ("X86InductorQuantizer", "fbgemm"): ({"conv": 8, "add": 8, "relu": 8, "linear": 1}, None),
     # the residual sum is no longer a part of the convolution: it runs, with more kernels
     ("XNNPACKQuantizer", "tensorrt"): ({}, {("add", "lhs"): 3, ("add", "rhs"): 5}),

@@ -273,7 +273,7 @@ def test_what_there_is_no_oracle_for() -> None:
         judge(b"", "tensorrt", "orin")
     with pytest.raises(OracleMissing):
         judge(b"", "ort-cpu", "riscv")
-    assert set(ORACLES) == {"ort-cpu", "qnn-htp", "tflite", "tflm", "ethos-u55", "ethos-u65", "ethos-u85", "openvino", "fbgemm", "x86", "onednn", "qnnpack"}
+    assert set(ORACLES) == {"ort-cpu", "qnn-htp", "tflite", "tflm", "ethos-u55", "ethos-u65", "ethos-u85", "openvino", "fbgemm", "x86", "onednn", "qnnpack", "x86-inductor", "xnnpack"}
 
 
 def test_openvino():

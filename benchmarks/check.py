@@ -22,7 +22,7 @@ from watch import IMPORTS, QLINT, ROOT, watch
 RUNS = 7
 # Installed modules are compiled; those of a checkout may not be. Here all are, in a folder of their own.
 COMPILED = {**os.environ, "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(Path(tempfile.gettempdir()) / "qlint-bench")}
-OPTIONS = ("--backend", "qnn-htp", "--exit-zero")
+OPTIONS = ("--no-cache", "--backend", "qnn-htp", "--exit-zero")
 
 
 def seconds(program: str, *arguments: object) -> float:

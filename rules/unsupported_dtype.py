@@ -1,8 +1,9 @@
-"""The float type behind a quantizer is not one that the backend takes.
+"""The type of a tensor is not one that the backend's integer kernel takes.
 
 ## What it does
 
-Finds tensors in float16, bfloat16 or float64 where the integer kernel wants another float type around it.
+Finds tensors in float16, bfloat16 or float64 where the integer kernel wants another float type around it, and
+arithmetic on int32, int64 or booleans (positions, sizes, conditions) where it is for quantized activations.
 
 ## Why it matters on hardware
 
@@ -32,9 +33,14 @@ from qlint.lint.rule import Rule
 from qlint.lint.testing import Graph, u8
 
 
+_COUNTS = ("int32", "int64", "uint32", "uint64", "bool")
+
+
 def _fix(facts: Facts) -> str:
     if facts.dimension == "integers":
         return "write a QuantizeLinear and a DequantizeLinear around each operator"
+    if all(cause.found in _COUNTS for cause in facts.causes):
+        return "leave it to the CPU: these are positions or counts, and no activations to be quantized"
     return f"quantize the model in {facts.wanted}"
 
 
@@ -59,6 +65,12 @@ rule.explains(
 def half_precision() -> Model:
     g = Graph()
     return g.model(g.op("transpose", g.input(dtype="float16") | u8()) | u8())
+
+
+@rule.bad(says="input x (the model's input x) is int32; toy runs a leaky relu in integer only around uint8 or int8")
+def positions() -> Model:
+    g = Graph()
+    return g.model(g.op("leaky_relu", g.input(dtype="int32")) | u8())
 
 
 @rule.good

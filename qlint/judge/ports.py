@@ -283,6 +283,9 @@ class Spaces:
         return self._asked[id(space)]
 
 
+_COUNTS = frozenset({"int32", "int64", "uint32", "uint64", "bool"})  # positions, sizes and conditions: numbers that no quantizer may round
+
+
 def _misses(space: Space, port: Port, wants: bool | None, parameters: Rows) -> Iterator[Miss]:
     """What keeps a port out of a space; of its parameters only these are looked at. `wants`: whether it wants a quantizer."""
 
@@ -307,6 +310,10 @@ def _misses(space: Space, port: Port, wants: bool | None, parameters: Rows) -> I
     if not wants:
         if port.state != "none":
             yield miss("quantizer", str(port.quantizer), None, MISSING)
+        return
+    if port.state == "none" and port.tensor is not None and port.tensor.dtype in _COUNTS:
+        if not space.dtype:  # or it has just been said
+            yield miss("dtype", port.tensor.dtype, space.storage or _text(space), MISSING)
         return
     if port.state in ("none", "partial"):
         yield miss("quantizer", None, _text(space), MISSING)

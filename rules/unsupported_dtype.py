@@ -27,19 +27,16 @@ Quantize the float32 model, or convert back. Scales that were rounded to half pr
 - ONNX, DequantizeLinear: the type of the scale is the type of the output
 """
 
-from qlint.graph import Model
+from qlint.graph import COUNTS, Model
 from qlint.lint.message import Facts
 from qlint.lint.rule import Rule
 from qlint.lint.testing import Graph, u8
 
 
-_COUNTS = ("int32", "int64", "uint32", "uint64", "bool")
-
-
 def _fix(facts: Facts) -> str:
     if facts.dimension == "integers":
         return "write a QuantizeLinear and a DequantizeLinear around each operator"
-    if all(cause.found in _COUNTS for cause in facts.causes):
+    if all(cause.found in COUNTS for cause in facts.causes):
         return "leave it to the CPU: these are positions or counts, and no activations to be quantized"
     return f"quantize the model in {facts.wanted}"
 

@@ -2,6 +2,6 @@
 
 from qlint.graph.model import Data, Dim, Ignored, Model, Module, Op, Shape, Tensor, Use
 from qlint.graph.once import once
-from qlint.graph.quantizer import FLOAT_GRIDS, INTEGER_RANGES, TYPE_SINCE, UNSEEN, Quantizer, container, left_behind
+from qlint.graph.quantizer import COUNTS, FLOAT_GRIDS, INTEGER_RANGES, TYPE_SINCE, UNSEEN, Quantizer, container, left_behind
 
-__all__ = ["FLOAT_GRIDS", "INTEGER_RANGES", "TYPE_SINCE", "UNSEEN", "Data", "Dim", "Ignored", "Model", "Module", "Op", "Quantizer", "Shape", "Tensor", "Use", "container", "left_behind", "once"]
+__all__ = ["COUNTS", "FLOAT_GRIDS", "INTEGER_RANGES", "TYPE_SINCE", "UNSEEN", "Data", "Dim", "Ignored", "Model", "Module", "Op", "Quantizer", "Shape", "Tensor", "Use", "container", "left_behind", "once"]

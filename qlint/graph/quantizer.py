@@ -27,6 +27,8 @@ INTEGER_RANGES: dict[str, tuple[int, int]] = {
     for sign in ("", "u")
     for bits in (2, 4, 8, 16, 32, 64)
 }
+# Types of positions, sizes and conditions: numbers that no quantizer may round.
+COUNTS = frozenset({"int32", "int64", "uint32", "uint64", "bool"})
 # Largest finite value of the 4- to 8-bit float formats (OCP FP8 and MX specifications, ONNX float8 page).
 FLOAT_GRIDS: dict[str, float] = {
     "float8e4m3fn": 448.0,

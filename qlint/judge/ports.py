@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from qlint.graph import Op, Quantizer, Tensor, Use
+from qlint.graph import COUNTS, Op, Quantizer, Tensor, Use
 from qlint.graph.axes import channel_axes
 from qlint.graph.kinds import expand
 from qlint.judge.integers import declared
@@ -283,9 +283,6 @@ class Spaces:
         return self._asked[id(space)]
 
 
-_COUNTS = frozenset({"int32", "int64", "uint32", "uint64", "bool"})  # positions, sizes and conditions: numbers that no quantizer may round
-
-
 def _misses(space: Space, port: Port, wants: bool | None, parameters: Rows) -> Iterator[Miss]:
     """What keeps a port out of a space; of its parameters only these are looked at. `wants`: whether it wants a quantizer."""
 
@@ -311,7 +308,7 @@ def _misses(space: Space, port: Port, wants: bool | None, parameters: Rows) -> I
         if port.state != "none":
             yield miss("quantizer", str(port.quantizer), None, MISSING)
         return
-    if port.state == "none" and port.tensor is not None and port.tensor.dtype in _COUNTS:
+    if port.state == "none" and port.tensor is not None and port.tensor.dtype in COUNTS:
         if not space.dtype:  # or it has just been said
             yield miss("dtype", port.tensor.dtype, space.storage or _text(space), MISSING)
         return

@@ -10,7 +10,7 @@ from qlint.graph import Op, Tensor
 from qlint.graph.kinds import expand
 from qlint.judge import relations
 from qlint.judge.pattern import Chain, kinds_of
-from qlint.judge.ports import MISSING, RELATION, SHAPE, VALUE, ports
+from qlint.judge.ports import ANOTHER, MISSING, RELATION, SHAPE, VALUE, ports
 from qlint.judge.prepare import Prepared, readers
 from qlint.judge.relations import miss, quantized, text, within
 from qlint.judge.verdict import Miss
@@ -106,7 +106,7 @@ def _factors_kept(wanted: bool, chain: Chain, prepared: Prepared) -> Iterator[Mi
 
 def _native(wanted: tuple[str, ...], chain: Chain, _: Prepared) -> Iterator[Miss]:
     if chain.anchor.native not in wanted:
-        yield _about(chain.anchor, "native", chain.anchor.native, wanted, MISSING)
+        yield _about(chain.anchor, "native", chain.anchor.native, wanted, ANOTHER)
 
 
 def _not_native(unwanted: tuple[str, ...], chain: Chain, _: Prepared) -> Iterator[Miss]:

@@ -17,7 +17,7 @@ from qlint.profile.schema import Profile, Requirement, Space
 from qlint.profile.validate import BUILTIN_SPACES
 
 # How far a port is from what a kernel wants, when kernels and alternatives are compared.
-MISSING, SHAPE, RELATION, VALUE = 8, 4, 2, 1
+ANOTHER, MISSING, SHAPE, RELATION, VALUE = 32, 8, 4, 2, 1
 
 State = Literal["one", "none", "partial", "mixed", "absent"]
 
@@ -283,6 +283,9 @@ class Spaces:
         return self._asked[id(space)]
 
 
+_OPERANDS = ("x", "w", "lhs", "rhs")  # an operator that has no such operand is another one: a product of two activations, not of one and a weight
+
+
 def _misses(space: Space, port: Port, wants: bool | None, parameters: Rows) -> Iterator[Miss]:
     """What keeps a port out of a space; of its parameters only these are looked at. `wants`: whether it wants a quantizer."""
 
@@ -291,7 +294,7 @@ def _misses(space: Space, port: Port, wants: bool | None, parameters: Rows) -> I
 
     if port.state == "absent":
         if space is not _ANY and not space.absent:
-            yield miss("presence", "absent", "present", MISSING)
+            yield miss("presence", "absent", "present", ANOTHER if port.role in _OPERANDS else MISSING)
         return
     if space.absent:
         yield miss("presence", "present", "absent", MISSING)
@@ -327,6 +330,12 @@ def _misses(space: Space, port: Port, wants: bool | None, parameters: Rows) -> I
 def _axis(q: Quantizer, port: Port) -> str:
     out, inner = channel_axes(port.op, port.role)
     return "out" if q.axis == out else "in" if q.axis == inner else str(q.axis)
+
+
+def _from_end(q: Quantizer) -> bool | None:
+    """Whether the node that dequantizes writes its axis as a negative number; None if it writes none that matters."""
+    axis = None if q.granularity == "tensor" or q.dequantize is None else q.dequantize.attrs.get("axis")
+    return axis < 0 if isinstance(axis, int) else None
 
 
 def _scales_hold(wanted: Any, q: Quantizer, port: Port) -> bool:
@@ -407,6 +416,7 @@ _DIMENSIONS: tuple[_Row, ...] = (
     ("inherited", RELATION, lambda s: s.inherited, lambda w, q, p: p.inherited == w, lambda q, p: p.inherited),
     ("own_scale", RELATION, lambda s: s.own_scale, lambda w, q, p: (p.sharers <= 1) == w, lambda q, p: p.sharers <= 1),
     ("axis", RELATION, lambda s: s.axis, lambda w, q, p: q.granularity != "channel" or _axis(q, p) == str(w), _axis),
+    ("axis_from_end", RELATION, lambda s: s.axis_from_end, lambda w, q, p: _from_end(q) in (w, None), lambda q, p: _from_end(q)),
     ("scales", RELATION, lambda s: s.scales, _scales_hold, lambda q, p: f"{len(q.scale or ())} scales"),
     ("zero_point", VALUE, lambda s: s.zero_point, _zero_point_holds, lambda q, p: _values(q.zero_point)),
     ("scale", VALUE, lambda s: s.scale, _scale_holds, lambda q, p: _values(q.scale)),

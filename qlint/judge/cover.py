@@ -8,7 +8,7 @@ from qlint.graph import Model, Op, Tensor, Use
 from qlint.graph.building import building
 from qlint.judge.explain import explain
 from qlint.judge.kernels import Kernels, Ready
-from qlint.judge.memory import conflicts, unsliced
+from qlint.judge.memory import conflicts, habits_of, unsliced
 from qlint.judge.partition import constants_alone
 from qlint.judge.pattern import Chain
 from qlint.judge.ports import ports
@@ -206,12 +206,14 @@ class _Judge:
 
         def taken_apart(use: Use) -> bool:
             """The quantizer of this edge is not taken by itself, and not on both sides with a unit."""
-            if use.op is None or (in_unit(use.op) and in_unit(use.tensor.producer)):
+            if use.op is None or not self.prepared.of(use) or (in_unit(use.op) and in_unit(use.tensor.producer)):
                 return False
             port = ports(Chain((use.op,)), use.role, self.prepared)[0]
-            return port.quantizer is not None and bool(self.kernels.spaces.misses(self.kernels.lone_constants, port))
+            return bool(self.kernels.spaces.misses(self.kernels.lone_constants, port))
 
-        for op, use in list(unsliced(self.model.ops, memory, cut)):
+        habits = habits_of(self.model.ops, memory)
+        for op, use in list(unsliced(self.model.ops, habits, cut)):
+            habits.pop(id(op), None)
             placed = self.verdict.placements[id(op)]
             evidence = self.kernels.evidence(self.taken[id(op)][0].kernel.evidence)
             found, wanted = "outside of its graph", "an operator of its own"
@@ -219,7 +221,7 @@ class _Judge:
             self.verdict.refusals.append(RefusalReason(placed.kernel, f"{use.tensor.name} comes in from {found} and has to be sliced", op, found, evidence))
         if self.profile.misplaced == "refused":
             evidence = self.kernels.evidence(self.profile.misplaced_evidence)
-            for op, use, culprit in list(conflicts(self.model.ops, memory, cut)):
+            for op, use, culprit in list(conflicts(self.model.ops, habits, cut)):
                 found, wanted = "main memory", "tightly coupled memory"
                 self._reject(op, use, "memory", found, wanted, evidence, (culprit.label,))
                 because = f"{culprit.label} leaves a tensor in {found} that the compiler planned in {wanted}"

@@ -312,14 +312,15 @@ def _worst(seen: list[Cause]) -> Cause:
         return (not cause.own, cause.port == "y", -(cause.selector.specificity if cause.selector is not None else 0))
 
     best = min(seen, key=rank)  # the first of equals
-    for cause in seen:
-        if cause is best:
-            continue
+    others = [cause for cause in seen if cause is not best]
+    for cause in others:
         for op, consequence in cause.affected.values():
             best.affects(op, consequence)
-        best.evidence = _unique((*best.evidence, *cause.evidence))
-        best.trace = _unique((*best.trace, *cause.trace))
-        best.readers = _unique((*best.readers, *cause.readers))
+    if others:
+        every = [best, *others]
+        best.evidence = _unique(tuple(e for cause in every for e in cause.evidence))
+        best.trace = _unique(tuple(step for cause in every for step in cause.trace))
+        best.readers = _unique(tuple(reader for cause in every for reader in cause.readers))
     return best
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from qlint.graph import Model, Op, Tensor, Use
 from qlint.graph.building import building
 from qlint.judge.explain import explain
@@ -115,17 +113,16 @@ class _Judge:
         ready = one.ready
         for member in chain.ops:
             self.taken[id(member)] = (ready, chain)
-        evidence = ready.kernel.evidence
         where: Where = "rejected" if ready.kernel.runs == "refused" else ready.kernel.runs
-        refused = ready.kernel.runs == "refused"
-        for (check, wanted), left in zip(ready.checks, one.checks, strict=True):
-            if check.evidence:
-                evidence += check.evidence
+        refused, count = ready.kernel.runs == "refused", len(ready.checks)
+        for number, left in one.checks:
+            check, wanted = ready.checks[number]
             if (left is None or not left.hold(chain, self.prepared)) and (misses := list(wanted.misses(chain, self.prepared))):
                 self.failed[id(chain.anchor)] = (check, misses)
                 refused = check.otherwise == "refused" or (refused and _PLACE[check.otherwise] is None)
-                where = _PLACE[check.otherwise] or where
+                where, count = _PLACE[check.otherwise] or where, number + 1
                 break
+        evidence = ready.cited[count]
         if refused:
             self.verdict.refusals.append(
                 RefusalReason(ready.kernel.id, ready.kernel.title or ready.kernel.id, chain.anchor, "", self.kernels.evidence(evidence))
@@ -230,7 +227,7 @@ class _Judge:
     def _reject(self, op: Op, use: Use, dimension: str, found: str, wanted: str, evidence: tuple[Evidence, ...], readers: tuple[str, ...]) -> None:
         """The compiler has no kernel for an op where an input of it is."""
         placed = self.verdict.placements[id(op)]
-        self.verdict.placements[id(op)] = replace(placed, where="rejected", basis=weakest(evidence))
+        self.verdict.placements[id(op)] = placed._replace(where="rejected", basis=weakest(evidence))
         self.conflicting[id(op)] = Mismatch(placed.kernel, op, op, use.role, use.tensor, dimension, found, wanted, "refused", evidence, (), readers, (op,))
 
     def _segments(self) -> None:
@@ -241,7 +238,7 @@ class _Judge:
                 continue
             placed = self.verdict.placements[id(op)]
             where: Where = "unknown" if not certain else "cpu" if self.fallback else "rejected"
-            self.verdict.placements[id(op)] = replace(placed, where=where, basis=weakest(evidence))
+            self.verdict.placements[id(op)] = placed._replace(where=where, basis=weakest(evidence))
             self.conflicting[id(op)] = Mismatch(
                 placed.kernel, placed.chain[0], op, "", None, "segment", culprit.label, "no such operator in front", CONSEQUENCE[where], evidence,
                 (), (), placed.chain,
@@ -254,7 +251,7 @@ class _Judge:
         if id(op) in self.conflicting:
             self.verdict.mismatches.append(self.conflicting[id(op)])
             return
-        ready, chain = self.taken.get(id(op), (None, Chain((op,))))
+        ready, chain = self.taken.get(id(op)) or (None, Chain((op,)))
         check, misses = self.failed.get(id(chain.anchor), (None, []))
         if ready is not None and check is not None:
             consequence: Consequence = "refused" if check.otherwise == "rejected" else check.otherwise

@@ -159,21 +159,23 @@ _SEVERAL: dict[str, Callable[[Chain, str, Prepared], Iterator[Port]]] = {
 }  # fmt: skip
 
 
-def _once(look: Callable[[str, Op, Any, Prepared], Port], name: str, op: Op, which: str | int, prepared: Prepared) -> Port:
-    """A port is looked at once, however many kernels ask for it."""
-    key = (name, id(op), which)
-    port: Port | None = prepared.ports.get(key)
-    if port is None:
-        port = prepared.ports[key] = look(name, op, which, prepared)
-    return port
+# A port is looked at once, however many kernels ask for it.
 
 
 def _input(name: str, op: Op, role: str, prepared: Prepared) -> Port:
-    return _once(_look_at_input, name, op, role, prepared)
+    key = (name, id(op), role)
+    port: Port | None = prepared.ports.get(key)
+    if port is None:
+        port = prepared.ports[key] = _look_at_input(name, op, role, prepared)
+    return port
 
 
 def _output(name: str, op: Op, number: int, prepared: Prepared) -> Port:
-    return _once(_look_at_output, name, op, number, prepared)
+    key = (name, id(op), number)
+    port: Port | None = prepared.ports.get(key)
+    if port is None:
+        port = prepared.ports[key] = _look_at_output(name, op, number, prepared)
+    return port
 
 
 def _look_at_input(name: str, op: Op, role: str, prepared: Prepared) -> Port:
@@ -231,7 +233,7 @@ class Spaces:
                 spaces.extend(self.resolve(self.named[item], depth + 1))
             elif item in BUILTIN_SPACES:
                 spaces.append(BUILTIN_SPACES[item])
-        resolved = self._cache[requirement] = tuple(spaces)
+        resolved = self._cache[requirement] = tuple(sorted(spaces, key=lambda space: space.absent))  # of equals, not the one without the input
         return resolved
 
     def left(self, spaces: tuple[Space, ...], port: Port) -> tuple[Rows, ...] | None:
@@ -256,13 +258,14 @@ class Spaces:
     def misses(self, spaces: tuple[Space, ...], port: Port) -> list[Miss]:
         """What keeps the port out of the nearest of some alternatives; empty if one of them accepts it."""
         key = (id(spaces), id(port))
-        if key not in self._seen:
-            self._seen[key] = (self._nearest(spaces, port), port)  # the port is kept, and with it its id
-        return self._seen[key][0]
+        seen = self._seen.get(key)
+        if seen is None:
+            seen = self._seen[key] = (self._nearest(spaces, port), port)  # the port is kept, and with it its id
+        return seen[0]
 
     def _nearest(self, spaces: tuple[Space, ...], port: Port) -> list[Miss]:
         best: list[Miss] | None = None
-        for space in sorted(spaces, key=lambda space: space.absent):  # of equals, not the one without the input
+        for space in spaces:
             asked = self._wanted(space)
             found = list(_misses(space, port, asked.quantized, asked.rows))
             if not found:

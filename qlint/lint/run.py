@@ -311,13 +311,12 @@ def _worst(seen: list[Cause]) -> Cause:
     def rank(cause: Cause) -> tuple[bool, bool, int]:
         return (not cause.own, cause.port == "y", -(cause.selector.specificity if cause.selector is not None else 0))
 
-    best = min(seen, key=rank)  # the first of equals
-    others = [cause for cause in seen if cause is not best]
-    for cause in others:
-        for op, consequence in cause.affected.values():
-            best.affects(op, consequence)
-    if others:
-        every = [best, *others]
+    best = min(seen, key=rank) if len(seen) > 1 else seen[0]  # the first of equals
+    if len(seen) > 1:
+        every = [best, *(cause for cause in seen if cause is not best)]
+        for cause in every[1:]:
+            for op, consequence in cause.affected.values():
+                best.affects(op, consequence)
         best.evidence = _unique(tuple(e for cause in every for e in cause.evidence))
         best.trace = _unique(tuple(step for cause in every for step in cause.trace))
         best.readers = _unique(tuple(reader for cause in every for reader in cause.readers))

@@ -190,9 +190,7 @@ class _Judge:
                 return None
             return ready.kernel.memory if op is chain.anchor else "either", where != "float"
 
-        def in_unit(op: Op | None) -> bool:
-            return op is not None and id(op) in self.taken and self.taken[id(op)][0].unit
-
+        units = {number for number, (ready, _) in self.taken.items() if ready.unit}
         known: dict[int, bool] = {}
 
         def cut(use: Use) -> bool:
@@ -203,7 +201,7 @@ class _Judge:
 
         def taken_apart(use: Use) -> bool:
             """The quantizer of this edge is not taken by itself, and not on both sides with a unit."""
-            if use.op is None or not self.prepared.of(use) or (in_unit(use.op) and in_unit(use.tensor.producer)):
+            if use.op is None or not self.prepared.of(use) or (id(use.op) in units and id(use.tensor.producer) in units):
                 return False
             port = ports(Chain((use.op,)), use.role, self.prepared)[0]
             return bool(self.kernels.spaces.misses(self.kernels.lone_constants, port))

@@ -141,6 +141,7 @@ class Kernels:
         ]
         self._by_kind: dict[str, tuple[Ready, ...]] = {}
         self._basis: dict[tuple[str, ...], str] = {}
+        self._evidence: dict[tuple[str, ...], tuple[Evidence, ...]] = {}
 
     def starting_with(self, kind: str) -> tuple[Ready, ...]:
         if kind not in self._by_kind:
@@ -154,4 +155,6 @@ class Kernels:
         return self._basis[names]
 
     def evidence(self, names: tuple[str, ...]) -> tuple[Evidence, ...]:
-        return self.profile.cited(names)
+        if names not in self._evidence:
+            self._evidence[names] = self.profile.cited(names)
+        return self._evidence[names]

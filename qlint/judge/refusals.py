@@ -77,11 +77,11 @@ class _Nodes:
         return list(found.values())
 
     def _sort(self, op: Op) -> object:
-        sort: tuple[object, ...] = (op.kind, op.native, op.domain, op.opset, op.unknown_attrs, not op.uses)
         if op.kind not in QUANTIZER_KINDS:
-            return sort
+            return (op.kind, op.native, op.domain, op.opset, op.unknown_attrs, not op.uses)
         q, x, zero_point = self.quantizers.get(id(op)), op.uses.get("x"), op.uses.get("zero_point")
-        sort += (x and x.tensor.dtype, zero_point and zero_point.tensor.dtype, op.outputs[0].dtype if op.outputs else None)
+        types = (x and x.tensor.dtype, zero_point and zero_point.tensor.dtype, op.outputs[0].dtype if op.outputs else None)
+        sort = (op.kind, op.native, op.domain, op.opset, op.unknown_attrs, not op.uses, types)
         if q is None or q.granularity == "tensor":
             return sort
         return (sort, q.granularity, q.axis, None if q.scale is None else len(q.scale), None if x is None else x.tensor.shape)

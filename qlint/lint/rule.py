@@ -296,19 +296,18 @@ class Claims:
             self._fitting[about] = [selector for selector in self._all if selector.fits(*about)]
         for selector in self._fitting[about]:
             try:
-                selected = self._suits(selector, model) and all(holds(mismatch) for holds in selector.where)
+                suits = selector.model is None or self._suits(selector, selector.model, model)
+                selected = suits and all(holds(mismatch) for holds in selector.where)
             except Exception as error:  # a rule must not take the others down
                 self.crashes.setdefault(selector.rule.name, crashed(selector.rule, error))
                 continue
             if selected:
                 yield selector
 
-    def _suits(self, selector: Explains, model: Model) -> bool:
-        if selector.model is None:
-            return True
+    def _suits(self, selector: Explains, suits: Callable[[Model], bool], model: Model) -> bool:
         key = (id(selector), id(model))
         if key not in self._models:
-            self._models[key] = selector.model(model)
+            self._models[key] = suits(model)
         return self._models[key]
 
     def claim(self, mismatch: Mismatch, model: Model) -> Explains | None:

@@ -88,7 +88,7 @@ class _Run:
         self.verdict = subject if isinstance(subject, Verdict) else None
         self.model = subject.model if isinstance(subject, Verdict) else subject
         self.backend = self.verdict.profile.name if self.verdict is not None else ""
-        self.selected, self.others = selected, others
+        self.selected, self.others = dict.fromkeys(selected), others
         self.claims = Claims(known)
         self.crashes = self.claims.crashes
         self.curable = curable(self.model)
@@ -357,4 +357,4 @@ def _place(cause: Cause, surroundings: Surroundings) -> Place:
 
 
 def _unique(items: Sequence[_T]) -> tuple[_T, ...]:
-    return tuple(dict.fromkeys(items))
+    return tuple(dict.fromkeys(items)) if len(items) > 1 else tuple(items)

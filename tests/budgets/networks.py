@@ -95,7 +95,9 @@ def _added(net: _Growing, x: str) -> str:
 
 def _starred(net: _Growing, x: str) -> str:
     """One tensor is read by all."""
-    return net.q(net.op("Add", x, net.q(net.op("Conv", "hub", "w"))))
+    weight = numpy_helper.from_array(np.ones((8, 8, 1, 1), np.float32), f"w_{len(net.nodes)}")
+    net.constants.append(weight)
+    return net.q(net.op("Add", x, net.q(net.op("Conv", "hub", weight.name))))
 
 
 GROWING = {"attention": _attention, "dense": _dense, "moved": _moved, "added": _added, "starred": _starred}

@@ -57,9 +57,10 @@ BROADCAST = ("fake-quant", "decomposed")  # their scales have the rank of the te
 def shapes(model: Model) -> Iterator[Issue]:
     """The first thing that does not fit at each quantizer whose scale is known."""
     for grid in grids(model):
-        if grid.quantizer.scale is None:
+        q = grid.quantizer
+        if q.scale is None:
             continue
-        problem = _own(grid.quantizer) or _against(grid.quantizer, grid.shape)
+        problem = _own(q) or (_against(q, grid.shape) if q.granularity != "tensor" else None)
         if problem is not None:
             of, found, wanted = problem
             yield Issue.at(grid.use, found, wanted, of, problem=of)
@@ -79,7 +80,7 @@ def _single(shape: tuple[int, ...]) -> bool:
 
 def _against(q: Quantizer, shape: Shape | None) -> _Problem | None:
     """The scale against the tensor; what is symbolic or unknown fits."""
-    if q.granularity == "tensor" or shape is None or q.axis is None:
+    if shape is None or q.axis is None:
         return None
     if not 0 <= q.axis < len(shape):
         return "the axis", f"is {q.axis}", f"the tensor has {len(shape)} dimension{'s' if len(shape) != 1 else ''}, counted from 0"

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qlint.errors import ReadError
 from qlint.graph import Data, Dim, Shape
@@ -294,8 +294,7 @@ def ignoring(key: str) -> str:
     return "" if start != IGNORE or (slash and not rule) else rule or "ALL"
 
 
-@dataclass(slots=True)
-class Node:
+class Node(NamedTuple):
     """A NodeProto: names, and the spans of its attributes."""
 
     op_type: str

@@ -207,9 +207,9 @@ class Builder:
         return op
 
     def use(self, op: Op, role: str, tensor: Tensor) -> Use:
-        count = sum([name == role or name.startswith(f"{role}_") for name in op.uses])
-        use = Use(tensor, op, role if count == 0 else f"{role}_{count}", len(op.uses), "op", (), tensor.name)
-        op.uses[role if role not in op.uses else f"{role}_{count}"] = use
+        if role in op.uses:
+            role = f"{role}_{sum(name == role or name.startswith(f'{role}_') for name in op.uses)}"
+        use = op.uses[role] = Use(tensor, op, role, len(op.uses), "op", (), tensor.name)
         tensor.uses.append(use)
         return use
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 
@@ -43,6 +44,63 @@ def residual(path: Path, nodes: int, shared: bool = False) -> Path:
         at = quantized(f"{block}.add_y", f"{block}.c")
     info = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 8, 8, 8]) for name in ("x", at)]
     model = helper.make_model(helper.make_graph(made, "g", info[:1], info[1:], constants), opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def attention(path: Path, nodes: int) -> Path:
+    """A transformer of about so many nodes, layer norms and gelus spelled out; one mask, one scale and one weight serve all of its layers."""
+    made: list[onnx.NodeProto] = []
+    constants = [numpy_helper.from_array(np.ones((8, 8), np.float32), "w"), numpy_helper.from_array(np.uint8(128), "z")]
+    constants += [numpy_helper.from_array(np.float32(value), name) for name, value in (("s", 0.02), ("two", 2), ("half", 0.5), ("one", 1), ("root", 1.4142135), ("eps", 1e-5))]
+    constants += [numpy_helper.from_array(np.ones(8, np.float32), name) for name in ("gamma", "beta")]
+
+    def op(kind: str, *inputs: str, **attributes: object) -> str:
+        name = f"{kind}{len(made)}"
+        made.append(helper.make_node(kind, inputs, [f"{name}_y"], name, **attributes))
+        return f"{name}_y"
+
+    def quantized(x: str) -> str:
+        return op("DequantizeLinear", op("QuantizeLinear", x, "s", "z"), "s", "z")
+
+    x, mask = "x", op("Mul", "x", "half")
+    while len(made) + 32 <= nodes:
+        centered = op("Sub", x, op("ReduceMean", x, axes=[-1]))
+        scaled = op("Div", centered, op("Sqrt", op("Add", op("ReduceMean", op("Pow", centered, "two"), axes=[-1]), "eps")))
+        normed = quantized(op("Add", op("Mul", scaled, "gamma"), "beta"))
+        q, k, v = (quantized(op("MatMul", normed, "w")) for _ in range(3))
+        weights = op("Softmax", op("Add", op("MatMul", q, op("Transpose", k, perm=[0, 2, 1])), mask), axis=-1)
+        x = op("Add", x, op("MatMul", weights, v))
+        inner = op("MatMul", x, "w")
+        x = op("Add", x, op("Mul", op("Mul", inner, op("Add", op("Erf", op("Div", inner, "root")), "one")), "half"))
+    return _written(path, made, constants, [1, 8, 8], x)
+
+
+def chain(path: Path, nodes: int) -> Path:
+    """One quantized tensor that goes through so many ops which only move data."""
+    constants = [numpy_helper.from_array(np.float32(0.02), "s"), numpy_helper.from_array(np.uint8(128), "z"), numpy_helper.from_array(np.array([8, 8]), "shape")]
+    made, at = [helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], "q"), helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"], "d")], "d"
+    for number in range(nodes - 2):
+        inputs, attributes = ([at], {"perm": [1, 0]}) if number % 2 else ([at, "shape"], {})
+        at = f"m{number}"
+        made.append(helper.make_node("Transpose" if number % 2 else "Reshape", inputs, [at], at, **attributes))
+    return _written(path, made, constants, [8, 8], at)
+
+
+def fan(path: Path, nodes: int) -> Path:
+    """One tensor that so many ops read, each behind a quantizer of its own, and one op that reads all of their results."""
+    constants, made = [numpy_helper.from_array(np.float32(0.02), "s"), numpy_helper.from_array(np.uint8(128), "z")], []
+    for number in range(nodes // 3):
+        made.append(helper.make_node("QuantizeLinear", ["x", "s", "z"], [f"q{number}"], f"q{number}"))
+        made.append(helper.make_node("DequantizeLinear", [f"q{number}", "s", "z"], [f"d{number}"], f"d{number}"))
+        made.append(helper.make_node("Round" if number % 2 else "Relu", [f"d{number}" if number % 4 else "x"], [f"r{number}"], f"r{number}"))
+    made.append(helper.make_node("Concat", [f"r{number}" for number in range(nodes // 3)], ["y"], "joined", axis=0))
+    return _written(path, made, constants, [8, 8], "y")
+
+
+def _written(path: Path, nodes: list[onnx.NodeProto], constants: list[TensorProto], shape: list[int], y: str) -> Path:
+    info = [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)], [helper.make_tensor_value_info(y, TensorProto.FLOAT, None)]
+    model = helper.make_model(helper.make_graph(nodes, "g", *info, constants), opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     path.write_bytes(model.SerializeToString())
     return path
 

@@ -93,6 +93,29 @@ def test_four_times_the_nodes_take_about_four_times_as_long(tmp_path, shared):
     assert statistics.median(large / small for small, large in runs) < 5.5
 
 
+def calls(path):
+    """How many calls of functions reading a file and making it canonical takes: the same on every machine."""
+    count = 0
+
+    def seen(_frame, event, _argument):
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(seen)
+    try:
+        canonical(read(path))
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+@pytest.mark.parametrize("network", [networks.attention, networks.chain, networks.fan])
+def test_so_it_is_with_transformers_long_chains_and_wide_fans(tmp_path, network):
+    tiny, small, large = (network(tmp_path / f"{nodes}.onnx", nodes) for nodes in (100, 1_000, 4_000))
+    calls(tiny)  # what is told once, of whatever network
+    assert calls(large) / calls(small) < 4.4
+
+
 def test_so_it_is_with_large_weights(tmp_path):
     small, large = networks.decoder(tmp_path / "small.onnx", 8), networks.decoder(tmp_path / "large.onnx", 32)
     spent(small, "ort-cpu")

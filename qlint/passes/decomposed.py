@@ -112,8 +112,8 @@ def _read_back(op: Op) -> Found | None:
 
 def _stored(op: Op) -> Tensor | None:
     """The constant of integers that an op reads first: a whole tensor, no zero point."""
-    first = next(iter(op.uses.values()), None)
-    tensor = first.tensor if first is not None and op.kind in ("clip", "cast", "sub", "mul") else None
+    first = next(iter(op.uses.values()), None) if op.kind in ("clip", "cast", "sub", "mul") else None
+    tensor = first.tensor if first is not None else None
     return tensor if tensor is not None and tensor.producer is None and tensor.data is not None and (tensor.size or 0) > 1 else None
 
 

@@ -17,8 +17,7 @@ def split_linear(model: Model) -> None:
         for body in op.bodies.values():
             split_linear(body)
         ops.append(op)
-        rank = op.uses["x"].tensor.rank if "x" in op.uses else None
-        if op.kind == "linear" and op.domain in _DOMAINS and op.attrs.get("transB") and rank not in (None, 2):
+        if op.kind == "linear" and op.domain in _DOMAINS and op.attrs.get("transB") and "x" in op.uses and op.uses["x"].tensor.rank not in (None, 2):
             op.kind = "matmul"
             if "b" in op.uses:
                 ops.append(_bias(op, model))

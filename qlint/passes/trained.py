@@ -151,6 +151,7 @@ def _fits(name: str, root: Op) -> bool:
     return values is not None and algorithm.levels(values)
 
 
+@lru_cache(maxsize=1024)  # most modules of a network are alike
 def _called(module: Module) -> type[Algorithm] | None:
     """The algorithm that a module is named after, or whose parameters it has."""
     own = module.cls.rpartition(".")[2]

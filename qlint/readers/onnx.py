@@ -7,7 +7,7 @@ the graph around them is complete, so that they find every tensor that they read
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from itertools import zip_longest
+from itertools import chain, repeat, zip_longest
 from pathlib import Path
 
 from qlint.errors import ReadError
@@ -83,6 +83,7 @@ class _Reader:
         self.file, self.buffer = file, file.buffer
         self.functions: dict[tuple[str, str, str], proto.Function] = {}
         self.count = self.unrolled = 0
+        self.incomplete = False  # whether a type is still to be told from what comes later: of an operator's results, or in its bodies
         self.sizes: dict[tuple[str, str, str], int] = {}
         self.notes: list[str] = []
         self.ignored: list[Ignored] = []
@@ -122,13 +123,13 @@ class _Reader:
         if not model.opsets and ir_version < 3:  # before IR 3 there were no opset imports
             model.opsets[""] = 1
         self._graph(graph, _Scope(model, model.opsets), overridable=ir_version >= 4)
-        if any(op.bodies or any(not t.dtype for t in op.outputs) for op in model.nodes):
+        if self.incomplete:
             _complete_types(model)
         self._remarks(model)
         return model
 
     def _remarks(self, model: Model) -> None:
-        used = {op.domain for op in model.walk()}
+        used = {domain for _, domain, *_ in self.sorts}
         self.notes += [f"the domain {domain!r} is used but not imported" for domain in sorted(used - set(model.opsets))]
         newest = onnx_ops.newest_opset()
         if model.opsets.get("", 0) > newest:
@@ -223,9 +224,10 @@ class _Reader:
         known, roles = self.sorts[sort]
         nodes, tensors = scope.model.nodes, scope.tensors
         uses: dict[str, Use] = {}
+        outputs: list[Tensor] = []
         op = Op(
-            len(nodes), scope.prefix + node.name if node.name else "", known.kind, known.native, dict(known.defaults), uses, [], domain, opset,
-            known.since, (), node.source or scope.source, dialect=known.dialect,
+            len(nodes), scope.prefix + node.name if node.name else "", known.kind, known.native, known.defaults.copy(), uses, outputs, domain, opset,
+            known.since, (), node.source or scope.source, "", {}, known.dialect,
         )  # fmt: skip
         nodes.append(op)
         for path, cls in node.calls() if node.classes else ():
@@ -242,15 +244,20 @@ class _Reader:
             if tensor.producer is not None or tensor.data is not None:
                 self.notes.append(f"the tensor {name!r} is made twice, the second time by {node.name or node.op_type!r}")
             tensor.producer = op
-            op.outputs.append(tensor)
-        while op.outputs and not op.outputs[-1].name:
-            op.outputs.pop()
+            outputs.append(tensor)
+        while outputs and not outputs[-1].name:
+            outputs.pop()
         for span in node.attributes:
             self._attribute(span, known, op, scope)
-        self.ignored += [Ignored(op.label, rule, reason) for rule, reason in node.ignored]
-        _type_outputs(op, known.outputs)
-        if known.kind == "constant" and op.outputs:
+        for rule, reason in node.ignored:
+            self.ignored.append(Ignored(op.label, rule, reason))
+        if known.outputs:
+            _type_outputs(op, known.outputs)
+        if known.kind == "constant" and outputs:
             _constant(op)
+        for tensor in outputs:
+            if not tensor.dtype:
+                self.incomplete = True
 
     def _attribute(self, span: Span, known: onnx_ops.Operator, op: Op, scope: _Scope) -> None:
         one, inside = self._referenced(self._parsed(span), scope)
@@ -264,6 +271,7 @@ class _Reader:
                 return
         if not one.graphs:
             op.attrs[name] = list(one.value) if isinstance(one.value, list) else one.value
+        self.incomplete = self.incomplete or bool(one.graphs)
         for number, body in enumerate(one.graphs):
             scope.bodies.append((op, name if one.type == "graph" else f"{name}[{number}]", body, inside))
 
@@ -337,15 +345,9 @@ def _declare(tensor: Tensor, dtype: str, shape: Shape | None) -> None:
 
 def _type_outputs(op: Op, types: tuple[str | int | None, ...]) -> None:
     """The dtypes of an op's outputs, by its specification: fixed, an input's, or what an attribute says."""
-    if not types:
-        return
-    dtype, last = "", None
-    for number, tensor in enumerate(op.outputs):
+    for tensor, told in zip(op.outputs, chain(types, repeat(types[-1])), strict=False) if types else ():
         if not tensor.dtype:
-            told = types[min(number, len(types) - 1)]
-            if told != last or not number:
-                dtype = (_input_type(op, told) if isinstance(told, int) else told) or _asked_type(op) or _default_type(op)
-            tensor.dtype, last = dtype, told
+            tensor.dtype = (_input_type(op, told) if isinstance(told, int) else told) or _asked_type(op) or _default_type(op)
 
 
 def _input_type(op: Op, slot: int) -> str:

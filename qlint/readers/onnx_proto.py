@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qlint.errors import ReadError
 from qlint.graph import Data, Dim, Shape
@@ -171,7 +171,7 @@ def tensor(file: File, span: Span) -> tuple[str, Data]:
 
 
 def _checked(dims: list[int], name: str) -> tuple[int, ...]:
-    if len(dims) > MAX_RANK or (dims and min(dims) < 0):
+    if len(dims) > MAX_RANK or min(dims, default=0) < 0:
         raise Damaged(f"is damaged: the constant {name!r} has the shape {dims[:8]}{' ...' if len(dims) > 8 else ''}")
     return tuple(dims)
 
@@ -294,21 +294,20 @@ def ignoring(key: str) -> str:
     return "" if start != IGNORE or (slash and not rule) else rule or "ALL"
 
 
-@dataclass(slots=True)
-class Node:
+class Node(NamedTuple):
     """A NodeProto: names, and the spans of its attributes."""
 
-    op_type: str = ""
-    name: str = ""
-    domain: str = ""
-    overload: str = ""
-    inputs: list[str] = field(default_factory=list)
-    outputs: list[str] = field(default_factory=list)
-    attributes: list[Span] = field(default_factory=list)
-    source: str = ""
-    ignored: tuple[tuple[str, str], ...] = ()  # (rule, reason) of the properties that say so
-    scopes: str = ""  # of torch.onnx with dynamo: the paths of the modules around it, the outermost first, and its own name at the end
-    classes: str = ""  # the same with classes, and its operator at the end
+    op_type: str
+    name: str
+    domain: str
+    overload: str
+    inputs: list[str]
+    outputs: list[str]
+    attributes: list[Span]
+    source: str
+    ignored: tuple[tuple[str, str], ...]  # (rule, reason) of the properties that say so
+    scopes: str  # of torch.onnx with dynamo: the paths of the modules around it, the outermost first, and its own name at the end
+    classes: str  # the same with classes, and its operator at the end
 
     def calls(self) -> Iterator[tuple[str, str]]:
         """(path, class) of each module that it is called by, the network itself first."""
@@ -318,36 +317,39 @@ class Node:
 
 def node(buffer: Buffer, start: int, end: int) -> Node:
     """A NodeProto."""
-    one = Node()
-    inputs, outputs = one.inputs, one.outputs
+    op_type = name = domain = overload = source = scopes = classes = ""
+    inputs: list[str] = []
+    outputs: list[str] = []
+    attributes: list[Span] = []
+    ignored: tuple[tuple[str, str], ...] = ()
     for found, a, b in fields(buffer, start, end):
         if found == _INPUT:
             inputs.append(text(buffer, a, b))
         elif found == _OUTPUT:
             outputs.append(text(buffer, a, b))
         elif found == _NODE_NAME:
-            one.name = text(buffer, a, b)
+            name = text(buffer, a, b)
         elif found == _OP_TYPE:
-            one.op_type = text(buffer, a, b)
+            op_type = text(buffer, a, b)
         elif found == _ATTRIBUTE:
-            one.attributes.append((a, b))
+            attributes.append((a, b))
         elif found == _NODE_DOMAIN:
-            one.domain = domain_of(text(buffer, a, b))
+            domain = domain_of(text(buffer, a, b))
         elif found == _OVERLOAD:
-            one.overload = text(buffer, a, b)
+            overload = text(buffer, a, b)
         elif found == _PROPERTY:
-            name, value = pair(buffer, (a, b))
-            if name in _SOURCES:
-                one.source = one.source or value
-            if name == _SCOPES:
-                one.scopes = value
-            elif name == _CLASSES:
-                one.classes = value
-            if name.startswith(IGNORE) and (rule := ignoring(name)):
-                one.ignored = (*one.ignored, (rule, value))
-    if not one.op_type:
+            entry, value = pair(buffer, (a, b))
+            if entry in _SOURCES:
+                source = source or value
+            if entry == _SCOPES:
+                scopes = value
+            elif entry == _CLASSES:
+                classes = value
+            if entry.startswith(IGNORE) and (rule := ignoring(entry)):
+                ignored = (*ignored, (rule, value))
+    if not op_type:
         raise Damaged(f"is damaged: a node at offset {start} has no operator")
-    return one
+    return Node(op_type, name, domain, overload, inputs, outputs, attributes, source, ignored, scopes, classes)
 
 
 @dataclass(slots=True)

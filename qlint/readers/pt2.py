@@ -75,7 +75,7 @@ def read_program(archive: Archive, builder_of: type[Builder] = Builder) -> Model
     model.metadata = {"schema_version": ".".join(map(str, found.schema))}
     builder = builder_of(archive, model)
     builder.updated = frozenset(_updated(found.block))
-    builder.ranges = ranges(found.stored.values())
+    builder.ranges = ranges((record.path, record) for record in found.stored.values())
     model.observers = observers(found.block)
     model.modules = found.modules
     for value in found.block.inputs:

@@ -110,8 +110,9 @@ def _zip(path: Path) -> str:
         error.subject = str(path)
         raise
     members = archive.members
+    endings = {name.rpartition("/")[2] for name in members}
     for ending, form in _FORMATS:
-        if ending in members or any(name == ending or name.endswith(f"/{ending}") for name in members):
+        if ending in endings:
             return form
     if "data.pkl" in members:
         raise _checkpoint(archive)

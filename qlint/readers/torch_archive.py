@@ -10,6 +10,7 @@ import math
 import mmap
 import struct
 from dataclasses import dataclass, replace
+from operator import mul
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,7 @@ class Archive:
         self.buffer, self.path, self.inflated = self.file.buffer, path, 0
         members = _directory(self.buffer)
         top = next(iter(members), "").partition("/")[0] + "/"
-        self.members = {name[len(top) :] if name.startswith(top) else name: member for name, member in members.items()}
+        self.members = {name.removeprefix(top): member for name, member in members.items()}
 
     def __contains__(self, name: str) -> bool:
         return name in self.members
@@ -173,7 +174,7 @@ class Strided:
         if not width:
             raise self._error(f"is of the type {self.dtype}, which qlint cannot decode")
         count = math.prod(self.shape)
-        extent = 1 + sum((d - 1) * s for d, s in zip(self.shape, self.strides, strict=True)) if count else 0
+        extent = 1 + sum(map(mul, self.shape, self.strides)) - sum(self.strides) if count else 0
         end = -(-(self.offset + extent) * width // 8)
         if min((self.offset, *self.strides, *self.shape)) < 0 or end > member.size or count > 8 * max(1, member.size):
             raise self._error(f"of shape {list(self.shape)} and type {self.dtype} would end at byte {end} of a storage of {member.size}")

@@ -26,18 +26,20 @@ from qlint.readers.unpickle import Affine, Instance, TensorRecord
 # Kinds whose result on a quantized tensor is on the same grid.
 _SAME_GRID = CLASSES["move"] | CLASSES["pool"] | {"relu", "clip", "leaky_relu", "adaptive_avg_pool", "adaptive_max_pool", "resize", "reduce_mean", "reduce_max",
                                                   "unbind", "stack", "flip", "channel_shuffle", "fill_like", "max", "min"}  # fmt: skip
+_SAME_TYPE = _SAME_GRID | {"split"}  # kinds all of whose results are of one type
 _WEIGHTED = {"conv", "conv_transpose", "linear", "lstm", "gru", "lstm_cell", "gru_cell"}
 _QUIET = {"memory_format", "non_blocking", "copy", "layout", "pin_memory", "requires_grad", "cudnn_enabled", "benchmark", "deterministic", "allow_tf32", "sparse",
           "scale_grad_by_freq", "padding_idx", "momentum", "train", "training", "implicit", "inplace"}  # fmt: skip
 
 
 Ranges = dict[str, tuple[TensorRecord, TensorRecord]]  # the buffers with the lowest and highest value seen, by the path of the fake quantizer
+_NEEDLESS = frozenset((type(None), bool, int, float, str, TensorRecord))  # arguments that no node makes
 OBSERVER = "activation_post_process"  # what fake quantizers call theirs (torch/ao/quantization/fake_quantize.py)
 
 
-def ranges(buffers: Iterable[TensorRecord]) -> Ranges:
-    """What the observers of fake quantizers have seen, from the buffers of a network."""
-    named = {buffer.path: buffer for buffer in buffers if buffer.path.endswith((f"{OBSERVER}.min_val", f"{OBSERVER}.max_val"))}
+def ranges(buffers: Iterable[tuple[str, TensorRecord]]) -> Ranges:
+    """What the observers of fake quantizers have seen, from the buffers of a network by path."""
+    named = {path: buffer for path, buffer in buffers if path.endswith((f"{OBSERVER}.min_val", f"{OBSERVER}.max_val"))}
     owners = {path.rpartition(".")[0]: path for path in named}
     return {
         owner.removesuffix(OBSERVER).rstrip("."): (named[f"{owner}.min_val"], named[f"{owner}.max_val"])
@@ -68,7 +70,9 @@ def live(block: Block, wanted: Iterable[Any]) -> list[Node]:
         if id(node) not in needed:
             continue
         kept.append(node)
-        need(node.args)
+        for value in node.args.values():
+            if type(value) not in _NEEDLESS:
+                need(value)
         for body in node.blocks:
             body.nodes = live(body, body.outputs)
             for inner in _all(body):
@@ -203,9 +207,9 @@ class Builder:
         return op
 
     def use(self, op: Op, role: str, tensor: Tensor) -> Use:
-        count = sum(1 for name in op.uses if name == role or name.startswith(f"{role}_"))
-        use = op.uses[role if role not in op.uses else f"{role}_{count}"] = Use(tensor, op, role, len(op.uses), "op", (), tensor.name)
-        use.role = role if count == 0 else f"{role}_{count}"
+        if role in op.uses:
+            role = f"{role}_{sum(name == role or name.startswith(f'{role}_') for name in op.uses)}"
+        use = op.uses[role] = Use(tensor, op, role, len(op.uses), "op", (), tensor.name)
         tensor.uses.append(use)
         return use
 
@@ -293,7 +297,7 @@ class Builder:
         op = self.op(node.native, kind, node.path, node.source, attrs)
         packed = self._packed(op, args, node.path)
         roles = rule.roles if rule is not None else {}
-        for argument in sorted(left, key=lambda argument: list(roles).index(argument) if argument in roles else len(roles)):
+        for argument in [*(name for name in roles if name in left), *(name for name in left if name not in roles)]:
             value = args[argument]
             role = roles.get(argument)
             if role is not None and role.endswith("?") and _is_plain(value):
@@ -379,7 +383,7 @@ class Builder:
         for number, value in enumerate(values):
             kind = _SCALARS.get(value.kind, "")
             shape = _SHAPES.get(value.kind) or value.shape
-            tensor = self.output(op, kind or (dtype if number == 0 or op.kind in _SAME_GRID | {"split"} else _SECOND.get(op.kind, dtype)), shape, number)
+            tensor = self.output(op, kind or (dtype if number == 0 or op.kind in _SAME_TYPE else _SECOND.get(op.kind, dtype)), shape, number)
             if quantizer is not None and (number == 0 or op.kind in _SAME_GRID):
                 tensor.quantizer = quantizer
             self.result(value, tensor)
@@ -424,7 +428,7 @@ class Builder:
             return grid("uint8" if own is None else own.storage, self._number(scale), self._number(zero_point))
         if op.domain == "quantized" and own is not None and op.kind in ("add", "mul") and "b" in args:
             return shifted(own, op.kind, args["b"])
-        if own is None or own.origin == "fake-quant" or op.kind not in _SAME_GRID | set(FIXED):
+        if own is None or own.origin == "fake-quant" or not (op.kind in _SAME_GRID or op.kind in FIXED):
             return None
         return grid(own.storage, *FIXED[op.kind]) if op.kind in FIXED and op.domain == "aten" else own
 

@@ -36,7 +36,7 @@ def grid(
     zeros, zero_shape = numbers_of(zero_point)
     low, high = bounds or INTEGER_RANGES.get(storage, (0, 0))
     per_channel = axis is not None
-    if zeros is not None and not isinstance(zeros, Numbers) and (whole := tuple(z if isinstance(z, int) else int(z) for z in zeros)) == tuple(zeros):
+    if zeros is not None and not isinstance(zeros, Numbers) and set(map(type, zeros)) != {int} and (whole := tuple(z if isinstance(z, int) else int(z) for z in zeros)) == tuple(zeros):
         zeros = whole
     return Quantizer(storage, scales, zeros, **{
         "scale_shape": shape, "zero_point_shape": zero_shape, "granularity": "channel" if per_channel else "tensor", "axis": axis, "qmin": low, "qmax": high,

@@ -7,6 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from qlint.readers.unpickle import TensorRecord
+
 Overload = tuple[list[list[Any]], list[str]]  # arguments [name, type] or [name, type, default], and the types of results
 
 
@@ -57,6 +59,8 @@ def bind(native: str, args: list[Any], named: dict[str, Any]) -> tuple[dict[str,
 
 def _fits(value: Any, kind: str) -> bool:
     """Whether a value may be of a type; of what is only known at run time everything is believed but what it is not."""
+    if kind in _TAKEN.get(type(value), ()):  # nearly always
+        return True
     own = getattr(value, "kind", "")
     if own and own == kind:
         return True
@@ -82,6 +86,7 @@ def _fits(value: Any, kind: str) -> bool:
     return True
 
 
+_TAKEN: dict[type, frozenset[str]] = {bool: frozenset(("b", "s", "i")), int: frozenset(("i", "s", "f")), float: frozenset(("f", "s")), TensorRecord: frozenset("T")}
 _ANYTHING = ("t", "t1", "t2", "Any", "AnyListType", "tuple", "object")
 
 

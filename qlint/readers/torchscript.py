@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,14 +104,15 @@ def _modules(module: Instance, path: str, depth: int = 0) -> Iterator[tuple[str,
         yield from _modules(value, f"{path}.{name}" if path else name, depth + 1)
 
 
-def _seen(module: Instance, path: str, depth: int = 0) -> Iterator[TensorRecord]:
-    """The buffers of the observers of fake quantizers."""
+def _seen(module: Instance, path: str, depth: int = 0) -> Iterator[tuple[str, TensorRecord]]:
+    """The buffers of the observers of fake quantizers, by path."""
+    observes = path.endswith(OBSERVER)
     for name, value in module.attrs.items():
-        inner = f"{path}.{name}" if path else name
-        if isinstance(value, TensorRecord) and path.endswith(OBSERVER):
-            yield replace(value, path=inner)
-        elif isinstance(value, Instance) and depth < MAX_MODULES:
-            yield from _seen(value, inner, depth + 1)
+        if isinstance(value, Instance):
+            if depth < MAX_MODULES:
+                yield from _seen(value, f"{path}.{name}" if path else name, depth + 1)
+        elif observes and isinstance(value, TensorRecord):
+            yield f"{path}.{name}", value
 
 
 _SCALARS = {"i": "int64", "f": "float32", "b": "bool", "i[]": "int64"}
@@ -151,13 +151,18 @@ def _guess_types(model: Model, builder: Builder, nodes: list[Node]) -> None:
     A network that is asked about quantization gets numbers; PyTorch itself does not tell.
     """
     untold = {id(tensor): tensor for tensor in model.inputs if not tensor.dtype}
-    weights = [value.dtype for node in nodes for value in node.args.values() if isinstance(value, TensorRecord) and value.dtype in ("float16", "bfloat16", "float64") and len(value.shape) > 1]
-    for node in nodes if untold else ():
+    if not untold:
+        return
+    records = (value for node in nodes for value in node.args.values() if isinstance(value, TensorRecord))
+    weights = next((record.dtype for record in records if record.dtype in ("float16", "bfloat16", "float64") and len(record.shape) > 1), "float32")
+    for node in nodes:
+        if not untold:
+            return
         for name, value in node.args.items():
             tensor = builder.tensors.get(id(value))
             if tensor is not None and id(tensor) in untold:
                 index = node.native in _INDEXED and name in ("indices", "index")
-                tensor.dtype = "int64" if index else "" if node.native in _CONVERTING else weights[0] if weights else "float32"
+                tensor.dtype = "int64" if index else "" if node.native in _CONVERTING else weights
                 del untold[id(tensor)]
 
 

@@ -167,4 +167,4 @@ class Emitter:
 def _now(value: Any) -> Any:
     """An argument as it is now; of a list, so its elements."""
     value = latest(value)
-    return [latest(item) for item in value] if isinstance(value, list) and any(item is not latest(item) for item in value) else value
+    return value if type(value) is not list or all(item is latest(item) for item in value) else [latest(item) for item in value]

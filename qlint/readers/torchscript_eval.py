@@ -32,7 +32,7 @@ class Evaluator(Flow):
         super().__init__(code)
         self.constants = constants
         self.steps = 0
-        self.names: dict[ast.expr, str] = {}  # of what is called, as far as it is a name
+        self.names: dict[ast.expr, tuple[str, str, str]] = {}  # of what is called, as far as it is a name: whole, its first part, as an operator
         self.restored: set[int] = set()
         self.states: list[Value] = []  # attributes that live from one run to the next
         self.kept: list[Any] = []  # what they are at the end of a run
@@ -126,9 +126,11 @@ class Evaluator(Flow):
     def _restore(self, target: Instance) -> None:
         """Attributes that a class builds itself from what was saved (`__setstate__`)."""
         state = target.state
-        if state is None or id(target) in self.restored or (isinstance(state, dict) and "training" in state):  # as modules are saved that say nothing else
+        if state is None or id(target) in self.restored:
             return
         self.restored.add(id(target))
+        if isinstance(state, dict) and "training" in state:  # as modules are saved that say nothing else
+            return
         function = self.code.method(target.cls, "__setstate__")
         if function is not None:
             kept, self.trail = self.trail, []  # what a branch takes back does not reach here
@@ -139,10 +141,12 @@ class Evaluator(Flow):
             target.attrs.update(zip(known.fields if known else (), state, strict=False))
 
     def attribute(self, target: Any, name: str, at: ast.AST) -> Any:
-        target = latest(target)
         if not isinstance(target, Instance):
-            raise self.error(at, f"reads the attribute {name!r} of something that has none")
-        self._restore(target)
+            target = latest(target)
+            if not isinstance(target, Instance):
+                raise self.error(at, f"reads the attribute {name!r} of something that has none")
+        if target.state is not None and id(target) not in self.restored:
+            self._restore(target)
         if name not in target.attrs:
             known = self.code.class_of(target.cls)
             constant = known.fields.get(name, "") if known is not None else ""
@@ -152,20 +156,20 @@ class Evaluator(Flow):
                 return Global(f"{target.cls}.{name}")
             raise self.error(at, f"reads the attribute {name!r}, which {target.cls} does not have")
         value = target.attrs[name]
-        if isinstance(value, (Instance, TensorRecord)) and not value.path:
+        if type(value) in _PLACED and not value.path:
             value.path = f"{target.path}.{name}" if target.path else name
         return value
 
     def _body(self, statements: list[ast.stmt], env: dict[str, Any]) -> Any:
         """What a list of statements returns; None if it returns nothing."""
+        self.steps += len(statements)
+        if self.steps > MAX_STEPS:
+            raise ReadError(f"takes more than {MAX_STEPS} steps to follow", hint="it is no sensible model")
         for statement in statements:
-            self.steps += 1
-            if self.steps > MAX_STEPS:
-                raise ReadError(f"takes more than {MAX_STEPS} steps to follow", hint="it is no sensible model")
-            if isinstance(statement, ast.Return):
-                return self.eval(statement.value, env) if statement.value is not None else None
             handler = _STATEMENTS.get(type(statement))
             if handler is None:
+                if isinstance(statement, ast.Return):
+                    return self.eval(statement.value, env) if statement.value is not None else None
                 raise self.error(statement, f"has a statement that TorchScript does not write, {type(statement).__name__}")
             handler(self, statement, env)
         return None
@@ -298,15 +302,11 @@ class Evaluator(Flow):
             if special is not None:
                 return special(self, tree, env)
             raise self.error(tree, f"calls {function.id!r}, which nothing defines")
-        name = self.names.get(function)
-        if name is None:
-            name = self.names[function] = dotted(function)
-        root = name.partition(".")[0]
-        if root in ("torch", "ops", "__torch__") and root not in env:
-            if root == "__torch__":
-                return self._named(name, *self._arguments(tree, env), tree)
-            native = f"aten::{name[6:]}" if root == "torch" else "::".join(name[4:].split(".", 1))
-            return self.operator(native, *self._arguments(tree, env), tree)
+        name, root, native = self.names.get(function) or self._called(function)
+        if root and root not in env:
+            if native:
+                return self.operator(native, *self._arguments(tree, env), tree)
+            return self._named(name, *self._arguments(tree, env), tree)
         if isinstance(function, ast.Attribute):
             target = self.eval(function.value, env)
             return self._method(target, function.attr, *self._arguments(tree, env), tree)
@@ -315,9 +315,17 @@ class Evaluator(Flow):
             return self._named(target.name, *self._arguments(tree, env), tree)
         raise self.error(tree, "calls something that is no function")
 
+    def _called(self, function: ast.expr) -> tuple[str, str, str]:
+        """What a call names: all of it, and, if that starts with a name that TorchScript itself has, this name and the operator that is meant."""
+        name = dotted(function)
+        root, _, rest = name.partition(".")
+        native = f"aten::{rest}" if root == "torch" else "::".join(rest.split(".", 1)) if root == "ops" else ""
+        self.names[function] = found = name, root if root in ("torch", "ops", "__torch__") else "", native
+        return found
+
     def _arguments(self, tree: ast.Call, env: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         args = [env[arg.id] if type(arg) is ast.Name and arg.id in env else self.eval(arg, env) for arg in tree.args]
-        return args, {word.arg or "": self.eval(word.value, env) for word in tree.keywords}
+        return args, {word.arg or "": self.eval(word.value, env) for word in tree.keywords} if tree.keywords else {}
 
     def _named(self, name: str, args: list[Any], named: dict[str, Any], at: ast.AST) -> Any:
         """A function of the archive, or a new object of one of its classes."""
@@ -337,6 +345,7 @@ def _is_state(value: Any) -> bool:
     return value is None or isinstance(value, (Value, TensorRecord, int, float))
 
 
+_PLACED = frozenset((Instance, TensorRecord))  # what hangs in the module tree
 _STATEMENTS: dict[type[ast.stmt], Callable[[Evaluator, Any, dict[str, Any]], None]] = {
     ast.Assign: Evaluator._assign, ast.AnnAssign: Evaluator._annotated, ast.Expr: Evaluator._expression, ast.If: Evaluator._if, ast.For: Evaluator._for,
     ast.While: Evaluator._while, ast.With: Evaluator._with, ast.Pass: Evaluator._pass,

@@ -47,6 +47,9 @@ class Block:
     shared: dict[Any, Any] = field(default_factory=dict)  # results of shape arithmetic, by operator and arguments
 
 
+_WRITTEN = frozenset((Value, TensorRecord))  # what operators write into
+
+
 class Raised(Exception):
     """The code that is followed always ends in an error."""
 
@@ -61,7 +64,7 @@ Place = tuple[str, Any, Any]  # what was written: how (attribute, items, entries
 
 def latest(value: Any) -> Any:
     """A value as it is now, after everything that was written into it."""
-    while isinstance(value, (Value, TensorRecord)) and value.now is not None:
+    while type(value) in _WRITTEN and value.now is not None:
         value = value.now
     return value
 

@@ -11,6 +11,8 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
+from operator import length_hint
 from typing import Any
 
 from qlint.errors import ReadError
@@ -141,11 +143,10 @@ _SCHEMES = frozenset(f"torch.per_{kind}" for kind in ("tensor_affine", "tensor_s
 
 
 def _pairs(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(pair, (list, tuple)) and len(pair) == 2 and _key(pair[0]) for pair in value)
+    return isinstance(value, list) and all(isinstance(pair, (list, tuple)) and len(pair) == 2 and type(pair[0]) in _KEYS for pair in value)
 
 
-def _key(value: Any) -> bool:
-    return value is None or isinstance(value, (str, int, float))
+_KEYS = frozenset((type(None), str, int, float, bool))
 
 
 def allowed(name: str) -> bool:
@@ -163,71 +164,60 @@ def loads(raw: bytes, what: str, folder: str = "data") -> Any:
         return _run(raw, what, folder)
     except ReadError:
         raise
-    except (LookupError, TypeError, ValueError, struct.error, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, struct.error, AttributeError, StopIteration, EOFError) as error:
         raise ReadError(f"has a damaged pickle, {what}", hint=_AGAIN) from error
 
 
 def _run(raw: bytes, what: str, folder: str) -> Any:
-    stack: list[Any] = []
-    marks: list[int] = []
+    data = iter(raw)  # reading is what moves on
+    stack: list[Any] = []  # since the last mark
+    before: list[list[Any]] = []  # and since each of the marks before it
     memo: dict[int, Any] = {}
-    at, push, pop = 0, stack.append, stack.pop
 
-    def since_mark() -> list[Any]:
-        start = marks.pop()
-        items = stack[start:]
-        del stack[start:]
-        return items
+    def number(width: int) -> int:
+        return int.from_bytes(islice(data, width), "little")
 
-    for _ in range(MAX_OPCODES):  # the commonest first
-        code = raw[at]
-        at += 1
+    for code in islice(data, MAX_OPCODES):  # the commonest first
         if code == 0x68:  # BINGET
-            push(memo[raw[at]])
-            at += 1
+            stack.append(memo[next(data)])
         elif code == 0x4B:  # BININT1
-            push(raw[at])
-            at += 1
+            stack.append(next(data))
         elif code == 0x28:  # MARK
-            marks.append(len(stack))
+            before.append(stack)
+            stack = []
         elif code == 0x74:  # TUPLE
-            push(tuple(since_mark()))
-        elif code == 0x72:  # LONG_BINPUT
-            memo[int.from_bytes(raw[at : at + 4], "little")] = stack[-1]
-            at += 4
-        elif code == 0x71:  # BINPUT
-            memo[raw[at]] = stack[-1]
-            at += 1
+            made = tuple(stack)
+            stack = before.pop()
+            stack.append(made)
         elif code in _VALUES:
-            push(_VALUES[code])
+            stack.append(_VALUES[code])
+        elif code == 0x72:  # LONG_BINPUT
+            memo[int.from_bytes(islice(data, 4), "little")] = stack[-1]
         elif code == 0x52 or code == 0x81:  # REDUCE, NEWOBJ
-            args, made = pop(), pop()
-            push(_made(made, args))
+            args = stack.pop()
+            stack[-1] = _made(stack[-1], args)
+        elif code == 0x71:  # BINPUT
+            memo[next(data)] = stack[-1]
         elif code in _TEXTS:
-            width = _TEXTS[code]
-            size = int.from_bytes(raw[at : at + width], "little")
-            at += width
-            if at + size > len(raw):
+            size = number(_TEXTS[code])
+            if size > length_hint(data):
                 raise ReadError(f"has a truncated pickle, {what}", hint=_AGAIN)
-            push(raw[at : at + size].decode("utf-8", "replace"))
-            at += size
+            stack.append(bytes(islice(data, size)).decode("utf-8", "replace"))
         elif code == 0x51:  # BINPERSID
-            push(_storage(pop(), folder))
+            stack[-1] = _storage(stack[-1], folder)
         elif code == 0x6A:  # LONG_BINGET
-            push(memo[int.from_bytes(raw[at : at + 4], "little")])
-            at += 4
+            stack.append(memo[number(4)])
         elif code in _NUMBERS:
             form, width = _NUMBERS[code]
-            push(struct.unpack_from(form, raw, at)[0])
-            at += width
+            stack.append(struct.unpack(form, bytes(islice(data, width)))[0])
         elif code == 0x75:  # SETITEMS
-            items = since_mark()
+            items, stack = stack, before.pop()
             _set(stack[-1], items[::2], items[1::2])
         elif code == 0x73:  # SETITEM
-            value, key = pop(), pop()
+            value, key = stack.pop(), stack.pop()
             _set(stack[-1], [key], [value])
         elif code == 0x62:  # BUILD
-            state = pop()
+            state = stack.pop()
             _build(stack[-1], state)
         elif code == 0x94:  # MEMOIZE
             memo[len(memo)] = stack[-1]
@@ -238,42 +228,43 @@ def _run(raw: bytes, what: str, folder: str) -> Any:
                 raise IndexError
             stack[-count:] = [tuple(items)]
         elif code == 0x5D:  # EMPTY_LIST
-            push([])
+            stack.append([])
         elif code == 0x7D:  # EMPTY_DICT
-            push({})
+            stack.append({})
         elif code == 0x65:  # APPENDS
-            items = since_mark()
+            items, stack = stack, before.pop()
             _list(stack[-1]).extend(items)
         elif code == 0x61:  # APPEND
-            item = pop()
+            item = stack.pop()
             _list(stack[-1]).append(item)
         elif code == 0x63:  # GLOBAL
-            end = raw.index(b"\n", raw.index(b"\n", at) + 1)
-            push(_named(".".join(raw[at:end].decode("utf-8", "replace").split("\n")), what))
-            at = end + 1
+            lines = (bytes(iter(data.__next__, _NEWLINE)).decode("utf-8", "replace") for _ in range(2))
+            stack.append(_named(".".join(lines), what))
         elif code == 0x93:  # STACK_GLOBAL
-            name, module = pop(), pop()
-            push(_named(f"{module}.{name}", what))
+            name, module = stack.pop(), stack.pop()
+            stack.append(_named(f"{module}.{name}", what))
         elif code in (0x8A, 0x8B):  # LONG1, LONG4
-            width = 1 if code == 0x8A else 4
-            size = int.from_bytes(raw[at : at + width], "little")
+            size = number(1 if code == 0x8A else 4)
             if size > 8:
                 raise ReadError(f"has an integer of {size} bytes in its pickle, {what}", hint="it is no sensible model")
-            push(int.from_bytes(raw[at + width : at + width + size], "little", signed=True))
-            at += width + size
+            stack.append(int.from_bytes(islice(data, size), "little", signed=True))
         elif code == 0x80:  # PROTO
-            at += 1
+            number(1)
         elif code == 0x95:  # FRAME
-            at += 8
+            number(8)
         elif code == 0x30:  # POP
-            pop()
+            stack.pop()
         elif code == 0x2E:  # STOP
-            return pop()
+            return stack.pop()
         else:
-            raise ReadError(f"has a pickle, {what}, with the opcode 0x{code:02x} at byte {at - 1}, which PyTorch does not write", hint=_AGAIN)
+            at = len(raw) - length_hint(data) - 1
+            raise ReadError(f"has a pickle, {what}, with the opcode 0x{code:02x} at byte {at}, which PyTorch does not write", hint=_AGAIN)
+    if not length_hint(data):
+        raise EOFError
     raise ReadError(f"has a pickle, {what}, of more than {MAX_OPCODES} steps", hint="it is no sensible model")
 
 
+_NEWLINE = 0x0A
 _TEXTS = {0x58: 4, 0x8C: 1, 0x8D: 8, 0x55: 1, 0x54: 4, 0x43: 1, 0x42: 4}  # BINUNICODE, SHORT_BINUNICODE, BINUNICODE8, *BINSTRING, *BINBYTES
 _NUMBERS = {0x4D: ("<H", 2), 0x4A: ("<i", 4), 0x47: (">d", 8)}  # BININT2, BININT, BINFLOAT
 _VALUES: dict[int, Any] = {0x4E: None, 0x88: True, 0x89: False, 0x29: ()}
@@ -289,7 +280,7 @@ def _named(name: str, what: str) -> Global:
 
 
 def _set(target: Any, keys: list[Any], values: list[Any]) -> None:
-    if not isinstance(target, dict) or not all(map(_key, keys)):
+    if not isinstance(target, dict) or not set(map(type, keys)) <= _KEYS:
         raise TypeError
     target.update(zip(keys, values, strict=True))
 
@@ -310,7 +301,7 @@ def _made(made: Any, args: Any) -> Any:
 def _build(target: Any, state: Any) -> None:
     if isinstance(target, Instance):
         target.state = state
-        if isinstance(state, dict) and all(isinstance(key, str) for key in state):
+        if isinstance(state, dict) and set(map(type, state)) <= {str}:
             target.attrs.update(state)
     elif not isinstance(target, (dict, TensorRecord)):  # a dictionary or a tensor may carry attributes that say nothing here
         raise TypeError

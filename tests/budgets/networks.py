@@ -54,7 +54,8 @@ class _Growing:
     def __init__(self, quantized: bool) -> None:
         self.nodes, self.quantized = list[onnx.NodeProto](), quantized
         values = {"s": np.float32(0.02), "z": np.uint8(128), "w": np.ones((8, 8, 1, 1), np.float32), "m": np.ones((8, 8), np.float32), "v": np.ones(8, np.float32)}
-        values |= {"heads": np.array([1, 8, 2, 4]), "joined": np.array([1, 8, 8]), "map": np.array([1, 8, 8, 8]), "axes": np.array([2, 3])}
+        values |= {name: np.float32(value) for name, value in (("one", 1), ("two", 2), ("half", 0.5), ("root", 1.4142135), ("eps", 1e-5))}
+        values |= {"last": np.array([-1]), "heads": np.array([1, 8, 2, 4]), "joined": np.array([1, 8, 8]), "map": np.array([1, 8, 8, 8]), "axes": np.array([2, 3])}
         self.constants = [numpy_helper.from_array(np.asarray(value), name) for name, value in values.items()]
 
     def op(self, kind: str, *inputs: str, **attrs: object) -> str:
@@ -74,6 +75,14 @@ def _attention(net: _Growing, x: str) -> str:
     scores = net.q(net.op("Softmax", net.q(net.op("Add", net.q(net.op("MatMul", q, k)), "mask")), axis=-1))
     joined = net.op("Reshape", net.op("Transpose", net.q(net.op("MatMul", scores, v)), perm=[0, 2, 1, 3]), "joined")
     return net.q(net.op("Add", net.q(net.op("MatMul", net.q(joined), "m")), x))
+
+
+def _spelled(net: _Growing, x: str) -> str:
+    """A layer norm and a gelu that are written out in arithmetic."""
+    centered = net.op("Sub", x, net.op("ReduceMean", x, "last"))
+    scaled = net.op("Div", centered, net.op("Sqrt", net.op("Add", net.op("ReduceMean", net.op("Pow", centered, "two"), "last"), "eps")))
+    inner = net.op("MatMul", net.q(net.op("Add", net.op("Mul", scaled, "v"), "v")), "m")
+    return net.q(net.op("Mul", net.op("Mul", inner, net.op("Add", net.op("Erf", net.op("Div", inner, "root")), "one")), "half"))
 
 
 def _dense(net: _Growing, x: str) -> str:
@@ -100,19 +109,20 @@ def _starred(net: _Growing, x: str) -> str:
     return net.q(net.op("Add", x, net.q(net.op("Conv", "hub", weight.name))))
 
 
-GROWING = {"attention": _attention, "dense": _dense, "moved": _moved, "added": _added, "starred": _starred}
+GROWING = {"attention": _attention, "spelled": _spelled, "dense": _dense, "moved": _moved, "added": _added, "starred": _starred}
 
 
 def growing(path: Path, kind: str, times: int, quantized: bool = True) -> Path:
     """So many of one of `GROWING` in a row: networks in which something far away is looked for, or a tensor has many readers."""
     net = _Growing(quantized)
     net.constants += [numpy_helper.from_array(np.array([value]), name) for name, value in (("starts", 0), ("ends", 8), ("channels", 1))]
-    start = net.q("x") if kind == "attention" else net.q(net.op("Conv", "x", "w"))
+    rows = kind in ("attention", "spelled")
+    start = net.q("x") if rows else net.q(net.op("Conv", "x", "w"))
     net.nodes.append(helper.make_node("Identity", [start], ["hub"], "hub"))
     at = "hub"
     for _ in range(times):
         at = GROWING[kind](net, at)
-    shapes = {"x": [1, 8, 8] if kind == "attention" else [1, 8, 8, 8], "mask": [1, 1, 8, 8]}
+    shapes = {"x": [1, 8, 8] if rows else [1, 8, 8, 8], "mask": [1, 1, 8, 8]}
     info = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
     graph = helper.make_graph(net.nodes, "g", info, [helper.make_tensor_value_info(at, TensorProto.FLOAT, None)], net.constants)
     path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8).SerializeToString())

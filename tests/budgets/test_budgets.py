@@ -1,5 +1,7 @@
 """Budgets as ratios, growth, peak memory and imported modules; never as milliseconds."""
 
+import cProfile
+import pstats
 import statistics
 import sys
 import time
@@ -10,7 +12,12 @@ import onnx
 import pytest
 from watch import IMPORTS, QLINT, ROOT, watch
 
+from qlint.graph.building import building
+from qlint.judge import judge
+from qlint.lint import registry
+from qlint.lint.run import lint
 from qlint.passes import canonical
+from qlint.profile import load
 from qlint.readers import read
 
 RESNET = ROOT / "tests/zoo/tiny_results_v1.3/resnet.onnx"
@@ -67,12 +74,6 @@ def test_seven_billion_weights_are_looked_into_and_not_read(tmp_path):
 
 def spent(path, backend="qnn-htp"):
     """Processor seconds of reading, of making canonical, and of judging and linting, with the collector off as in `qlint.check`."""
-    from qlint.graph.building import building
-    from qlint.judge import judge
-    from qlint.lint import registry
-    from qlint.lint.run import lint
-    from qlint.profile import load
-
     rules, profile = registry.load().rules, load(backend)
     marks = [time.process_time()]
     with building():
@@ -112,20 +113,19 @@ def test_so_it_is_with_tflite_and_an_operator_costs_no_more_than_in_onnx(tmp_pat
     assert statistics.median((large / lite) / (other / onnx_ops) for _, large, other in runs) < 1.5
 
 
-def calls(path, backend):
-    """How many functions are called by judging and linting: the same on each machine."""
-    import cProfile
-    import pstats
-
-    from qlint.judge import judge
-    from qlint.lint import registry
-    from qlint.lint.run import lint
-    from qlint.profile import load
-
-    rules, profile, model = registry.load().rules, load(backend), canonical(read(path))
+def calls(work):
+    """How many functions are called: the same on each machine."""
     counted = cProfile.Profile()
-    counted.runcall(lambda: lint(judge(model, profile), rules, known=rules))
+    counted.runcall(work)
     return pstats.Stats(counted).total_calls
+
+
+@pytest.mark.parametrize("kind", networks.GROWING)
+def test_reading_is_linear_in_any_network(tmp_path, kind):
+    paths = [networks.growing(tmp_path / f"{times}.onnx", kind, times) for times in (20, 80, 320)]
+    canonical(read(paths[0]))  # what is told once, of whatever network
+    few, more, most = (calls(lambda path=path: canonical(read(path))) for path in paths)
+    assert most - more < 4.2 * (more - few)  # 240 more, 60 more
 
 
 @pytest.mark.parametrize(("kind", "quantized", "backend"), [
@@ -134,5 +134,7 @@ def calls(path, backend):
 ])  # fmt: skip
 def test_nothing_is_looked_for_again_and_again(tmp_path, kind, quantized, backend):
     """What is said of an op may depend on what is far away, and a tensor may have many readers: neither is walked through for every op."""
-    few, more, most = (calls(networks.growing(tmp_path / f"{times}.onnx", kind, times, quantized), backend) for times in (20, 40, 100))
+    rules, profile = registry.load().rules, load(backend)
+    models = [canonical(read(networks.growing(tmp_path / f"{times}.onnx", kind, times, quantized))) for times in (20, 40, 100)]
+    few, more, most = (calls(lambda model=model: lint(judge(model, profile), rules, known=rules)) for model in models)
     assert most - more < 3.1 * (more - few)  # 60 more, 20 more

@@ -172,3 +172,16 @@ def test_htp_refuses_two_operands_per_channel(kind, channel, outcome, target, tm
     w = graph.weights(*((4, 4, 1, 1) if spatial else (4, 4)), **({"scale": scales, "axis": axis} if channel else {}))
     y = graph.pair(graph.add(kind, graph.pair("in", scales, axis=1), w), 0.05)
     assert graph.placed((1, 4, 8, 8) if spatial else (6, 4), [y], f"qnn-htp@{target}", tmp_path)["outcome"] == outcome
+
+
+@pytest.mark.parametrize(
+    ("kind", "bias", "where"),
+    [("Conv", True, "refused"), ("Conv", False, "refused"), ("ConvTranspose", True, "refused"), ("Gemm", True, "integer"), ("Gemm", False, "float")],
+)
+def test_htp_and_a_bias_beside_an_input_per_channel(kind, bias, where, tmp_path):
+    graph = _Graph()
+    spatial = kind != "Gemm"
+    x = graph.pair("in", np.linspace(0.01, 0.02, 4), axis=1)
+    y = graph.pair(graph.add(kind, x, graph.weights(*((4, 4, 1, 1) if spatial else (4, 4))), graph.bias(4, stored=bias)), 0.05)
+    placed = graph.placed((1, 4, 8, 8) if spatial else (6, 4), [y], "qnn-htp@sm8550", tmp_path)
+    assert (placed["outcome"] if spatial else placed["linear"]) == where

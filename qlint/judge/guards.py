@@ -7,7 +7,7 @@ from collections.abc import Callable, Container, Iterator
 from typing import Any
 
 from qlint.graph import Op, Tensor
-from qlint.graph.kinds import expand
+from qlint.graph.kinds import CLASSES, expand
 from qlint.graph.order import upstream
 from qlint.judge import relations
 from qlint.judge.pattern import Chain, kinds_of
@@ -153,6 +153,26 @@ def _uses(wanted: dict[str, Bounds], chain: Chain, prepared: Prepared) -> Iterat
                 yield miss(port, "uses", count, text(bounds), RELATION)
 
 
+def _edges(wanted: dict[str, Bounds], chain: Chain, prepared: Prepared) -> Iterator[Miss]:
+    for name, bounds in wanted.items():
+        for port in ports(chain, name, prepared):
+            count = port.writers + len(port.readers)
+            if not within(count, bounds):
+                yield miss(port, "edges", count, text(bounds), RELATION)
+
+
+def _vanishing(wanted: bool, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
+    for port in ports(chain, "y", prepared):
+        reading = [use.op for use in prepared.uses(port.tensor) if use.op is not None and use.op.kind in CLASSES["clamp"]] if port.tensor is not None else []
+        if any(_vanishes(Chain((chain.last, op)), prepared) for op in reading) != wanted:
+            yield miss(port, "vanishing_clamp", not wanted, wanted, MISSING)
+
+
+def _vanishes(chain: Chain, prepared: Prepared) -> bool:
+    alone = [port for port, _ in quantized(("y",), chain, prepared) if port.writers == 1]
+    return bool(alone) and next(relations.absorbed("zero_point", chain, prepared), None) is None
+
+
 def _rank(wanted: dict[str, Bounds], chain: Chain, prepared: Prepared) -> Iterator[Miss]:
     for name, bounds in wanted.items():
         for port in ports(chain, name, prepared):
@@ -282,6 +302,14 @@ def _read_by(wanted: dict[str, tuple[str, ...]], chain: Chain, prepared: Prepare
                 yield miss(port, "read_by", sorted(seen), kinds, MISSING)
 
 
+def _quantized_behind(wanted: dict[str, tuple[str, ...]], chain: Chain, prepared: Prepared) -> Iterator[Miss]:
+    for name, kinds in wanted.items():
+        for port in ports(chain, name, prepared):
+            reading = [use.op for use in prepared.uses(port.tensor) if use.op is not None and use.op.kind in kinds] if port.tensor is not None else []
+            if not any(prepared.of(use) for op in reading for out in op.outputs for use in prepared.uses(out)):
+                yield miss(port, "quantized_behind", sorted({op.kind for op in reading}), kinds, MISSING)
+
+
 def _innermost_axes(wanted: bool, chain: Chain, _: Prepared) -> Iterator[Miss]:
     op, name = chain.anchor, "axes"
     x, axes = op.uses.get("x"), op.attrs.get(name)
@@ -363,8 +391,12 @@ _TABLE: tuple[tuple[str, Callable[[Any, Chain, Prepared], Iterator[Miss]]], ...]
     ("uses", _uses),
     ("produced_by", _produced_by),
     ("read_by", _read_by),
+    ("quantized_behind", _quantized_behind),
+    ("edges", _edges),
+    ("vanishing", _vanishing),
     ("readers", _readers),
     ("dtypes", relations.dtypes),
+    ("one_channel", relations.one_channel),
     ("same_storage", relations.same_storage),
     ("scale_shape_equal", relations.scale_shape_equal),
     ("same", relations.same),

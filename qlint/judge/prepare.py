@@ -236,7 +236,7 @@ def _alone(prepared: Prepared, tensor: Tensor) -> set[int]:
 def _merge(sequence: tuple[Quantizer, ...], how: str) -> Quantizer | None:
     if how in ("first", "last"):
         return sequence[0 if how == "first" else -1]
-    if any(q.granularity != "tensor" or not q.constant for q in sequence):
+    if any(q.granularity != "tensor" or not q.constant or (q.origin == "qdq" and q.zero_point_shape is None) for q in sequence):
         return None
     merged = sequence[0]
     for other in sequence[1:]:

@@ -48,6 +48,12 @@ def text(bounds: Bounds) -> str:
     return " and ".join(end for end in (*ends, f"a multiple of {bounds.multiple}" if bounds.multiple is not None else "") if end)
 
 
+def one_channel(names: tuple[str, ...], chain: Chain, prepared: Prepared) -> Iterator[Miss]:
+    found = [(port, q) for port, q in quantized(names, chain, prepared) if q.granularity == "channel"]
+    if len(found) > 1:
+        yield miss(found[0][0], "granularity", "channel", ("tensor",), SHAPE)
+
+
 def absorbed(wanted: str, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
     """The clamps of the chain do nothing that y's grid does not do itself.
 

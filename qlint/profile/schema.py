@@ -141,6 +141,7 @@ class Guard(_Data):
     same_scale: tuple[str, ...] = ()  # equal first scales, whatever the zero points and the other channels
     same_storage: tuple[str, ...] = ()
     dtypes: DtypeTuples | None = None
+    one_channel: tuple[str, ...] = ()  # at most one of these ports is per channel; the first one is to blame
     attrs: dict[str, tuple[int | float | str | None, ...]] = {}  # of the anchor; "absent": not given
     op_attrs: dict[str, dict[str, tuple[int | float | str | None, ...]]] = {}  # of another op of the chain, by kind
     within: dict[str, Bounds] = {}  # every number of an attribute of the anchor, or one of them: `steps.-1`
@@ -164,6 +165,9 @@ class Guard(_Data):
     output: bool | None = None  # y is (or is not) a graph output
     produced_by: dict[str, Names] = {}  # kind of the op that produces a port's tensor
     read_by: dict[str, Names] = {}  # some reader of a port's tensor is of these kinds
+    edges: dict[str, Bounds] = {}  # that leave a port's tensor: one for each node that quantizes it, and for each reader without one
+    vanishing: bool | None = None  # among the readers of y is (or is not) a clamp that vanishes into the quantizer behind it, the only one there
+    quantized_behind: dict[str, Names] = {}  # some reader of a port's tensor is of these kinds and has a quantizer behind it
     scale_shape_equal: tuple[str, ...] = ()
     finer: tuple[str | float, str] | None = None  # steps of the first port (or this step) are at most twice those of the second one
     innermost_axes: bool | None = None  # a reduction is over the last axes, and no other

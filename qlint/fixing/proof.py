@@ -37,7 +37,7 @@ def compare(before: Path, after: Path, start: Model, end: Model, samples: list[B
     `fuses`: where the graphs as they are written differ, the one after the fix runs optimized too. ONNX Runtime then computes
     operators between quantizers with the kernels of operators on integers, which the file had before.
     """
-    if sum(tensor.data.nbytes for tensor in start.tensors.values() if tensor.data is not None) > MAX_BYTES:
+    if large(start):
         return None, "the model is large"
     if start.format not in _RUNTIMES:
         return None, f"models in the format {start.format} are not run"
@@ -71,6 +71,11 @@ def compare(before: Path, after: Path, start: Model, end: Model, samples: list[B
         fused = _numbers(first, _onnx(after, batches, optimized=True), end, f"{_version(name)}, which fuses the result", numbers.inputs)
         numbers = max((numbers, fused), key=lambda one: (one.equal, one.sqnr or 0.0))
     return numbers, ""
+
+
+def large(model: Model) -> bool:
+    """Whether a model is not run unless it is asked for."""
+    return sum(tensor.data.nbytes for tensor in model.tensors.values() if tensor.data is not None) > MAX_BYTES
 
 
 def _numbers(first: list[Any], second: list[Any], end: Model, runtime: str, inputs: str) -> Numbers:

@@ -22,6 +22,7 @@ from qlint.fixing.arithmetic import WriteError
 from qlint.fixing.calibration import METHODS, RUNNERS, Calibration
 from qlint.fixing.edits import REAL, STRUCTURAL, Clamp, Depthwise, Edit, Explicit, Proposal, Requantize, Swap, realized
 from qlint.fixing.explicit import BRINGS
+from qlint.fixing.measured import measured
 from qlint.fixing.onnx_file import Document as OnnxDocument
 from qlint.fixing.plan import Plan, Refusal, plan
 from qlint.fixing.proof import EXECUTES, Broken, batches, compare, samples
@@ -252,6 +253,7 @@ class _Run:
                     start.path, end.path, start.model, end.model, self.samples, self.described, trust=self.options.trust,
                     fuses=any(isinstance(edit, Explicit) and edit.operators for one in proposals for edit in one.edits),
                 )  # fmt: skip
+                done.measured = measured(start, end, trust=self.options.trust)
             except Broken as problem:
                 return self._rolled_back(start, proposals, done, str(problem))
             if done.numbers is not None and all(one.safe for one in proposals) and not _as_promised(done.numbers, proposals):

@@ -11,14 +11,14 @@ from dataclasses import replace
 
 from qlint.fixing.batch_norm import folded
 from qlint.fixing.constants import Unfolded, frozen
-from qlint.fixing.edits import Edit, Freeze, RaiseOpset, Remove, Rename, Requantize, Sequence, Sort, storable
+from qlint.fixing.edits import Edit, Freeze, NoCure, RaiseOpset, Remove, Rename, Requantize, Sequence, Sort, storable
 from qlint.fixing.equalize import equalize
-from qlint.fixing.explicit import NoCure, explicit
+from qlint.fixing.explicit import explicit
 from qlint.fixing.opsets import obstacle
 from qlint.graph import Model, Op, Quantizer, Use
 from qlint.lint.message import Cause
 
-Cure = Callable[[Model, list[Cause]], Iterator[Edit]]
+Cure = Callable[[Model, list[Cause]], Iterator[Edit | NoCure]]  # what there is no edit for may come between those that there are
 
 
 def remove(model: Model, causes: list[Cause]) -> Iterator[Edit]:
@@ -61,16 +61,18 @@ def freeze(model: Model, causes: list[Cause]) -> Iterator[Edit]:
         yield Freeze(tuple(nodes.values()))
 
 
-def fold(model: Model, causes: list[Cause]) -> Iterator[Edit]:
+def fold(model: Model, causes: list[Cause]) -> Iterator[Edit | NoCure]:
     """Batch-norms into what is in front of them. Causes name them, or the operator that they stand behind."""
-    norms: dict[int, Op] = {}
+    norms: dict[int, tuple[Op, Cause]] = {}
     for cause in causes:
         readers = [use.op for tensor in cause.op.outputs for use in tensor.uses] if cause.op is not None else []
         behind = [op for reader in readers if reader is not None for op in (reader, *(use.op for out in reader.outputs for use in out.uses))]
-        norms.update({id(op): op for op in (cause.op, *behind) if op is not None and op.kind == "batch_norm"})
-    for op in norms.values():
-        if (edit := folded(op)) is not None:
-            yield edit
+        norms.update({id(op): (op, cause) for op in (cause.op, *behind) if op is not None and op.kind == "batch_norm"})
+    for op, cause in norms.values():
+        try:
+            yield folded(op)
+        except NoCure as problem:
+            yield NoCure(f"{op.label}: {problem}", *([f"{cause.op.label}.{cause.port}" if cause.port else cause.op.label] if cause.op is not None else []))
 
 
 def opset(model: Model, causes: list[Cause]) -> Iterator[Edit]:

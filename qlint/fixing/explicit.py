@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
-from qlint.fixing.edits import Explicit
+from qlint.fixing.edits import Explicit, NoCure
 from qlint.fixing.opsets import obstacle
 from qlint.graph import INTEGER_RANGES, Model, Op, Quantizer
 from qlint.graph.quantizer import CHANNELS_SINCE, TYPE_SINCE
@@ -27,10 +27,6 @@ INTEGER_OPERATORS = {
     "QLinearAdd": "Add", "QLinearMul": "Mul", "QLinearAveragePool": "AveragePool", "QLinearGlobalAveragePool": "GlobalAveragePool", "QLinearLeakyRelu": "LeakyRelu",
     "QLinearSigmoid": "Sigmoid", "QLinearSoftmax": "Softmax", "QLinearConcat": "Concat", "QLinearReduceMean": "ReduceMean", "QLinearWhere": "Where", "QGemm": "Gemm",
 }  # fmt: skip
-
-
-class NoCure(Exception):
-    """Why a cure has no edit for a finding, as a sentence."""
 
 
 def explicit(model: Model, causes: list[Cause]) -> Iterator[Explicit]:

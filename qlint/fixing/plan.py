@@ -15,6 +15,7 @@ from qlint.fixing.edits import (
     Equalize,
     Explicit,
     Freeze,
+    NoCure,
     Proposal,
     RaiseOpset,
     Requantize,
@@ -25,7 +26,6 @@ from qlint.fixing.edits import (
     storable,
 )
 from qlint.fixing.equalize import measured
-from qlint.fixing.explicit import NoCure
 from qlint.fixing.ranges import RELU, NoRange, Ranges
 from qlint.fixing.state import State
 from qlint.graph import Model, Op, Use
@@ -74,10 +74,13 @@ def plan(
         if cure in CURES and cure in can:
             where = tuple(dict.fromkeys(f"{site.op}.{site.port}" if site.port else site.op for site in finding.sites))
             try:
-                edits = [measured(edit, ranges) if isinstance(edit, Equalize) else edit for edit in CURES[cure](state.model, causes)]
+                found = [measured(edit, ranges) if isinstance(edit, Equalize) else edit for edit in CURES[cure](state.model, causes)]
             except NoCure as problem:
-                made.refusals.append(Refusal(finding.rule, finding.code, where, str(problem)))
-                continue
+                found = [problem]
+            edits = [edit for edit in found if not isinstance(edit, NoCure)]
+            for problem in (each for each in found if isinstance(each, NoCure)):
+                made.refusals.append(Refusal(finding.rule, finding.code, problem.sites or where, str(problem)))
+                where = tuple(one for one in where if one not in problem.sites)
             safe = all(_exact(edit) for edit in edits)
             one = Proposal(finding.rule, finding.code, where, finding.fix.text if finding.fix else "", safe, edits, worth=True)
             one.text = next((said for edit in edits if (said := _said(edit))), one.text)

@@ -158,3 +158,15 @@ def test_equalized_networks_in_float_compute_the_same_numbers(tmp_path):
 def test_what_cannot_be_equalized_is_said(form, why, tmp_path):
     fixed = qlint.fix(unequal(tmp_path / "model.onnx", **form), unsafe=True)
     assert not fixed.output and any(why in refused.why for refused in fixed.refused)
+
+
+def test_a_batch_norm_that_stays_says_why(tmp_path):
+    n = Network()
+    total = n.op("ReduceMax", "x", name="max", keepdims=0)
+    bias = n.op("Mul", n.store("b", np.ones(8, np.float32)), total, name="scaled")
+    left = n.batch_norm(n.op("Conv", n.grid("x"), n.weight("w", (8, 3, 3, 3)), bias, name="conv1", pads=[1] * 4), "bn1", 8)
+    right = n.batch_norm(n.conv("x_dq_out", "conv2", (3, 8)), "bn2", 8)
+    path = n.save(tmp_path / "model.onnx", n.grid(n.op("Add", n.grid(left), n.grid(right), name="add")), [1, 8, 16, 16])
+    fixed = qlint.fix(path, "ort-cpu", unsafe=True)
+    assert any(one.why == "bn1: the bias of conv1 is not constant, or not one number for each channel" for one in fixed.refused), fixed.refused
+    assert [node.op_type for node in onnx.load(fixed.output).graph.node].count("BatchNormalization") == 1

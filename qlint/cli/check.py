@@ -124,7 +124,7 @@ def check(
         if fix or diff:
             groups, mended = mend(
                 groups, unsafe=unsafe_fixes, in_place=in_place, dry=diff, calibration=calibration, method=calibration_method.value, verify=verify, trust=trust,
-                swap_activation=swap_activation.value if swap_activation is not None else "", **how,
+                swap_activation=swap_activation.value if swap_activation is not None else "", suppressions=not no_suppressions, **how,
             )
         reports = settings.run(groups, each, jobs, suppressions=not no_suppressions, baseline=baseline, encodings=encodings, cache=not no_cache, **how)
         report = settings.joined(reports, models, mended.origins if mended is not None else {})

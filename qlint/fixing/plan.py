@@ -26,12 +26,14 @@ from qlint.fixing.edits import (
     storable,
 )
 from qlint.fixing.equalize import measured
+from qlint.fixing.held import Held
 from qlint.fixing.ranges import RELU, NoRange, Ranges
 from qlint.fixing.state import State
 from qlint.graph import Model, Op, Use
 from qlint.judge.repair import WORK, Backend, Budget, Outcome, good, repair, said
 from qlint.judge.verdict import Mismatch, Verdict
 from qlint.lint.finding import SEARCHED
+from qlint.lint.policy import Policy
 from qlint.lint.rule import Claims, Rule
 from qlint.lint.run import curable
 
@@ -58,12 +60,12 @@ class Plan:
 
 def plan(
     state: State, rules: Iterable[Rule], known: Iterable[Rule], *, unsafe: bool, ranges: Ranges, fallback: bool = True, tried: Container[object] = (),
-    swap: str = "", searching: bool = True,
+    swap: str = "", searching: bool = True, policy: Policy | None = None,
 ) -> Plan:
     """The fixes that rules declare for the findings of a model: first those about the file, then those about quantizers.
 
     What was `tried` (`Proposal.key`) is not proposed again. `swap`: activations without integer kernels are exchanged for this one first.
-    Without `searching` nothing is looked for about quantizers.
+    Without `searching` nothing is looked for about quantizers. `policy`: what is accepted, and left as it is.
     """
     made, later, can = Plan(), [], curable(state.model)
     made.proposals = [one for one in swaps(state.model, swap) if one.key not in tried] if swap else []
@@ -96,8 +98,8 @@ def plan(
     if made.proposals:
         return made
     searches = [
-        _Search(state, view_backend, Claims(known), set(map(id, rules)), unsafe, ranges, can)
-        for view_backend in (Backend(view.profile, Budget(max(WORK // 3, 6 * len(state.model.ops))), fallback) for view in state.views if searching and view.profile is not None)
+        _Search(state, Backend(view.profile, Budget(max(WORK // 3, 6 * len(state.model.ops))), fallback), Claims(known), set(map(id, rules)), unsafe, ranges, can, Held(view, policy))
+        for view in state.views if searching and view.profile is not None
     ]
     for search in searches:
         for (rule, code), nodes in search.clamps.items():
@@ -149,6 +151,7 @@ class _Search:
     unsafe: bool
     ranges: Ranges
     curable: frozenset[str]
+    held: Held
     outcome: Outcome = field(init=False)
     rule_of: dict[int, Rule] = field(default_factory=dict)  # by use
     source_of: dict[int, str] = field(default_factory=dict)
@@ -160,7 +163,7 @@ class _Search:
         self.outcome = repair(self.state.model, self.backend)
         for key, (use, sequence) in self.outcome.changes.items():  # also what came along without being asked for
             self.outcome.changes[key] = use, tuple(storable(q, DOUBLES.get(self.state.model.format) or scale_type_of(use)) for q in sequence)
-        unified = _unified(self.outcome.changes)
+        unified = {key: change for key, change in _unified(self.outcome.changes).items() if key in self.outcome.changes or key not in self.held.uses}
         if len(unified) > len(self.outcome.changes) and self.outcome.reached <= good(self.backend.judge(self.state.model, unified)):
             self.outcome.changes = unified
 
@@ -170,6 +173,11 @@ class _Search:
         if selector is None or id(selector.rule) not in self.rules or selector.rule.cure not in SEARCHED & self.curable:
             return None
         rule = selector.rule
+        if self.held.accepts(rule, mismatch):
+            return None
+        if why := self.held.keeps(use):
+            self._refuse(rule, why, use)
+            return None
         try:
             filled, source = self.ranges.fill(use, sequence)
         except NoRange as problem:

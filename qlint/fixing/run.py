@@ -134,7 +134,7 @@ class _Run:
                 ranges.calibration = f"{self.options.method} over {self.described}"
             made: Plan = plan(
                 state, self.question.rules, self.question.known, unsafe=self.options.unsafe, ranges=ranges, fallback=self.question.fallback, tried=self.tried,
-                swap=self.options.swap, searching=search,
+                swap=self.options.swap, searching=search, policy=self.question.policy,
             )  # fmt: skip
             for each in made.refusals:
                 self.refusals[each.rule, each.why, each.sites[0] if each.sites else ""] = each
@@ -192,6 +192,8 @@ class _Run:
             else:
                 best = after
                 kept.append(one)
+        for one in proposals[SINGLY:]:
+            self._refuse(one, f"there was a doubt about {len(proposals)} changes together, and only the first {SINGLY} were tried one by one: fix what came out once more")
         return best, kept
 
     @staticmethod

@@ -171,7 +171,7 @@ class Document:
     def write(self, out: IO[bytes]) -> None:
         """The archive with its changes."""
         first = len(self.constants)
-        added = {f"constants/{first + i}": raw for i, (_, raw) in enumerate(self.code.constants)}
+        added = {f"constants/{first + i}": vector.raw for i, vector in enumerate(self.code.constants)}
         write_archive(self.path, out, dict(self._members()), added)
 
     def _members(self) -> Iterator[tuple[str, bytes]]:
@@ -184,7 +184,7 @@ class Document:
             raw = self.archive.read(member)
             yield member, raw[:start] + changed + raw[start + len(changed) :]
         if self.code.constants:
-            yield "constants.pkl", with_constants(self.archive.read("constants.pkl"), len(self.constants), [shape for shape, _ in self.code.constants])
+            yield "constants.pkl", with_constants(self.archive.read("constants.pkl"), len(self.constants), self.code.constants)
         for (sort, member), items in by_member.items():
             raw = self.archive.read(member)
             if sort == "pickle":
@@ -237,7 +237,7 @@ def edited(document: Document, model: Model, edits: Iterable[Edit]) -> None:
         elif isinstance(edit, Fold) and document.trust:
             document.code.fold(edit)
         else:
-            raise WriteError(TRUST)
+            raise WriteError(f"qlint does not write this into TorchScript files: {type(edit).__name__.lower()}" if document.trust else TRUST)
     if changes:
         _requantize(document, model, changes)
     document.code.check()

@@ -238,10 +238,13 @@ def _bits(storage: str) -> int:
 
 
 def rewritten(q: Quantizer, storage: str) -> Quantizer:
-    """The same range in another container; the same grid if it has as many integers."""
+    """The same range in another container; the same grid if that has as many integers as the grid, or as its own container."""
     low, high = INTEGER_RANGES[storage]
     if q.grid == "affine" and q.qmax - q.qmin == high - low:
         return shifted(q, storage, low - q.qmin)
+    had = INTEGER_RANGES.get(q.storage, (0, 0))
+    if q.grid == "affine" and had[1] - had[0] == high - low and had[0] <= q.qmin and q.qmax <= had[1]:  # that it has fewer codes than its container is no accident
+        return shifted(q, storage, low - had[0])
     steps = (q.qmax - q.qmin) / (high - low) if q.qmax > q.qmin else 1
     scale = None if q.scale is None else tuple(s * steps for s in q.scale)
     centred = q.symmetric or q.zero_point is None

@@ -282,3 +282,52 @@ def test_code_of_several_modules_is_left_alone(tmp_path):
     q = add[0].uses["lhs"].quantizers[0]
     with pytest.raises(WriteError, match="several modules"):
         edited(document, model, [Requantize({id(add[0].uses["rhs"]): (add[0].uses["rhs"], (q,))})])
+
+
+class Weights(torch.nn.Module):
+    """Activations are quantized, but for the output; weights are not."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.one, self.two = torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.Conv2d(8, 8, 3, padding=1)
+
+    def forward(self, x):
+        return self.two(grid(torch.relu(self.one(grid(x, 0.03, 0, -128, 127))), 0.02, -128, -128, 127))
+
+
+@pytest.mark.parametrize("script", [False, True])
+@pytest.mark.parametrize("channels", [False, True])
+def test_quantizers_per_channel_and_behind_outputs(tmp_path, channels, script):
+    path = saved(Weights().eval(), tmp_path / "model.pt", script=script)
+    document, model = Document(path), qlint.load(path)
+    document.trust = True
+    one, two = (op for op in model.ops if op.kind == "conv")
+    q = replace(one.uses["x"].quantizers[0], scale=(0.05,), zero_point=(3,))
+    weight = replace(q, scale=tuple(0.001 * (i + 1) for i in range(8)), zero_point=(0,) * 8, granularity="channel", axis=0, scale_shape=(8,), zero_point_shape=(8,))
+    weight = weight if channels else replace(q, scale=(0.002,), zero_point=(0,))
+    changes = [(one.uses["w"], weight), (two.uses["w"], weight), (model.outputs[0], q)]
+    edited(document, model, [Requantize({id(use): (use, (new,)) for use, new in changes})])
+    with (tmp_path / "fixed.pt").open("wb") as out:
+        document.write(out)
+
+    def fake(values, grid_of):
+        if grid_of.granularity == "tensor":
+            return grid(values, grid_of.scale[0], int(grid_of.zero_point[0]), -128, 127)
+        return torch.fake_quantize_per_channel_affine(values, torch.tensor(grid_of.scale), torch.zeros(8, dtype=torch.int32), 0, -128, 127)
+
+    net = Weights().eval()
+    y = torch.relu(conv(grid(X, 0.03, 0, -128, 127), fake(net.one.weight, weight), net.one.bias, padding=1))
+    wanted = fake(conv(grid(y, 0.02, -128, -128, 127), fake(net.two.weight, weight), net.two.bias, padding=1), q)
+    assert torch.allclose(run(tmp_path / "fixed.pt"), wanted.detach(), atol=1e-6)
+    written = qlint.load(tmp_path / "fixed.pt")
+    assert [use.quantizers[0].granularity for use in (op.uses["w"] for op in written.ops if op.kind == "conv")] == ["channel" if channels else "tensor"] * 2
+    assert written.outputs[0].quantizers[0].scale == (0.05,)
+
+
+def test_xnnpack_gets_weights_per_channel_and_an_output(tmp_path):
+    """What the search proposes for a network whose weights and output are in float is written, and torch runs it."""
+    fixed = qlint.fix(saved(Weights().eval(), tmp_path / "model.pt"), "xnnpack", unsafe=True, trust=True, input_shapes={"x": (2, 3, 8, 8)})
+    (progress,) = fixed.progress
+    assert progress.before < progress.after == progress.ops, fixed.refused
+    assert fixed.numbers is not None and fixed.numbers.sqnr > 20

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 WEIGHTED = ("conv", "conv_transpose", "linear")
 ONE = 1e-6  # relative difference of a factor from 1 that comes from computing the same number in two ways
+_REPLACED = "is an input of the graph as well, which callers may replace"
 _PARAMETERS = ("gamma", "beta", "mean", "var")
 
 
@@ -68,7 +69,8 @@ def folded(op: Op) -> Edit:
         raise NoCure(f"{into.label} {why}")
     bias = _bias(into, factor.size)
     if bias is None:
-        raise NoCure(f"the bias of {into.label} is not constant, or not one number for each channel")
+        given = into.uses["b"].tensor
+        raise NoCure(f"the bias of {into.label} {_REPLACED if given.overridable else 'is not constant, or not one number for each channel'}")
     import numpy as np
 
     factor = np.where(np.abs(factor - 1) <= ONE, 1.0, factor)
@@ -106,7 +108,7 @@ def _unsuited(op: Op, channels: int) -> str:
     """Why the weights of an operator are none to be multiplied: not constant, or not all of its arithmetic beside the bias; '' if they are."""
     use = op.uses.get("w")
     if use is None or use.tensor.data is None or use.tensor.overridable:
-        return "has weights that are not constant"
+        return f"has a weight that {_REPLACED if use is not None and use.tensor.overridable else 'is not constant'}"
     if op.attrs.get("alpha", 1) != 1 or op.attrs.get("beta", 1) != 1:
         return "multiplies its product or its bias by another factor (alpha, beta)"
     shape, (out, _) = use.tensor.data.shape, channel_axes(op, "w")

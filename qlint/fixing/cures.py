@@ -15,6 +15,7 @@ from qlint.fixing.edits import Edit, Freeze, NoCure, RaiseOpset, Remove, Rename,
 from qlint.fixing.equalize import equalize
 from qlint.fixing.explicit import explicit
 from qlint.fixing.opsets import obstacle
+from qlint.fixing.ranges import loses_a_clamp
 from qlint.graph import Model, Op, Quantizer, Use
 from qlint.lint.message import Cause
 
@@ -45,8 +46,19 @@ def sort(model: Model, causes: list[Cause]) -> Iterator[Edit]:
 
 
 def single(model: Model, causes: list[Cause]) -> Iterator[Edit]:
-    """One quantizer in place of equal ones in a row."""
-    yield from _changed(causes, lambda use: tuple(q for i, q in enumerate(use.quantizers) if not i or q != use.quantizers[i - 1]))
+    """One quantizer in place of equal ones in a row; the last one where nobody reads the others."""
+    useless = {id(cause.tensor) for cause in causes if cause.dimension == "useless"}
+    change: dict[int, tuple[Use, Sequence]] = {}
+    for use in _uses(causes):
+        new = tuple(q for i, q in enumerate(use.quantizers) if not i or q != use.quantizers[i - 1])
+        new = new[-1:] if id(use.tensor) in useless else new
+        if new != use.quantizers or any(q.read_as for q in use.quantizers):
+            change[id(use)] = (use, new)
+        if new and (why := loses_a_clamp(use, new)):
+            raise NoCure(why)
+    if not change:
+        raise NoCure("both grids are read: which one is to stay decides what the numbers are")
+    yield Requantize(change)
 
 
 def read_as_written(model: Model, causes: list[Cause]) -> Iterator[Edit]:

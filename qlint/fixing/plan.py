@@ -32,7 +32,7 @@ from qlint.fixing.state import State
 from qlint.graph import Model, Op, Use
 from qlint.judge.repair import WORK, Backend, Budget, Outcome, good, repair, said
 from qlint.judge.verdict import Mismatch, Verdict
-from qlint.lint.finding import SEARCHED
+from qlint.lint.finding import SEARCHED, Finding
 from qlint.lint.policy import Policy
 from qlint.lint.rule import Claims, Rule
 from qlint.lint.run import curable
@@ -74,11 +74,12 @@ def plan(
     for finding, causes in state.findings():
         cure = causes[0].rule.cure
         if cure in CURES and cure in can:
-            where = tuple(dict.fromkeys(f"{site.op}.{site.port}" if site.port else site.op for site in finding.sites))
+            where = places(finding)
             try:
                 found = [measured(edit, ranges) if isinstance(edit, Equalize) else edit for edit in CURES[cure](state.model, causes)]
             except NoCure as problem:
                 found = [problem]
+            found = found or [NoCure("there is nothing in the file that qlint could change for it")]
             edits = [edit for edit in found if not isinstance(edit, NoCure)]
             for problem in (each for each in found if isinstance(each, NoCure)):
                 made.refusals.append(Refusal(finding.rule, finding.code, problem.sites or where, str(problem)))
@@ -190,7 +191,7 @@ class _Search:
             why = UNSAFE if not self.unsafe else self.ranges.loses(use, new)
             if why:
                 quantize = use.quantizers[0].quantize if use.quantizers else None
-                if why == RELU and quantize is not None and quantize.kind == "quantize":
+                if why == RELU and quantize is not None and quantize.kind == "quantize" and quantize.index >= 0:  # a node of the file
                     self.clamps.setdefault((rule.name, rule.code), {})[id(quantize)] = quantize
                 self._refuse(rule, why, use)
                 return None
@@ -203,6 +204,11 @@ class _Search:
         sites = self.refused.setdefault((rule.name, rule.code, why), [])
         if site(use) not in sites:
             sites.append(site(use))
+
+
+def places(finding: Finding) -> tuple[str, ...]:
+    """The sites of a finding, as reports of fixes name them."""
+    return tuple(dict.fromkeys(f"{one.op}.{one.port}" if one.port else one.op for one in finding.sites))
 
 
 def site(use: Use) -> str:

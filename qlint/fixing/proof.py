@@ -45,6 +45,8 @@ def compare(before: Path, after: Path, start: Model, end: Model, samples: list[B
         return None, "torch executes what is in the file when it loads it: --trust compares the outputs"
     name, run = _RUNTIMES[start.format]
     try:
+        if start.format == "onnx":
+            _still_loads(before, after)
         batches = samples[:SAMPLES] or [random_inputs(start, seed) for seed in range(RUNS)]
         first = run(before, batches)
         try:
@@ -71,6 +73,24 @@ def compare(before: Path, after: Path, start: Model, end: Model, samples: list[B
         fused = _numbers(first, _onnx(after, batches, optimized=True), end, f"{_version(name)}, which fuses the result", numbers.inputs)
         numbers = max((numbers, fused), key=lambda one: (one.equal, one.sqnr or 0.0))
     return numbers, ""
+
+
+def _still_loads(before: Path, after: Path) -> None:
+    """ONNX Runtime, optimizing, takes both files or refuses both.
+
+    Raises:
+        Broken: it does not take the one after.
+    """
+    import onnxruntime
+
+    try:
+        session(onnxruntime, after, optimized=True)
+    except Exception as problem:
+        try:
+            session(onnxruntime, before, optimized=True)
+        except Exception:
+            return
+        raise Broken(f"onnxruntime loads the model, and would not with this change: {str(problem).splitlines()[0][:200]}") from problem
 
 
 def large(model: Model) -> bool:

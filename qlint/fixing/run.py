@@ -24,12 +24,12 @@ from qlint.fixing.edits import REAL, STRUCTURAL, Clamp, Depthwise, Edit, Explici
 from qlint.fixing.explicit import BRINGS
 from qlint.fixing.measured import measured
 from qlint.fixing.onnx_file import Document as OnnxDocument
-from qlint.fixing.plan import Plan, Refusal, plan
+from qlint.fixing.plan import Plan, Refusal, places, plan
 from qlint.fixing.proof import EXECUTES, Broken, batches, compare, samples
 from qlint.fixing.ranges import Ranges
 from qlint.fixing.state import Question, State, View, new_findings, worse
 from qlint.judge.edits import applied
-from qlint.lint.finding import WRITABLE
+from qlint.lint.finding import SEARCHED, WRITABLE
 from qlint.report.fixed import Change, Fixed, Numbers, Progress, Refused
 from qlint.report.result import Result
 
@@ -42,6 +42,7 @@ ROUNDS = 10
 ROUNDING = 40.0  # dB: SQNR of outputs that differ by float32 rounding, and by what a quantizer makes of that now and then
 SINGLY = 40  # proposals that are tried one by one where there is a doubt about the last step
 TRIES = 60  # files that are written for one step whose proposals do not hold together
+ALONE = "by itself it would bring no operator into integer, and what else that takes is not to be had"
 
 
 @dataclass(slots=True)
@@ -136,6 +137,8 @@ class _Run:
                 state, self.question.rules, self.question.known, unsafe=self.options.unsafe, ranges=ranges, fallback=self.question.fallback, tried=self.tried,
                 swap=self.options.swap, searching=search, policy=self.question.policy,
             )  # fmt: skip
+            again = {(each.rule, each.sites[:1]) for each in made.refusals}  # what a place was refused for before is not true of the file as it is now
+            self.refusals = {key: each for key, each in self.refusals.items() if (each.rule, each.sites[:1]) not in again}
             for each in made.refusals:
                 self.refusals[each.rule, each.why, each.sites[0] if each.sites else ""] = each
             if not made.proposals:
@@ -245,6 +248,10 @@ class _Run:
         done.changes = [Change(one.rule, one.code, "safe" if one.safe else "unsafe", list(one.sites), one.text) for one in proposals]
         made = {site for one in proposals for site in one.sites}
         done.refused = [Refused(one.rule, one.code, list(one.sites), one.why) for one in self.refusals.values() if one.conflict or not made.issuperset(one.sites)]
+        told = {one.rule for one in (*done.changes, *done.refused)}
+        for finding, causes in end.findings():  # what the search came by, and left out again
+            if causes[0].rule.cure in SEARCHED and finding.fix is not None and finding.fix.applicability != "display" and finding.rule not in told:
+                done.refused.append(Refused(finding.rule, finding.code, list(places(finding)), ALONE))
         done.cured = max(0, sum(1 for _ in start.findings()) - sum(1 for _ in end.findings()))
         done.progress = [_progress(before, after) for before, after in zip(start.views, end.views, strict=True) if before.profile is not None]
         if end is start:

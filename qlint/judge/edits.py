@@ -288,11 +288,12 @@ def _around(q: Quantizer, zero_point: float) -> Quantizer | None:
     """Another zero point, with scales that still cover what they covered, as far as there are integers on that side."""
     if q.zero_point is None or q.scale is None:
         return None
+    low, high = (q.qmin, q.qmax) if q.qmin <= zero_point <= q.qmax else INTEGER_RANGES.get(q.storage, (q.qmin, q.qmax))
     scales = []
     for scale, before in q.pairs():
-        ends = ((q.qmin - before, q.qmin - zero_point), (q.qmax - before, q.qmax - zero_point))
+        ends = ((q.qmin - before, low - zero_point), (q.qmax - before, high - zero_point))
         scales.append(scale * max((had / has for had, has in ends if has), default=1.0))
-    return replace(q, scale=tuple(scales), zero_point=(zero_point,) * len(q.zero_point), read_as=None)
+    return replace(q, scale=tuple(scales), zero_point=(zero_point,) * len(q.zero_point), qmin=low, qmax=high, read_as=None)
 
 
 def _other_sign(q: Quantizer, _m: Mismatch, _: Use) -> Quantizer | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from qlint.fixing.arithmetic import WriteError, dequantized, quantized
+from qlint.fixing.arithmetic import WriteError, dequantized, quantized, real
 from qlint.fixing.edits import Depthwise, Edit, Fold, NoCure, storable
 from qlint.graph import Op, Quantizer, Tensor
 from qlint.graph.axes import channel_axes
@@ -34,9 +34,13 @@ def affine(op: Op) -> tuple[numpy.ndarray[Any, Any], numpy.ndarray[Any, Any]]:
     if op.attrs.get("training_mode"):
         raise NoCure("it normalizes by the statistics of each batch, and is no fixed function: export the model in evaluation mode")
     for role in _PARAMETERS:
-        if role not in op.uses or op.uses[role].tensor.data is None or op.uses[role].quantizers:
-            raise NoCure(f"its {role} is no constant in float")
-    gamma, beta, mean, var = (op.uses[role].tensor.data.array().astype(np.float64).reshape(-1) for role in _PARAMETERS)  # type: ignore[union-attr]
+        if role not in op.uses or op.uses[role].tensor.data is None or op.uses[role].tensor.overridable:
+            raise NoCure(f"its {role} is not constant, or {_REPLACED}")
+    uses = [op.uses[role] for role in _PARAMETERS]
+    try:
+        gamma, beta, mean, var = (np.asarray(real(use.tensor.data, use.quantizers), np.float64).reshape(-1) for use in uses if use.tensor.data is not None)
+    except WriteError as problem:
+        raise NoCure(problem.message) from problem
     deviation = np.sqrt(var + op.attrs.get("epsilon", 1e-5))
     if not gamma.size == beta.size == mean.size == var.size:
         raise NoCure("its parameters are of different lengths")
@@ -125,8 +129,6 @@ def _bias(op: Op, channels: int) -> Any:
         return np.zeros(channels)
     if use.tensor.data is None or use.tensor.overridable:
         return None
-    from qlint.fixing.arithmetic import real
-
     values = np.asarray(real(use.tensor.data, use.quantizers), np.float64).reshape(-1)
     return values if values.size == channels else np.repeat(values, channels) if values.size == 1 else None
 

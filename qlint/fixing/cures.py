@@ -84,7 +84,7 @@ def fold(model: Model, causes: list[Cause]) -> Iterator[Edit | NoCure]:
         try:
             yield folded(op)
         except NoCure as problem:
-            yield NoCure(f"{op.label}: {problem}", *([f"{cause.op.label}.{cause.port}" if cause.port else cause.op.label] if cause.op is not None else []))
+            yield NoCure(str(problem) if op is cause.op else f"{op.label}: {problem}", *([f"{cause.op.label}.{cause.port}" if cause.port else cause.op.label] if cause.op is not None else []))
 
 
 def opset(model: Model, causes: list[Cause]) -> Iterator[Edit]:

@@ -24,6 +24,7 @@ def fold(writer: _Writer, edit: Fold) -> None:
     document, into = writer.document, edit.into
     node, norm = writer.node(into), writer.node(edit.batch_norm)
     gone = [norm] if edit.residue is None else [norm, writer.node(edit.residue)]
+    writer.orphans += _of_parameters(writer, edit.batch_norm)
     factor = np.asarray(edit.factor)
     orphans: list[Node] = []
     scales: Sequence[float] = ()
@@ -87,6 +88,12 @@ def _new_bias(writer: _Writer, op: Op, values: Any, scales: Sequence[float], orp
     return out
 
 
+def _of_parameters(writer: _Writer, norm: Op) -> list[Node]:
+    """The nodes that quantize and dequantize the parameters of a batch-norm."""
+    found = (op for role, use in norm.uses.items() if role != "x" for q in use.quantizers for op in (q.dequantize, q.quantize) if op is not None)
+    return [writer.node(op) for op in found]
+
+
 def depthwise(writer: _Writer, edit: Depthwise) -> None:
     """A convolution with one weight for each channel in the batch-norm's place."""
     document, norm = writer.document, writer.node(edit.batch_norm)
@@ -96,4 +103,4 @@ def depthwise(writer: _Writer, edit: Depthwise) -> None:
     bias = document.array(f"{base}_bias", "float32", (channels,), packed("float32", edit.bias))
     made = Node.new("Conv", norm.name, [norm.inputs[0], weight, bias], norm.outputs[:1], group=channels)
     document.nodes[document.nodes.index(norm)] = made
-    document.prune([])
+    document.prune(_of_parameters(writer, edit.batch_norm))

@@ -119,6 +119,10 @@ class _Run:
                 if kept:
                     states.append(best)
                     accepted.append(kept)
+                else:
+                    for one in doubtful:  # they need each other
+                        self._unrefuse(one)
+                        self._refuse(one, why)
             return self._finish(start, states[-1], [one for step in accepted for one in step], target)
         finally:
             for each in temporary:
@@ -237,6 +241,9 @@ class _Run:
                 return None, f"the file with this change would not be as planned: {other}"
         loss = worse(state, after)
         return (None, loss) if loss else (after, "")
+
+    def _unrefuse(self, one: Proposal) -> None:
+        self.refusals = {key: each for key, each in self.refusals.items() if (each.rule, each.sites) != (one.rule, one.sites)}
 
     def _refuse(self, one: Proposal, why: str) -> None:
         self.refusals[one.rule, why, one.sites[0] if one.sites else ""] = Refusal(one.rule, one.code, one.sites, why)

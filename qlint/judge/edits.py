@@ -261,11 +261,11 @@ def _granularity(q: Quantizer, m: Mismatch, use: Use) -> Quantizer | None:
 
 
 def _axis(q: Quantizer, m: Mismatch, use: Use) -> Quantizer | None:
-    return _per_channel(q, use) if m.wanted == "out" else None
+    return _per_channel(q, use, inputs=m.wanted == "in") if m.wanted in ("out", "in") else None
 
 
-def _per_channel(q: Quantizer, use: Use) -> Quantizer | None:
-    out = channel_axes(use.op, use.role)[0] if use.op is not None else None
+def _per_channel(q: Quantizer, use: Use, *, inputs: bool = False) -> Quantizer | None:
+    out = channel_axes(use.op, use.role)[inputs] if use.op is not None else None
     shape = use.tensor.shape
     if out is None or shape is None or out >= len(shape) or not isinstance(count := shape[out], int):
         return None

@@ -29,7 +29,7 @@ from qlint.fixing.equalize import measured
 from qlint.fixing.held import Held
 from qlint.fixing.ranges import RELU, NoRange, Ranges
 from qlint.fixing.state import State
-from qlint.graph import Model, Op, Use
+from qlint.graph import Model, Op, Quantizer, Use
 from qlint.judge.repair import WORK, Backend, Budget, Outcome, good, repair, said
 from qlint.judge.verdict import Mismatch, Verdict
 from qlint.lint.finding import SEARCHED, Finding
@@ -55,7 +55,7 @@ class Plan:
 
     proposals: list[Proposal] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
-    complete: bool = False  # a search that was not cut short proposed them: once all are made, searching again finds nothing new
+    complete: bool = False  # a search that was not cut short proposed them: once all are made, searching again seldom finds anything
 
 
 def plan(
@@ -86,7 +86,7 @@ def plan(
                 where = tuple(one for one in where if one not in problem.sites)
             safe = all(_exact(edit) for edit in edits)
             one = Proposal(finding.rule, finding.code, where, finding.fix.text if finding.fix else "", safe, edits, worth=True)
-            one.text = next((said for edit in edits if (said := _said(edit))), one.text)
+            one.text = next((said for edit in edits if (said := _said(edit))), SAID.get(cure, one.text))
             if any(isinstance(edit, Depthwise) for edit in edits):
                 later += [one] if one.key not in tried else []
             elif one.key in tried:
@@ -137,7 +137,8 @@ def _said(edit: Edit) -> str:
     return f"opset {edit.version}" if isinstance(edit, RaiseOpset) else ""
 
 
-DOUBLES = {"pt2": "float64"}  # formats that write scales as Python numbers
+SAID = {"half-range": "weights on half of their codes, at twice the scale"}  # what a cure does, where the advice of its rule leaves a choice
+DOUBLES = {"pt2": "float64"}  # formats that write the scale of a tensor as a Python number
 UNSAFE = "the numbers would change: --unsafe-fixes allows that"
 
 
@@ -163,7 +164,7 @@ class _Search:
         self.backend.consent, self.backend.begin = self._consent, self.ranges.forget
         self.outcome = repair(self.state.model, self.backend)
         for key, (use, sequence) in self.outcome.changes.items():  # also what came along without being asked for
-            self.outcome.changes[key] = use, tuple(storable(q, DOUBLES.get(self.state.model.format) or scale_type_of(use)) for q in sequence)
+            self.outcome.changes[key] = use, tuple(storable(q, self._scale_type(use, q)) for q in sequence)
         unified = {key: change for key, change in _unified(self.outcome.changes).items() if key in self.outcome.changes or key not in self.held.uses}
         if len(unified) > len(self.outcome.changes) and self.outcome.reached <= good(self.backend.judge(self.state.model, unified)):
             self.outcome.changes = unified
@@ -184,7 +185,7 @@ class _Search:
         except NoRange as problem:
             self._refuse(rule, str(problem), use)
             return None
-        new = tuple(storable(q, DOUBLES.get(self.state.model.format) or scale_type_of(use)) for q in filled)
+        new = tuple(storable(q, self._scale_type(use, q)) for q in filled)
         if new == use.quantizers:
             return None
         if not keeps(use, new):
@@ -199,6 +200,10 @@ class _Search:
         if source:
             self.source_of[id(use)] = source
         return new
+
+    def _scale_type(self, use: Use, q: Quantizer) -> str:
+        """The float type that a scale is written in."""
+        return (q.granularity == "tensor" and DOUBLES.get(self.state.model.format)) or scale_type_of(use)
 
     def _refuse(self, rule: Rule, why: str, use: Use) -> None:
         sites = self.refused.setdefault((rule.name, rule.code, why), [])
@@ -288,7 +293,7 @@ def _described(one: _Search, part: Changes) -> tuple[str, str, bool]:
         first, *more = numbers
         before, after = first
         after += f" (and {len(more)} more)" if more else ""
-    sources = dict.fromkeys(one.source_of[key] for key in part if key in one.source_of)
+    sources = dict.fromkeys(one.source_of[key] for key, (_, sequence) in part.items() if sequence and key in one.source_of)
     return f"{before} → {after}", ", ".join(sources), all(keeps(use, new) for use, new in part.values())
 
 

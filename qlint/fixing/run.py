@@ -41,6 +41,7 @@ WRITERS: dict[str, tuple[Any, Any]] = {
 ROUNDS = 10
 ROUNDING = 40.0  # dB: SQNR of outputs that differ by float32 rounding, and by what a quantizer makes of that now and then
 SINGLY = 40  # proposals that are tried one by one where there is a doubt about the last step
+SEARCHED_AGAIN = 200  # operators of a model that is searched until nothing more is found; of a larger one a search that was not cut short is the last
 TRIES = 60  # files that are written for one step whose proposals do not hold together
 ALONE = "by itself it would bring no operator into integer, and what else that takes is not to be had"
 
@@ -155,7 +156,7 @@ class _Run:
                 continue
             if after is None:
                 after, kept = self._holding(state, kept, folder, temporary)
-            search = not (made.complete and kept == made.proposals)
+            search = len(state.model.ops) <= SEARCHED_AGAIN or not (made.complete and kept == made.proposals)
             if kept:
                 states.append(after)
                 accepted.append(kept)

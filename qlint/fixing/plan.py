@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from qlint.fixing.activations import swaps
 from qlint.fixing.cures import CURES
@@ -164,7 +164,7 @@ class _Search:
         self.backend.consent, self.backend.begin = self._consent, self.ranges.forget
         self.outcome = repair(self.state.model, self.backend)
         for key, (use, sequence) in self.outcome.changes.items():  # also what came along without being asked for
-            self.outcome.changes[key] = use, tuple(storable(q, self._scale_type(use, q)) for q in sequence)
+            self.outcome.changes[key] = use, tuple(self._stored(use, q) for q in sequence)
         unified = {key: change for key, change in _unified(self.outcome.changes).items() if key in self.outcome.changes or key not in self.held.uses}
         if len(unified) > len(self.outcome.changes) and self.outcome.reached <= good(self.backend.judge(self.state.model, unified)):
             self.outcome.changes = unified
@@ -185,7 +185,7 @@ class _Search:
         except NoRange as problem:
             self._refuse(rule, str(problem), use)
             return None
-        new = tuple(storable(q, self._scale_type(use, q)) for q in filled)
+        new = tuple(self._stored(use, q) for q in filled)
         if new == use.quantizers:
             return None
         if not keeps(use, new):
@@ -201,9 +201,10 @@ class _Search:
             self.source_of[id(use)] = source
         return new
 
-    def _scale_type(self, use: Use, q: Quantizer) -> str:
-        """The float type that a scale is written in."""
-        return (q.granularity == "tensor" and DOUBLES.get(self.state.model.format)) or scale_type_of(use)
+    def _stored(self, use: Use, q: Quantizer) -> Quantizer:
+        """A quantizer as the file can hold it; a scale that it holds already stays what it is."""
+        made = storable(q, (q.granularity == "tensor" and DOUBLES.get(self.state.model.format)) or scale_type_of(use))
+        return replace(made, scale=q.scale) if any(old.scale == q.scale for old in use.quantizers) else made
 
     def _refuse(self, rule: Rule, why: str, use: Use) -> None:
         sites = self.refused.setdefault((rule.name, rule.code, why), [])

@@ -43,7 +43,7 @@ ROUNDING = 40.0  # dB: SQNR of outputs that differ by float32 rounding, and by w
 SINGLY = 40  # proposals that are tried one by one where there is a doubt about the last step
 SEARCHED_AGAIN = 200  # operators of a model that is searched until nothing more is found; of a larger one a search that was not cut short is the last
 TRIES = 60  # files that are written for one step whose proposals do not hold together
-ALONE = "by itself it would bring no operator into integer, and what else that takes is not to be had"
+ALONE = "by itself it would bring no operator into integer, and what that takes beside it is refused, or not found"
 
 
 @dataclass(slots=True)

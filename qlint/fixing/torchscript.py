@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from qlint.fixing.arithmetic import WriteError
-from qlint.fixing.edits import Edit, Fold, Freeze, Requantize
+from qlint.fixing.edits import Depthwise, Edit, Fold, Freeze, Requantize
 from qlint.fixing.pickle_numbers import with_numbers
 from qlint.fixing.torch_zip import write_archive
 from qlint.fixing.torchscript_code import Call, CodeEdits, with_constants
@@ -237,7 +237,7 @@ def edited(document: Document, model: Model, edits: Iterable[Edit]) -> None:
         elif isinstance(edit, Fold) and document.trust:
             document.code.fold(edit)
         else:
-            raise WriteError(f"qlint does not write this into TorchScript files: {type(edit).__name__.lower()}" if document.trust else TRUST)
+            raise WriteError(f"qlint does not write {'a batch-norm as a convolution' if isinstance(edit, Depthwise) else 'this'} into TorchScript files" if document.trust else TRUST)
     if changes:
         _requantize(document, model, changes)
     document.code.check()

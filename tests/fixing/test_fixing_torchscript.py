@@ -247,7 +247,7 @@ class Block(torch.nn.Module):
 def test_with_trust_batch_norms_fold_and_quantizers_are_added(tmp_path, bias, script):
     path = saved(Block(bias=bias).eval(), tmp_path / "model.pt", script=script)
     refused = qlint.fix(path, "xnnpack", unsafe=True)
-    assert not refused.output and all("--trust" in one.why for one in refused.refused)
+    assert not refused.output and all("--trust" in one.why or "beside it is refused" in one.why for one in refused.refused)
     folded = qlint.fix(path, "xnnpack", trust=True, select=["unfolded-batchnorm"], output=tmp_path / "folded.pt")
     assert [change.applicability for change in folded.changes] == ["safe"]
     assert not any(op.kind == "batch_norm" for op in qlint.load(folded.output).ops)
@@ -323,6 +323,13 @@ def test_quantizers_per_channel_and_behind_outputs(tmp_path, channels, script):
     written = qlint.load(tmp_path / "fixed.pt")
     assert [use.quantizers[0].granularity for use in (op.uses["w"] for op in written.ops if op.kind == "conv")] == ["channel" if channels else "tensor"] * 2
     assert written.outputs[0].quantizers[0].scale == (0.05,)
+
+
+def test_another_container_of_the_same_grid_is_safe(tmp_path):
+    """Scales in the code are Python numbers, which stay what they are."""
+    fixed = qlint.fix(saved(Literals().eval(), tmp_path / "model.pt"), "xnnpack", trust=True)
+    assert {change.applicability for change in fixed.changes} == {"safe"} and {q.storage for _, q in qlint.load(fixed.output).quantizers()} == {"int8"}
+    assert fixed.numbers is not None and fixed.numbers.equal
 
 
 def test_xnnpack_gets_weights_per_channel_and_an_output(tmp_path):

@@ -176,6 +176,7 @@ def fix(
     swap_activation: str = "",
     verify: bool = True,
     trust: bool = False,
+    encodings: str | Path | None = None,
     example_inputs: object = None,
     select: Iterable[str] = (),
     ignore: Iterable[str] = (),
@@ -198,6 +199,7 @@ def fix(
         swap_activation: exchange swish, hard swish, gelu and mish for `relu` or `relu6`; the network has to be trained on with it.
         verify: compare the outputs before and after, where ONNX Runtime, LiteRT, or torch (with `trust`) is installed.
         trust: let torch load the file, which executes what is in it: to compare outputs, and to change operators of TorchScript files.
+        encodings: a file with the model's quantizers by tensor name, as for `check`: the result has them in it, and what is cured of them.
         example_inputs: what a torch module is called with: a tensor, a tuple of arguments, or a dict of them by name.
 
     Raises:
@@ -215,7 +217,7 @@ def fix(
         if in_place:
             raise QlintError("an object in memory stays as it is", subject=name_of(model), hint="leave out in_place, and take `result`")
         again = partial(fix, backend=backend, unsafe=unsafe, dry=dry, calibration=calibration, method=method, verify=verify, trust=True, select=select, ignore=ignore,
-                        extend_select=extend_select, fallback=fallback, input_shapes=input_shapes, config=config, suppressions=suppressions)  # fmt: skip
+                        extend_select=extend_select, fallback=fallback, input_shapes=input_shapes, config=config, suppressions=suppressions, encodings=encodings)  # fmt: skip
         return fix_live(model, example_inputs, Path(output) if output is not None else None, lambda path, target: again(path, output=target))
     if input_shapes:
         load(model, input_shapes)  # complains of names that the model does not have
@@ -228,7 +230,7 @@ def fix(
     question = Question(tuple(settings.profiles(model)), policy.rules, policy.known, fallback, input_shapes or {}, policy)
     options = Options(
         unsafe, in_place, dry, verify, str(calibration) if isinstance(calibration, Path) else calibration, method, Path(output) if output is not None else None, trust,
-        swap_activation,
+        swap_activation, encodings,
     )  # fmt: skip
     return run(Path(model), question, options, name_of(model))
 

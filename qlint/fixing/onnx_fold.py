@@ -47,6 +47,7 @@ def _scaled_weight(writer: _Writer, use: Use, factor: Any, orphans: list[Node]) 
     for each in use.quantizers:
         if each.dequantize is None or any(made.native.rpartition("::")[2] not in PAIR for made in (each.quantize, each.dequantize) if made is not None):
             raise WriteError(f"the weight of {op.label} is quantized in a form that qlint cannot write")
+    values: Any
     values, grid = rescaled(op, factor)
     base, at = f"{use.tensor.name}_folded", document.nodes.index(writer.node(op))
     stored = use.tensor.data.dtype if grid is None else grid.storage if use.quantizers[0].quantize is None else "float32"

@@ -19,6 +19,7 @@ from qlint.errors import QlintError, ReadError
 from qlint.fixing import onnx, pt2, pt2_file, tflite, tflite_file, torchscript
 from qlint.fixing.activations import INTO
 from qlint.fixing.arithmetic import WriteError
+from qlint.fixing.beside import beside
 from qlint.fixing.calibration import METHODS, RUNNERS, Calibration
 from qlint.fixing.edits import REAL, STRUCTURAL, Clamp, Depthwise, Edit, Explicit, Proposal, Requantize, Swap, realized
 from qlint.fixing.explicit import BRINGS
@@ -59,6 +60,7 @@ class Options:
     output: Path | None = None
     trust: bool = False  # let torch load the file, which executes what is in it
     swap: str = ""  # what activations without integer kernels are exchanged for
+    encodings: str | Path | None = None  # a file with the model's quantizers, which are written into it first
 
 
 def fixed_name(path: Path) -> Path:
@@ -109,6 +111,12 @@ class _Run:
         target = source if self.options.in_place else self.options.output or fixed_name(self.path)
         temporary: list[Path] = []
         try:
+            if self.options.encodings is not None:
+                try:
+                    start = self._written(start, [beside(start.model, self.path, self.options.encodings, self.question.input_shapes)], target.parent, temporary)
+                except WriteError as problem:
+                    why = f"the quantizers of {self.options.encodings} cannot be written into the model: {problem.message}"
+                    return Fixed(self.shown, "", refused=[Refused("", "", [], why)])
             states, accepted = self._rounds(start, target.parent, temporary)
             while len(states) > 1 and (why := self._doubt(start, states[-2], states[-1], accepted[-1])):
                 states.pop()
@@ -216,6 +224,19 @@ class _Run:
         """The state after some proposals, or why it is none to have."""
         edits = _merged([edit for one in proposals for edit in one.edits])
         try:
+            after = self._written(state, edits, folder, temporary)
+        except WriteError as problem:
+            return None, problem.message
+        loss = worse(state, after)
+        return (None, loss) if loss else (after, "")
+
+    def _written(self, state: State, edits: Sequence[Edit], folder: Path, temporary: list[Path]) -> State:
+        """The state after some edits, in a temporary file.
+
+        Raises:
+            WriteError: they have no form in this file, or what was written is not as planned.
+        """
+        try:
             handle, name = tempfile.mkstemp(prefix=f".{self.path.stem}.", suffix=".qlint.tmp", dir=folder)
         except OSError as error:
             raise QlintError(f"no file can be written there ({error.strerror})", subject=str(folder), hint="--fix writes beside the model: copy it to a folder of yours") from error
@@ -231,17 +252,14 @@ class _Run:
                 out.flush()
                 os.fsync(out.fileno())
             after = State.of(Path(name), self.question, like=state.model)
-        except WriteError as problem:
-            return None, problem.message
         except ReadError as problem:
-            return None, f"the file with this change could not be read back ({problem.message}): please report it"
+            raise WriteError(f"the file with this change could not be read back ({problem.message}): please report it") from problem
         if not any(isinstance(edit, STRUCTURAL) for edit in edits):
             with applied({key: value for edit in edits if isinstance(edit, Requantize) for key, value in edit.changes.items()}):
                 other = realized(state.model, after.model)
             if other:
-                return None, f"the file with this change would not be as planned: {other}"
-        loss = worse(state, after)
-        return (None, loss) if loss else (after, "")
+                raise WriteError(f"the file with this change would not be as planned: {other}")
+        return after
 
     def _unrefuse(self, one: Proposal) -> None:
         self.refusals = {key: each for key, each in self.refusals.items() if (each.rule, each.sites) != (one.rule, one.sites)}
@@ -264,6 +282,8 @@ class _Run:
         done.progress = [_progress(before, after) for before, after in zip(start.views, end.views, strict=True) if before.profile is not None]
         if end is start:
             return done
+        if self.options.encodings is not None:
+            done.changes.insert(0, Change("", "", "safe", [], f"the quantizers of {self.options.encodings} are in the model"))
         if self.options.verify:
             try:
                 done.numbers, done.unproven = compare(
@@ -277,10 +297,10 @@ class _Run:
                 why = f"qlint took it for exact, and the outputs differ by {done.numbers.largest:.3g}: please report it, with the model if you can"
                 return self._rolled_back(start, proposals, done, why)
         if self.options.dry:
-            done.diff = difference(start, end)
+            done.diff = difference(self.path, end)
             return done
         try:
-            shutil.copymode(start.path, end.path)
+            shutil.copymode(self.path, end.path)
             os.replace(end.path, target)
         except OSError as error:
             raise QlintError(f"cannot be written ({error.strerror})", subject=str(target), hint="the original is as it was") from error
@@ -341,10 +361,10 @@ def _integer(result: Result) -> int:
     return 0 if result.outcome == "refused" else result.summary.integer - result.summary.wrong
 
 
-def difference(start: State, end: State) -> list[str]:
+def difference(start: Path, end: State) -> list[str]:
     """What goes and what comes: nodes, or tensors where a format has grids on them."""
     import difflib
 
-    before, after = (list(WRITERS[state.model.format][0](state.path).lines()) for state in (start, end))
+    before, after = (list(WRITERS[end.model.format][0](path).lines()) for path in (start, end.path))
     changed = difflib.unified_diff(before, after, lineterm="", n=1)
     return [line for line in changed if not line.startswith(("---", "+++"))]

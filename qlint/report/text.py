@@ -103,7 +103,7 @@ def _fixed(console: Console, fixed: Fixed) -> None:
     for change in fixed.changes:
         said = Text(f"{change.text} · {change.applicability}")
         done = "would fix" if fixed.diff else "fixed"
-        console.print(_beside(Text(done, style="green", justify="right"), len(done) if fixed.diff else MARGIN, _places(change.rule, change.code, change.sites), said))
+        console.print(_beside(Text(done, style="green", justify="right"), len(done) if fixed.diff else MARGIN, *([_places(change.rule, change.code, change.sites)] if change.rule else []), said))
     for refused in fixed.refused:
         lines = [_places(refused.rule, refused.code, refused.sites)] if refused.rule else []
         console.print(_beside(Text("refused", style="yellow", justify="right"), MARGIN, *lines, Text(refused.why)))

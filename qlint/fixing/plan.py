@@ -81,9 +81,10 @@ def plan(
                 found = [problem]
             found = found or [NoCure("there is nothing in the file that qlint could change for it")]
             edits = [edit for edit in found if not isinstance(edit, NoCure)]
-            for problem in (each for each in found if isinstance(each, NoCure)):
-                made.refusals.append(Refusal(finding.rule, finding.code, problem.sites or where, str(problem)))
-                where = tuple(one for one in where if one not in problem.sites)
+            for each in found:
+                if isinstance(each, NoCure):
+                    made.refusals.append(Refusal(finding.rule, finding.code, each.sites or where, str(each)))
+                    where = tuple(one for one in where if one not in each.sites)
             safe = all(_exact(edit) for edit in edits)
             one = Proposal(finding.rule, finding.code, where, finding.fix.text if finding.fix else "", safe, edits, worth=True)
             one.text = next((said for edit in edits if (said := _said(edit))), SAID.get(cure, one.text))

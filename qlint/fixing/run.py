@@ -274,7 +274,7 @@ class _Run:
         done.changes = [Change(one.rule, one.code, "safe" if one.safe else "unsafe", list(one.sites), one.text) for one in proposals]
         made = {site for one in proposals for site in one.sites}
         done.refused = [Refused(one.rule, one.code, list(one.sites), one.why) for one in self.refusals.values() if one.conflict or not made.issuperset(one.sites)]
-        told = {one.rule for one in (*done.changes, *done.refused)}
+        told = {change.rule for change in done.changes} | {refused.rule for refused in done.refused}
         for finding, causes in end.findings():  # what the search came by, and left out again
             if causes[0].rule.cure in SEARCHED and finding.fix is not None and finding.fix.applicability != "display" and finding.rule not in told:
                 done.refused.append(Refused(finding.rule, finding.code, list(places(finding)), ALONE))

@@ -20,6 +20,7 @@ from qlint.fixing.edits import Depthwise, Edit, Fold, Freeze, Requantize
 from qlint.fixing.pickle_numbers import with_numbers
 from qlint.fixing.torch_zip import write_archive
 from qlint.fixing.torchscript_code import Call, CodeEdits, with_constants
+from qlint.fixing.torchscript_packed import restore
 from qlint.graph import Model, Op, Quantizer
 from qlint.passes import canonical
 from qlint.readers.data import bits
@@ -44,7 +45,7 @@ class Place(NamedTuple):
     start: int = 0  # byte in a storage; line of code, from 1
     end: int = 0  # column of code at which it begins
     until: int = 0  # and ends
-    dtype: str = ""
+    dtype: str = ""  # of data; in a pickle the one that it is, `data` or `constants`
 
 
 class _Float(float):
@@ -177,13 +178,15 @@ class Document:
     def _members(self) -> Iterator[tuple[str, bytes]]:
         by_member: dict[tuple[str, str], list[tuple[Place, Any]]] = defaultdict(list)
         for place, number in self.numbers.items():
-            by_member[place.sort, "data.pkl" if place.sort == "pickle" else place.where].append((place, number))
+            by_member[place.sort, f"{place.dtype or 'data'}.pkl" if place.sort == "pickle" else place.where].append((place, number))
         for span, text in self.code.texts.items():
             by_member["code", span.file].append((Place("code", span.file, span.line, span.start, span.end), text))
         for member, (start, changed) in self.code.bytes.items():
             raw = self.archive.read(member)
             yield member, raw[:start] + changed + raw[start + len(changed) :]
         if self.code.constants:
+            if ("pickle", "constants.pkl") in by_member:
+                raise WriteError("would have new constants, and others with new scales, which qlint does not write at once")
             yield "constants.pkl", with_constants(self.archive.read("constants.pkl"), len(self.constants), self.code.constants)
         for (sort, member), items in by_member.items():
             raw = self.archive.read(member)
@@ -255,17 +258,19 @@ def _requantize(document: Document, model: Model, changes: dict[int, tuple[Quant
             document.code.insert(twin, new[0])
             continue
         for placed, wanted in zip(twin.quantizers, new, strict=True):
-            _set(document, placed, wanted, use.tensor.constant)
+            maker = placed.quantize or placed.dequantize
+            if placed != wanted and use.tensor.constant and (maker is None or maker.kind != "fake_quantize"):
+                restore(document, twin, placed, wanted)
+            else:
+                _set(document, placed, wanted)
 
 
-def _set(document: Document, old: Quantizer, new: Quantizer, constant: bool) -> None:
+def _set(document: Document, old: Quantizer, new: Quantizer) -> None:
     """The numbers of one quantizer; those of quantizers that stay have to be the same, too, where they stand in the same place."""
     changed = old != new
     maker = old.quantize or old.dequantize
     what = maker.label if maker is not None else "a quantizer"
     if changed:
-        if constant and (maker is None or maker.kind != "fake_quantize"):
-            raise WriteError("integers that are stored stay as they are in TorchScript files")
         same = (old.granularity, old.axis, old.grid, old.dynamic) == (new.granularity, new.axis, new.grid, new.dynamic)
         if not same or new.scale is None or new.zero_point is None or (old.storage != new.storage and old.origin != "fake-quant"):
             raise WriteError(f"qlint cannot write a quantizer that is {new} into {what}")

@@ -338,3 +338,26 @@ def test_xnnpack_gets_weights_per_channel_and_an_output(tmp_path):
     (progress,) = fixed.progress
     assert progress.before < progress.after == progress.ops, fixed.refused
     assert fixed.numbers is not None and fixed.numbers.sqnr > 20
+
+
+@pytest.mark.parametrize("engine", ["qnnpack", "x86"])  # weights per tensor, whose scale is a number in the pickle; per channel, whose scales are a storage
+def test_stored_weights_use_half_of_their_codes(tmp_path, engine):
+    from torch.ao.quantization import get_default_qconfig_mapping
+    from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
+
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(512, 4)).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        prepared = prepare_fx(net, get_default_qconfig_mapping(engine), (X,))
+        prepared(X)
+        path = saved(convert_fx(prepared), tmp_path / "model.pt")
+    fixed = qlint.fix(path, "x86@avx2", unsafe=True)
+    assert [(change.rule, change.applicability) for change in fixed.changes] == [("reduced-range-needed", "unsafe")]
+    assert "QL507" not in {finding.code for finding in qlint.check(fixed.output, "x86@avx2").results[0].findings}
+    old, new = ([op.uses["w"] for op in qlint.load(one).ops if "w" in op.uses] for one in (path, fixed.output))
+    for before, after in zip(old, new, strict=True):
+        assert [2 * s for s in before.quantizers[0].scale] == pytest.approx(list(after.quantizers[0].scale), rel=1e-7)
+        assert abs(after.tensor.data.array()).max() == 64 and abs(before.tensor.data.array()).max() == 127
+        assert abs(before.tensor.data.array() / 2 - after.tensor.data.array()).max() <= 0.5
+    assert torch.jit.load(fixed.output)(X).shape == (2, 4)  # PyTorch reads what was written

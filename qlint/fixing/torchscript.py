@@ -271,8 +271,10 @@ def _set(document: Document, old: Quantizer, new: Quantizer) -> None:
     maker = old.quantize or old.dequantize
     what = maker.label if maker is not None else "a quantizer"
     if changed:
+        if old.storage != new.storage and old.origin != "fake-quant":
+            raise WriteError(f"PyTorch's kernels read what {what} makes, and take {old.storage}: quantize the network anew for a backend that wants {new.storage}")
         same = (old.granularity, old.axis, old.grid, old.dynamic) == (new.granularity, new.axis, new.grid, new.dynamic)
-        if not same or new.scale is None or new.zero_point is None or (old.storage != new.storage and old.origin != "fake-quant"):
+        if not same or new.scale is None or new.zero_point is None:
             raise WriteError(f"qlint cannot write a quantizer that is {new} into {what}")
     pairs = [(old.qmin, new.qmin), (old.qmax, new.qmax)]
     for have, want in ((old.scale or (), new.scale or ()), (old.zero_point or (), new.zero_point or ())):

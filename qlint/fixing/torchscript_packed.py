@@ -37,7 +37,7 @@ def restore(document: Document, use: Use, old: Quantizer, new: Quantizer) -> Non
             if not data.contiguous or data.dtype not in ("float64", "float32", "int64", "int32") or len(values) not in (1, data.shape[0]):
                 raise WriteError(f"the scales of {use.tensor.name} are in a form that qlint does not write")
             width, number = int(data.dtype[-2:]) // 8, float if data.dtype.startswith("float") else int
-            for i, value in enumerate(values if len(values) > 1 else values * data.shape[0]):
+            for i, value in enumerate(list(values) * (data.shape[0] if len(values) == 1 else 1)):
                 document.set(Place("data", data.member, (data.offset + i) * width, dtype=data.dtype), number(value), use.tensor.name)
     else:
         folder, _, key = record.storage.key.partition("/")

@@ -45,3 +45,13 @@ def test_what_a_backend_takes_less_of_is_not_made(tmp_path, monkeypatch):
     fixed = qlint.fix(path, "ort-cpu")
     assert not fixed.changes and not Path(tmp_path / "model.fixed.onnx").exists()
     assert any("the real ort-cpu@x86 (onnxruntime 9) takes 3 operators in integer, and would take 0 with this change" in one.why for one in fixed.refused)
+
+
+def test_constants_beside_the_model(tmp_path):
+    """ONNX Runtime is asked about a model whose weights are in another file, too."""
+    import onnx
+
+    path = signed(tmp_path / "inside.onnx")
+    onnx.save(onnx.load(path), tmp_path / "model.onnx", save_as_external_data=True, location="model.bin", size_threshold=16)
+    (real,) = qlint.fix(tmp_path / "model.onnx", "ort-cpu").measured
+    assert (real.before, real.after) == (3, 7)

@@ -235,8 +235,9 @@ def _combine(model: Model, searches: list[_Search], made: Plan) -> None:
             if against:
                 made.refusals.append(Refusal(rule, code, where, f"{one.backend.profile.name} wants {text}, which {' and '.join(against)} cannot use", True))
                 continue
-            if any(key in accepted and accepted[key][1] != sequence for key, (_, sequence) in part.items()):
-                continue  # another backend has already got what it wants there
+            there = {key: accepted[key][1] == sequence for key, (_, sequence) in part.items() if key in accepted}
+            if len(there) == len(part) or not all(there.values()):
+                continue  # another backend has already got the same, or what it wants there
             accepted = trial
             edits = [Requantize(part)]
             made.proposals.append(Proposal(rule, code, where, text + (f"; range from {source}" if source else ""), safe, list(edits)))

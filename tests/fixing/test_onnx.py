@@ -317,6 +317,14 @@ def test_an_old_file_lists_new_constants_as_inputs(tmp_path):
     onnx.checker.check_model(fixed.output)
 
 
+def test_what_two_backends_want_is_made_once(tmp_path):
+    path = tmp_path / "resnet.onnx"
+    path.write_bytes((Path(__file__).parent.parent / "zoo/tiny_results_v1.3/resnet.onnx").read_bytes())
+    fixed = qlint.fix(path, ["ort-cpu", "qnn-htp"], unsafe=True)
+    assert [(change.rule, change.sites) for change in fixed.changes] == [("missing-output-quantizer", ["dense"])]
+    assert all(one.after > one.before for one in fixed.progress)
+
+
 def test_the_type_of_an_output_stays(tmp_path):
     n = Network(storage=np.int8)
     first = n.conv(n.grid("x"), "conv", (3, 8))

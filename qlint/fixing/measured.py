@@ -12,6 +12,8 @@ from qlint.report.fixed import Measured
 if TYPE_CHECKING:
     from qlint.oracles import Answer
 
+PATIENCE = 30.0  # seconds that a backend may take for one file, before nothing is said of it
+
 
 def measured(start: State, end: State, *, trust: bool = False) -> list[Measured]:
     """What the backends that were named make of both files; nothing of those that are not here, or are silent about such a file.
@@ -46,7 +48,10 @@ def _asked(start: State, end: State, backend: str, target: str) -> Iterator[Answ
         return
     paths = [state.path for state in (start, end)]
     try:  # what a loader knows by the end of its name is handed over under another one
-        yield from judge_many(paths if start.model.format == "onnx" else [path.read_bytes() for path in paths], backend, target)
+        for answer in judge_many(paths if start.model.format == "onnx" else [path.read_bytes() for path in paths], backend, target, PATIENCE):
+            yield answer
+            if answer.outcome == "crashed":
+                return
     except OracleMissing:
         return
 

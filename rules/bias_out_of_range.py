@@ -43,6 +43,7 @@ from qlint.lint.testing import Graph, Wire, s8, s32, u8
 from qlint.lint.words import numbered
 
 LOW, HIGH = INTEGER_RANGES["int32"]
+_ENDS = {LOW, -HIGH, HIGH}
 _WHAT = {
     "beyond": "the bias is {found} steps of the accumulator in {channels}",
     "end": "the bias stands at the end of int32 in {channels}",
@@ -84,8 +85,9 @@ def biases(model: Model) -> Iterator[Issue]:
         data = use.tensor.data
         assert data is not None
         if data.dtype.startswith("int"):
-            if data.dtype == "int32" and (ends := [i for i, v in enumerate(data.values()) if v in (LOW, -HIGH, HIGH)]):
-                yield Issue.at(use, max(map(abs, data.values())), HIGH, "end", channels=numbered("channel", ends))
+            if data.dtype == "int32" and not _ENDS.isdisjoint(values := data.values()):
+                ends = [i for i, v in enumerate(values) if v in _ENDS]
+                yield Issue.at(use, max(map(abs, values)), HIGH, "end", channels=numbered("channel", ends))
         elif beyond := [i for i, code in enumerate(codes) if not LOW - 0.5 <= code <= HIGH + 0.5 and code == code]:
             if not use.quantizers or use.quantizers[-1].storage == "int32":
                 yield Issue.at(use, max((codes[i] for i in beyond), key=abs), HIGH, "beyond", channels=numbered("channel", beyond))

@@ -89,7 +89,7 @@ def disparities(model: Model) -> Iterator[Issue]:
 
 
 def _suspicious(weight: Weight, limit: float) -> bool:
-    q, heads = weight.quantizer, weight.heads()
+    q, heads = weight.quantizer, weight.heads
     assert q is not None and q.scale is not None and q.zero_point is not None
     zero, unit = (q.zero_point[0], 1.0) if weight.stored else (0.0, q.scale[0])
     small = sum(1 for head in heads if head and max(abs(v - zero) for v in head) / unit < limit)

@@ -83,7 +83,7 @@ def _one_value(weight: Weight) -> bool:
 
 def _dead(weight: Weight) -> list[int]:
     """Channels all of whose codes are the zero point; candidates come from the first elements of each channel."""
-    q, heads = weight.quantizer, weight.heads()
+    q, heads = weight.quantizer, weight.heads
     if not heads or q is None or not q.constant or q.grid != "affine" or q.granularity == "block":
         return []
     count = len(heads)

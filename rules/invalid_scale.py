@@ -4,6 +4,8 @@
 
 Looks at every scale in the file and names the channels whose scale is not a positive, finite, normal
 number. A zero scale of a weight channel that holds nothing but zeros is left alone: it means what it says.
+A negative scale of a weight that the file stores as integers is a warning: some tools (NNCF's symmetric
+weight compression) write it on purpose, to use the code that has no opposite.
 
 ## Why it matters on hardware
 
@@ -30,6 +32,7 @@ replaced by its absolute value if the quantizer has as many codes below zero as 
 
 - NVIDIA TensorRT, onnx-tensorrt importer: "Scale coefficients must all be positive"
 - XNNPACK, src/tensor.c: the scale must be finite, normalized and positive
+- NNCF 3.4, weight compression: the sign of a symmetric scale is that of the largest weight
 - Esser et al., Learned Step Size Quantization, arXiv 1902.08153: scales that are trained like weights
 """
 
@@ -53,6 +56,8 @@ _SORTS = (
     ("negative", lambda s: s < 0, "the order of the values turns around, and with it every clamp and maximum"),
     ("subnormal", lambda s: s < SMALLEST_NORMAL, "hardware without subnormal numbers takes it for zero"),
 )
+# A stored weight is never quantized again, so that nothing of it is clamped.
+_STORED = "a dequantized weight keeps its values, but not every kernel that requantizes has a multiplier with a sign"
 _PARTS = {"tensor": "element", "channel": "channel", "block": "block"}
 
 
@@ -60,7 +65,7 @@ rule = Rule(
     name="invalid-scale",
     code="QL201",
     since="0.1.0",
-    what="the scale of {port}{origin} is {sort}{places}",
+    what="the scale of {port}{origin} is {sort}",
     why="{reason}",
     fix="calibrate again, with data that reaches this tensor",
     consequence="wrong",
@@ -83,7 +88,10 @@ def scales(model: Model) -> Iterator[Issue]:
             found = [i for i, s in enumerate(scale) if holds(s) and not (s == 0 and _holds_zeros(grid, i))]
             if found:
                 places = f" in {numbered(_PARTS[grid.quantizer.granularity], found)}" if len(scale) > 1 else ""
-                yield Issue.at(grid.use, scale[found[0]], "positive", sort, sort=sort, places=places, reason=reason)
+                if sort == "negative" and grid.stored:
+                    yield Issue.at(grid.use, scale[found[0]], "positive", sort, consequence="unknown", severity="warning", sort=f"{sort}{places}", reason=_STORED)
+                else:
+                    yield Issue.at(grid.use, scale[found[0]], "positive", sort, sort=f"{sort}{places}", reason=reason)
                 break
 
 
@@ -108,7 +116,7 @@ def zero() -> Model:
     return g.model(g.conv(g.input() | u8(0.0), w=s8()) | u8())
 
 
-@rule.bad(says="the scale of the weight (the constant w) is negative in channels 0 and 5; the order")
+@rule.bad(says="the scale of the weight (the constant w) is negative in channels 0 and 5; a dequantized weight keeps its values")
 def two_channels_of_a_weight() -> Model:
     g = Graph()
     w = g.constant(8, 8, 3, 3, name="w") | s8([-0.01, *[0.01] * 4, -0.02, 0.01, 0.01])
@@ -119,6 +127,12 @@ def two_channels_of_a_weight() -> Model:
 def not_a_number() -> Model:
     g = Graph()
     return g.model(g.conv(g.input() | u8(), w=s8()) | u8(math.nan))
+
+
+@rule.bad(says="is negative; the order of the values turns around")
+def learned_scale_that_crossed_zero() -> Model:
+    g = Graph()
+    return g.model(g.conv(g.input() | u8(-0.05), w=s8()) | u8())
 
 
 @rule.bad(says="is subnormal; hardware")

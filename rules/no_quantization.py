@@ -54,6 +54,8 @@ _NOT_ARITHMETIC = frozenset({"cast", "gather", "shape", "identity", "constant"})
 _QUANTIZER_NAME = re.compile(r"(?i)quant|bipolar|binary|ternary|round|clamp|pact|lsq|dorefa")
 # Operators whose names say that they compute on integers of their own (com.microsoft: MatMulNBits, QMoE, QOrdered...).
 _QUANTIZED_NAME = re.compile(r"Q[A-Z]|.*(NBits|Bnb4|FpQ4|Quant|Integer)")
+# Those of them that quantize nothing but their weights.
+_WEIGHT_ONLY = frozenset({"MatMulNBits", "MatMulBnb4", "MatMulFpQ4", "GatherBlockQuantized", "QMoE"})
 
 
 def _what(facts: Facts) -> str:
@@ -65,6 +67,8 @@ def _what(facts: Facts) -> str:
 
 
 def _why(facts: Facts) -> str:
+    if facts["weights"] and facts["moving"] == "0":
+        return "integer arithmetic takes quantized activations, too"
     what = "nothing else in it" if facts["moving"] != "0" else "nothing in it"
     return f"{'as far as can be told ' if facts['unknown'] else ''}{what} can run in integer arithmetic"
 
@@ -118,6 +122,8 @@ def _on_integers(op: Op) -> bool:
 
 def _on_integers_of_its_own(op: Op) -> bool:
     """As above, of activations."""
+    if op.native.rpartition("::")[2] in _WEIGHT_ONLY:
+        return False
     if op.kind != "custom" and _QUANTIZED_NAME.match(op.native):
         return not _moving(op)
     return op.kind not in _NOT_ARITHMETIC and any(use.tensor.dtype in _NARROW and not use.tensor.constant for use in op.uses.values())
@@ -139,7 +145,7 @@ def _in_float(m: Mismatch) -> bool:
 
 rule.explains("quantizer", where=missing, model=without_activations, about=lambda _: WHOLE)
 rule.explains("dynamic|scale", roles="y", where=_of_the_reader, model=without_activations, about=lambda _: WHOLE)
-rule.explains("constant|presence", model=unquantized, about=lambda _: WHOLE)
+rule.explains("constant|presence", model=without_activations, about=lambda _: WHOLE)
 rule.explains("dtype|fused", where=_in_float, model=without_activations, about=lambda _: WHOLE)
 rule.explains("written|stored", model=without_activations, about=lambda _: WHOLE)
 
@@ -172,7 +178,7 @@ def quantized() -> Model:
     return g.model(g.conv(g.input() | u8(), w=s8()) | u8())
 
 
-@rule.bad(sites=0, says="only weights have a quantizer, no activation; nothing in it can run in integer arithmetic")
+@rule.bad(sites=0, says="only weights have a quantizer, no activation; integer arithmetic takes quantized activations, too")
 def weights_only() -> Model:
     g = Graph()
     return g.model(g.op("softmax", g.conv(g.input(), w=s8())))

@@ -54,10 +54,11 @@ rule = Rule(
 
 def _needs(q: Quantizer) -> tuple[str, int]:
     """What of a quantizer came last, and the opset in which it came."""
-    needs = [(q.storage, TYPE_SINCE.get(q.storage, 0))]
-    if q.granularity != "tensor":
-        needs.append(("quantized per channel", CHANNELS_SINCE) if q.granularity == "channel" else ("quantized in blocks", BLOCKS_SINCE))
-    return max(needs, key=lambda need: need[1])
+    stored = (q.storage, TYPE_SINCE.get(q.storage, 0))
+    if q.granularity == "tensor":
+        return stored
+    grouped = ("quantized per channel", CHANNELS_SINCE) if q.granularity == "channel" else ("quantized in blocks", BLOCKS_SINCE)
+    return max(stored, grouped, key=lambda need: need[1])
 
 
 @rule.check

@@ -57,9 +57,10 @@ BROADCAST = ("fake-quant", "decomposed")  # their scales have the rank of the te
 def shapes(model: Model) -> Iterator[Issue]:
     """The first thing that does not fit at each quantizer whose scale is known."""
     for grid in grids(model):
-        if grid.quantizer.scale is None:
+        q = grid.quantizer
+        if q.scale is None:
             continue
-        problem = _own(grid.quantizer) or _against(grid.quantizer, grid.shape)
+        problem = _own(q) or (_against(q, grid.shape) if q.granularity != "tensor" else None)
         if problem is not None:
             of, found, wanted = problem
             yield Issue.at(grid.use, found, wanted, of, problem=of)
@@ -79,12 +80,12 @@ def _single(shape: tuple[int, ...]) -> bool:
 
 def _against(q: Quantizer, shape: Shape | None) -> _Problem | None:
     """The scale against the tensor; what is symbolic or unknown fits."""
-    if q.granularity == "tensor" or shape is None or q.axis is None:
+    if shape is None or q.axis is None:
         return None
     if not 0 <= q.axis < len(shape):
         return "the axis", f"is {q.axis}", f"the tensor has {len(shape)} dimension{'s' if len(shape) != 1 else ''}, counted from 0"
     if q.granularity == "block":
-        return None if q.origin in BROADCAST else _blocks(q, shape)
+        return None if q.origin in BROADCAST or not q.scale_shape else _blocks(q, shape)
     return _channels(q, shape[q.axis])
 
 
@@ -95,6 +96,25 @@ def _channels(q: Quantizer, size: object) -> _Problem | None:
     if isinstance(size, int) and size != count:
         return "the scale", f"has {count} values", f"axis {q.axis} of the tensor has {size} elements"
     return None
+
+
+@rule.check
+def packed_blocks(model: Model) -> Iterator[Issue]:
+    """The numbers of MatMulNBits: N rows of K / block_size blocks, and zero points packed like the weight, each row from a new byte on."""
+    for op in model.walk():
+        if op.native != "com.microsoft::MatMulNBits":
+            continue
+        k, n, bits, size = (op.attrs.get(name, 4 if name == "bits" else 0) for name in ("K", "N", "bits", "block_size"))
+        if min(k, n, bits, size) <= 0:
+            continue
+        blocks = -(-k // size)
+        for role, of in (("scales", "the scale"), ("zero_points", "the zero point")):
+            use = op.uses.get(role)
+            wanted = n * (-(-blocks * bits // 8) if use is not None and use.tensor.dtype == "uint8" else blocks)
+            if use is not None and use.tensor.size not in (None, wanted):
+                needs = f"{n} rows of {blocks} {'block' if blocks == 1 else 'blocks'} take {wanted}{' bytes' if wanted != n * blocks else ''}"
+                yield Issue(op, "w", op.uses["w"].tensor, f"has {use.tensor.size} values", needs, of, facts={"problem": of})
+                break
 
 
 def _blocks(q: Quantizer, shape: Shape) -> _Problem | None:

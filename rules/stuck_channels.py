@@ -33,6 +33,7 @@ Compare scales and biases with the checkpoint. Channels that are always zero beh
 """
 
 from collections.abc import Iterator
+from itertools import cycle
 
 from qlint.graph import Model
 from qlint.judge.relations import clamp
@@ -105,7 +106,7 @@ def _ends(layer: Layer) -> tuple[float, float] | None:
 
 def _possible(layer: Layer, bias: tuple[float, ...], low: float, high: float) -> bool:
     """Whether the bias of some channel is beyond an end, and no weight that was looked at brings the result back."""
-    candidates = [i for i, b in enumerate(bias) if not low < b * layer.scales[i % len(layer.scales)] < high]
+    candidates = [i for i, (b, scale) in enumerate(zip(bias, cycle(layer.scales), strict=False)) if not low < b * scale < high]
     return len(candidates) <= MAX_CHANNELS and any(_stays(layer, i, bias[i], low, high) for i in candidates)
 
 

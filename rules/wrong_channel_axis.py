@@ -59,6 +59,7 @@ rule = Rule(
     applicability="unsafe",
 )
 rule.explains("axis")
+rule.explains("axis_from_end", what="{port}{origin} has its axis counted from the end", why="{backend} wants it counted from the front")
 rule.explains("scales", what="{port}{origin} has {found}", why="{backend} wants one for each output channel")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 
 from qlint.graph.model import Op, Tensor
 
@@ -61,3 +61,20 @@ def reads(op: Op) -> Iterator[Tensor]:
                 yield use.tensor
         for use in body.outputs:
             yield use.tensor
+
+
+def upstream(op: Op, sources: Callable[[Op], Iterable[Tensor]], known: Container[int]) -> Iterator[Op]:
+    """An op and the ops that it depends on through `sources`, each behind its own; none whose id is known.
+
+    Who asks makes each of them known before taking the next one: so a graph is walked once, however often one asks.
+    """
+    waiting, entered = [op], set[int]()
+    while waiting:
+        op = waiting[-1]
+        if id(op) in entered or id(op) in known:
+            waiting.pop()
+            if id(op) not in known:
+                yield op
+        else:
+            entered.add(id(op))
+            waiting += [tensor.producer for tensor in sources(op) if tensor.producer is not None and id(tensor.producer) not in entered]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
+
+from qlint.graph.lazy import lazy
 
 if TYPE_CHECKING:
     from qlint.graph.model import Op
@@ -97,7 +98,7 @@ class Quantizer:
         other.__dict__.update(self.__dict__, **where)  # what is derived from the grid holds there too
         return other
 
-    @cached_property
+    @lazy
     def _hash(self) -> int:
         return hash((self.storage, self.scale, self.zero_point, self.axis, self.block_size))
 
@@ -113,19 +114,19 @@ class Quantizer:
     def signed(self) -> bool:
         return self.qmin < 0
 
-    @property
+    @lazy
     def levels(self) -> int:
         """Number of integers on the grid (of a float grid: of its codes); 0 if it is not known."""
         if self.grid == "float":
             return 1 << int("".join(c for c in self.storage.split("e")[0] if c.isdigit()) or 8)
         return 2 if self.grid == "bipolar" else int(self.qmax - self.qmin) + 1 if self.qmin < self.qmax else 0
 
-    @property
+    @lazy
     def bits(self) -> int:
         """Bits that hold all levels, whatever the container; 0 if it is not known."""
-        return max(1, math.ceil(math.log2(self.levels))) if self.levels else 0
+        return max(1, (self.levels - 1).bit_length()) if self.levels else 0
 
-    @cached_property
+    @lazy
     def zero_point_class(self) -> frozenset[str]:
         """Which of `zero`, `nonzero`, `qmin`, `mid`, `byte` (fits into int8) describe the zero points: all of them must agree."""
         zps = self.zero_point
@@ -152,12 +153,12 @@ class Quantizer:
         low, high = INTEGER_RANGES.get(self.storage, (self.qmin, self.qmax))
         return self.qmin == low + 1 and self.qmax == high
 
-    @cached_property
+    @lazy
     def power_of_two(self) -> bool:
         """Every scale is 2**k, relative tolerance 1e-6."""
         return self.scale is not None and all(_is_power_of_two(s) for s in self.scale)
 
-    @cached_property
+    @lazy
     def range(self) -> tuple[float, float] | None:
         """Smallest and largest real value over all groups, or None if the parameters are unknown."""
         pairs = list(self.pairs())

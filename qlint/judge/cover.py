@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from qlint.graph import Model, Op, Tensor, Use
 from qlint.graph.building import building
 from qlint.judge.explain import explain
 from qlint.judge.kernels import Kernels, Ready
-from qlint.judge.memory import conflicts, unsliced
+from qlint.judge.memory import conflicts, habits_of, unsliced
 from qlint.judge.partition import constants_alone
 from qlint.judge.pattern import Chain
 from qlint.judge.ports import ports
@@ -115,17 +113,16 @@ class _Judge:
         ready = one.ready
         for member in chain.ops:
             self.taken[id(member)] = (ready, chain)
-        evidence = ready.kernel.evidence
         where: Where = "rejected" if ready.kernel.runs == "refused" else ready.kernel.runs
-        refused = ready.kernel.runs == "refused"
-        for (check, wanted), left in zip(ready.checks, one.checks, strict=True):
-            if check.evidence:
-                evidence += check.evidence
+        refused, count = ready.kernel.runs == "refused", len(ready.checks)
+        for number, left in one.checks:
+            check, wanted = ready.checks[number]
             if (left is None or not left.hold(chain, self.prepared)) and (misses := list(wanted.misses(chain, self.prepared))):
                 self.failed[id(chain.anchor)] = (check, misses)
                 refused = check.otherwise == "refused" or (refused and _PLACE[check.otherwise] is None)
-                where = _PLACE[check.otherwise] or where
+                where, count = _PLACE[check.otherwise] or where, number + 1
                 break
+        evidence = ready.cited[count]
         if refused:
             self.verdict.refusals.append(
                 RefusalReason(ready.kernel.id, ready.kernel.title or ready.kernel.id, chain.anchor, "", self.kernels.evidence(evidence))
@@ -193,9 +190,7 @@ class _Judge:
                 return None
             return ready.kernel.memory if op is chain.anchor else "either", where != "float"
 
-        def in_unit(op: Op | None) -> bool:
-            return op is not None and id(op) in self.taken and self.taken[id(op)][0].unit
-
+        units = {number for number, (ready, _) in self.taken.items() if ready.unit}
         known: dict[int, bool] = {}
 
         def cut(use: Use) -> bool:
@@ -206,12 +201,14 @@ class _Judge:
 
         def taken_apart(use: Use) -> bool:
             """The quantizer of this edge is not taken by itself, and not on both sides with a unit."""
-            if use.op is None or (in_unit(use.op) and in_unit(use.tensor.producer)):
+            if use.op is None or not self.prepared.of(use) or (id(use.op) in units and id(use.tensor.producer) in units):
                 return False
             port = ports(Chain((use.op,)), use.role, self.prepared)[0]
-            return port.quantizer is not None and bool(self.kernels.spaces.misses(self.kernels.lone_constants, port))
+            return bool(self.kernels.spaces.misses(self.kernels.lone_constants, port))
 
-        for op, use in list(unsliced(self.model.ops, memory, cut)):
+        habits = habits_of(self.model.ops, memory)
+        for op, use in list(unsliced(self.model.ops, habits, cut)):
+            habits.pop(id(op), None)
             placed = self.verdict.placements[id(op)]
             evidence = self.kernels.evidence(self.taken[id(op)][0].kernel.evidence)
             found, wanted = "outside of its graph", "an operator of its own"
@@ -219,7 +216,7 @@ class _Judge:
             self.verdict.refusals.append(RefusalReason(placed.kernel, f"{use.tensor.name} comes in from {found} and has to be sliced", op, found, evidence))
         if self.profile.misplaced == "refused":
             evidence = self.kernels.evidence(self.profile.misplaced_evidence)
-            for op, use, culprit in list(conflicts(self.model.ops, memory, cut)):
+            for op, use, culprit in list(conflicts(self.model.ops, habits, cut)):
                 found, wanted = "main memory", "tightly coupled memory"
                 self._reject(op, use, "memory", found, wanted, evidence, (culprit.label,))
                 because = f"{culprit.label} leaves a tensor in {found} that the compiler planned in {wanted}"
@@ -228,7 +225,7 @@ class _Judge:
     def _reject(self, op: Op, use: Use, dimension: str, found: str, wanted: str, evidence: tuple[Evidence, ...], readers: tuple[str, ...]) -> None:
         """The compiler has no kernel for an op where an input of it is."""
         placed = self.verdict.placements[id(op)]
-        self.verdict.placements[id(op)] = replace(placed, where="rejected", basis=weakest(evidence))
+        self.verdict.placements[id(op)] = placed._replace(where="rejected", basis=weakest(evidence))
         self.conflicting[id(op)] = Mismatch(placed.kernel, op, op, use.role, use.tensor, dimension, found, wanted, "refused", evidence, (), readers, (op,))
 
     def _segments(self) -> None:
@@ -239,7 +236,7 @@ class _Judge:
                 continue
             placed = self.verdict.placements[id(op)]
             where: Where = "unknown" if not certain else "cpu" if self.fallback else "rejected"
-            self.verdict.placements[id(op)] = replace(placed, where=where, basis=weakest(evidence))
+            self.verdict.placements[id(op)] = placed._replace(where=where, basis=weakest(evidence))
             self.conflicting[id(op)] = Mismatch(
                 placed.kernel, placed.chain[0], op, "", None, "segment", culprit.label, "no such operator in front", CONSEQUENCE[where], evidence,
                 (), (), placed.chain,
@@ -252,7 +249,7 @@ class _Judge:
         if id(op) in self.conflicting:
             self.verdict.mismatches.append(self.conflicting[id(op)])
             return
-        ready, chain = self.taken.get(id(op), (None, Chain((op,))))
+        ready, chain = self.taken.get(id(op)) or (None, Chain((op,)))
         check, misses = self.failed.get(id(chain.anchor), (None, []))
         if ready is not None and check is not None:
             consequence: Consequence = "refused" if check.otherwise == "rejected" else check.otherwise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from operator import itemgetter
 
 from qlint.graph import Op
@@ -27,9 +26,8 @@ def explain(op: Op, situations: Situations, verdict: Verdict) -> tuple[Ready, Ch
     anchors = _anchors(op, prepared)
     options: list[tuple[tuple[int, int, int, int], Candidate, Run]] = []
     for number, run in enumerate(map(situations.run, anchors)):
-        for one in situations.advisers(run):
-            if op in run.ops[: one.length]:
-                options.append(((-one.length, one.bound, one.ready.order, number), one, run))
+        at = run.ops.index(op) if op in run.ops else len(run.ops)
+        options += (((-one.length, one.bound, one.ready.order, number), one, run) for one in situations.advisers(run) if at < one.length)
     best: tuple[tuple[int, int, int, int], Candidate, Run] | None = None
     for (length, bound, order, number), one, run in sorted(options, key=itemgetter(0)):
         if best is not None and (length, bound, order, number) >= best[0]:
@@ -70,7 +68,7 @@ def _because_of_rewrite(miss: Miss, kernels: Kernels, prepared: Prepared) -> Mis
         firsts = [q[0] for use in prepared.uses(miss.tensor) if (q := prepared.of(use)[:1])]
         if firsts and step.to in _names(miss.wanted) and readers(miss.tensor, firsts[0], prepared) != step.readers:
             count = readers(miss.tensor, firsts[0], prepared)
-            return replace(miss, dimension="readers", found=count, wanted=step.readers, weight=RELATION)
+            return miss._replace(dimension="readers", found=count, wanted=step.readers, weight=RELATION)
     return miss
 
 

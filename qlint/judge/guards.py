@@ -8,9 +8,10 @@ from typing import Any
 
 from qlint.graph import Op, Tensor
 from qlint.graph.kinds import expand
+from qlint.graph.order import upstream
 from qlint.judge import relations
 from qlint.judge.pattern import Chain, kinds_of
-from qlint.judge.ports import MISSING, RELATION, SHAPE, VALUE, ports
+from qlint.judge.ports import ANOTHER, MISSING, RELATION, SHAPE, VALUE, ports
 from qlint.judge.prepare import Prepared, readers
 from qlint.judge.relations import miss, quantized, text, within
 from qlint.judge.verdict import Miss
@@ -106,7 +107,7 @@ def _factors_kept(wanted: bool, chain: Chain, prepared: Prepared) -> Iterator[Mi
 
 def _native(wanted: tuple[str, ...], chain: Chain, _: Prepared) -> Iterator[Miss]:
     if chain.anchor.native not in wanted:
-        yield _about(chain.anchor, "native", chain.anchor.native, wanted, MISSING)
+        yield _about(chain.anchor, "native", chain.anchor.native, wanted, ANOTHER)
 
 
 def _not_native(unwanted: tuple[str, ...], chain: Chain, _: Prepared) -> Iterator[Miss]:
@@ -189,7 +190,7 @@ def _inputs(bounds: Bounds, chain: Chain, _: Prepared) -> Iterator[Miss]:
         yield _about(chain.anchor, "inputs", len(chain.anchor.uses), text(bounds), SHAPE)
 
 
-def _last_and_other_axes(wanted: bool, chain: Chain, _: Prepared) -> Iterator[Miss]:
+def _last_and_other_axes(wanted: bool, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
     op, name = chain.anchor, "axes"  # an attribute, or an input from opset 18 on
     use, x = op.uses.get(name), op.uses.get("x")
     axes = use.tensor.data.values() if use is not None and use.tensor.data is not None else op.attrs.get(name)
@@ -197,7 +198,7 @@ def _last_and_other_axes(wanted: bool, chain: Chain, _: Prepared) -> Iterator[Mi
     if x is None or rank is None:
         return
     over = {axis % rank for axis in axes} if axes else set(range(rank))
-    order = _order(x.tensor)
+    order = _order(x.tensor, prepared)
     if order is not None and len(order) == rank:
         over = {order[axis] for axis in over}
     if (rank - 1 in over and len(over) > 1) != wanted:
@@ -209,23 +210,29 @@ _NOT_MOVED = ("QLinearConv", "ConvInteger")  # the layout changes inside only
 _SAME_LAYOUT = expand("act|binary|concat|slice|split|pad|softmax|identity|reduce")
 
 
-def _order(tensor: Tensor) -> tuple[int, ...] | None:
+def _order(tensor: Tensor, prepared: Prepared) -> tuple[int, ...] | None:
     """The axes of the layout that a tensor has on a compiler which runs spatial operators with the channels last, if it is another
     than the file's; a transpose moves behind what reads it."""
-    seen: set[int] = set()
-    waiting = [tensor]
-    while waiting:
-        producer = waiting.pop().producer
-        if producer is None or id(producer) in seen:
-            continue
-        seen.add(id(producer))
-        if producer.kind in _CHANNELS_LAST and tensor.rank in (3, 4):
-            return None if producer.native in _NOT_MOVED else (0, tensor.rank - 1, *range(1, tensor.rank - 1))
-        if producer.kind == "transpose" and not any(use.quantizers for use in producer.outputs[0].uses):
-            return tuple(producer.attrs.get("perm") or ())
-        if producer.kind in _SAME_LAYOUT:
-            waiting += [use.tensor for use in producer.uses.values() if not use.tensor.constant]
-    return None
+    rank, maker = tensor.rank or 0, tensor.producer
+    if maker is None:
+        return None
+    known = prepared.orders.setdefault(rank, {})  # behind each op, by id; (): nothing tells
+
+    def told(op: Op) -> tuple[int, ...] | None:
+        if op.kind in _CHANNELS_LAST and rank in (3, 4):
+            return None if op.native in _NOT_MOVED else (0, rank - 1, *range(1, rank - 1))
+        if op.kind == "transpose" and not any(use.quantizers for use in op.outputs[0].uses):
+            return tuple(op.attrs.get("perm") or ()) or None
+        return ()
+
+    def sources(op: Op) -> list[Tensor]:
+        same = op.kind in _SAME_LAYOUT and told(op) == ()
+        return [use.tensor for use in op.uses.values() if not use.tensor.constant] if same else []
+
+    for op in upstream(maker, sources, known):
+        before = (known.get(id(source.producer), ()) for source in reversed(sources(op)))
+        known[id(op)] = next((order for order in (told(op), *before) if order != ()), ())
+    return known[id(maker)] or None
 
 
 def _opset(bounds: Bounds, chain: Chain, _: Prepared) -> Iterator[Miss]:
@@ -302,28 +309,35 @@ def _layout(wanted: dict[str, str], chain: Chain, prepared: Prepared) -> Iterato
         for port in ports(chain, name, prepared):
             if port.tensor is None or (port.tensor.shape is not None and set(port.tensor.shape[2:]) == {1}):  # then it is both
                 continue
-            found = "channels last" if _laid_by_conv(port.tensor, prepared, {}) else "channels first"
+            found = "channels last" if _laid_by_conv(port.tensor, prepared) else "channels first"
             if found != layout:
                 yield miss(port, "layout", found, layout, RELATION)
 
 
-def _laid_by_conv(tensor: Tensor, prepared: Prepared, known: dict[int, bool]) -> bool:
+def _laid_by_conv(tensor: Tensor, prepared: Prepared) -> bool:
     """Whether a conv on quantized tensors made it, which leaves its channels last. Other operators, convs in float among them,
     keep the layout of their first input, a concatenation that of all."""
-    op = tensor.producer
-    if op is None or tensor.rank not in (None, 4):
+    laid, keeping = prepared.laid, kinds_of(KEEPS_LAYOUT, prepared.profile.classes if prepared.profile is not None else {})
+
+    def sources(op: Op) -> list[Tensor]:
+        inputs = [use.tensor for use in op.uses.values() if not use.tensor.constant] if op.kind in keeping else []
+        return inputs if op.kind == "concat" else inputs[:1]
+
+    def by_conv(tensor: Tensor) -> bool:
+        return tensor.rank in (None, 4) and tensor.producer is not None and laid.get(id(tensor.producer), False)
+
+    for op in upstream(tensor.producer, sources, laid) if tensor.producer is not None else ():
+        laid[id(op)] = _quantized_conv(op, prepared) or (op.kind in keeping and all(map(by_conv, sources(op))))
+    return by_conv(tensor)
+
+
+def _quantized_conv(op: Op, prepared: Prepared) -> bool:
+    """Whether an op is a conv that reads and leaves quantized tensors, if need be behind a relu."""
+    if op.kind not in ("conv", "conv_transpose"):
         return False
-    if id(op) not in known:
-        known[id(op)] = False  # in a circle
-        if op.kind in ("conv", "conv_transpose"):
-            behind = [use.op.outputs[0] if use.op is not None and use.op.kind == "relu" else tensor for use in prepared.uses(tensor) if not prepared.of(use)]
-            read = [prepared.of(op.uses[role]) for role in ("x", "w") if role in op.uses]
-            known[id(op)] = all(read) and all(prepared.of(use) for out in behind for use in prepared.uses(out))
-        classes = prepared.profile.classes if prepared.profile is not None else {}
-        if not known[id(op)] and op.kind in kinds_of(KEEPS_LAYOUT, classes):
-            sources = [use.tensor for use in op.uses.values() if not use.tensor.constant]
-            known[id(op)] = all(_laid_by_conv(source, prepared, known) for source in (sources if op.kind == "concat" else sources[:1]))
-    return known[id(op)]
+    behind = [use.op.outputs[0] if use.op is not None and use.op.kind == "relu" else op.outputs[0] for use in prepared.uses(op.outputs[0]) if not prepared.of(use)]
+    read = [prepared.of(op.uses[role]) for role in ("x", "w") if role in op.uses]
+    return all(read) and all(prepared.of(use) for out in behind for use in prepared.uses(out))
 
 
 _TABLE: tuple[tuple[str, Callable[[Any, Chain, Prepared], Iterator[Miss]]], ...] = (

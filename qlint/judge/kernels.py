@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 
 from qlint.judge import guards
 from qlint.judge.pattern import Chain, Step, parse
@@ -91,7 +93,7 @@ def required(asked: Ports, tests: tuple[Guard, ...], spaces: Spaces) -> Requirem
     return Requirements(resolved, guards.compiled(tests), told, own, spaces)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Ready:
     """One kernel, ready to be tried."""
 
@@ -101,9 +103,14 @@ class Ready:
     selection: Requirements
     checks: tuple[tuple[Check, Requirements], ...]
 
-    @property
+    @cached_property
     def unit(self) -> bool:
         return is_unit(self.kernel)
+
+    @cached_property
+    def cited(self) -> list[tuple[str, ...]]:
+        """What a selection rests on, by how many checks were made."""
+        return list(accumulate((check.evidence for check, _ in self.checks), initial=self.kernel.evidence))
 
 
 def is_unit(kernel: Kernel) -> bool:
@@ -134,6 +141,7 @@ class Kernels:
         ]
         self._by_kind: dict[str, tuple[Ready, ...]] = {}
         self._basis: dict[tuple[str, ...], str] = {}
+        self._evidence: dict[tuple[str, ...], tuple[Evidence, ...]] = {}
 
     def starting_with(self, kind: str) -> tuple[Ready, ...]:
         if kind not in self._by_kind:
@@ -147,4 +155,6 @@ class Kernels:
         return self._basis[names]
 
     def evidence(self, names: tuple[str, ...]) -> tuple[Evidence, ...]:
-        return self.profile.cited(names)
+        if names not in self._evidence:
+            self._evidence[names] = self.profile.cited(names)
+        return self._evidence[names]

@@ -25,6 +25,7 @@ softmax, product) none of the three factors may.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Literal, NamedTuple
 
 from qlint.graph import Op, Use
@@ -77,15 +78,18 @@ HABITS: dict[Memory, Habit] = {
 }
 
 
-def conflicts(
-    ops: list[Op], memory: Callable[[Op], tuple[Memory, bool] | None], cut: Callable[[Use], bool] = lambda _: False
-) -> Iterator[tuple[Op, Use, Op]]:
+def habits_of(ops: list[Op], memory: Callable[[Op], tuple[Memory, bool] | None]) -> dict[int, Habit]:
+    """The habits of ops on the device, by id. `memory`: of the kernel that an op runs in, and whether that is an integer
+    kernel; None if the op is not on the device."""
+    kernels = ((op, memory(op)) for op in ops)
+    return {id(op): _habit(*kernel) for op, kernel in kernels if kernel is not None}
+
+
+def conflicts(ops: list[Op], habits: dict[int, Habit], cut: Callable[[Use], bool] = lambda _: False) -> Iterator[tuple[Op, Use, Op]]:
     """(op, input, the op that left it in main memory) for each op that does not find an input where it was planned.
 
-    `memory`: of the kernel that an op runs in, and whether that is an integer kernel; None if the op is not on the
-    device. `cut`: whether an edge leaves the device on its way. `ops` are in data-flow order.
+    `cut`: whether an edge leaves the device on its way. `ops` are in data-flow order.
     """
-    habits = {id(op): habit for op in ops if (habit := _habit(memory(op))) is not None}
     if all(habit.writes != "main" for habit in habits.values()):
         return  # nothing can be misplaced
     plan = _Plan(ops, habits, cut)
@@ -114,11 +118,8 @@ def conflicts(
             misplaced |= dict.fromkeys((id(tensor) for tensor in op.outputs), op if habit.writes == "main" else culprit)
 
 
-def unsliced(
-    ops: list[Op], memory: Callable[[Op], tuple[Memory, bool] | None], cut: Callable[[Use], bool] = lambda _: False
-) -> Iterator[tuple[Op, Use]]:
+def unsliced(ops: list[Op], habits: dict[int, Habit], cut: Callable[[Use], bool] = lambda _: False) -> Iterator[tuple[Op, Use]]:
     """(product, factor) for each factor that the compiler has to slice, and cannot where it comes in."""
-    habits = {id(op): habit for op in ops if (habit := _habit(memory(op))) is not None}
     if not any(habit.slices for habit in habits.values()):
         return
     plan = _Plan(ops, habits, cut)
@@ -138,10 +139,8 @@ def _stacked(use: Use) -> bool:
     return any(size != 1 for size in (use.tensor.shape or ())[:-2])
 
 
-def _habit(kernel: tuple[Memory, bool] | None) -> Habit | None:
-    if kernel is None:
-        return None
-    memory, integer = kernel
+@cache
+def _habit(memory: Memory, integer: bool) -> Habit:
     return HABITS[memory]._replace(reads="tcm") if integer else HABITS[memory]
 
 
@@ -190,6 +189,7 @@ class _Plan:
         self.ops = [op for op in ops if id(op) in habits]
         self.free = [op for op in self.ops if habits[id(op)].reads in ("either", "prefers")]
         self.tcm = {id(op) for op in self.free if habits[id(op)].reads == "prefers"}
+        self._inputs: dict[int, list[Use]] = {}
 
     def run(self) -> None:
         self._follow()
@@ -211,7 +211,10 @@ class _Plan:
                 self.tcm.add(id(op))
 
     def inputs(self, op: Op) -> list[Use]:
-        return [use for use in op.uses.values() if not use.tensor.constant and not self.apart(use)]
+        found = self._inputs.get(id(op))
+        if found is None:
+            found = self._inputs[id(op)] = [use for use in op.uses.values() if not use.tensor.constant and not self.apart(use)]
+        return found
 
     def apart(self, use: Use) -> bool:
         """Whether the producer is in another partition than the reader."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from qlint.errors import ProfileError
 from qlint.graph import Op, Use
@@ -28,8 +28,7 @@ class Step:
     optional: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Chain:
+class Chain(NamedTuple):
     """Ops that a kernel takes as one unit. `entry` names the slot at which each one continues the chain."""
 
     ops: tuple[Op, ...]

@@ -17,7 +17,7 @@ from qlint.profile.schema import Profile, Requirement, Space
 from qlint.profile.validate import BUILTIN_SPACES
 
 # How far a port is from what a kernel wants, when kernels and alternatives are compared.
-MISSING, SHAPE, RELATION, VALUE = 8, 4, 2, 1
+ANOTHER, MISSING, SHAPE, RELATION, VALUE = 32, 8, 4, 2, 1
 
 State = Literal["one", "none", "partial", "mixed", "absent"]
 
@@ -108,17 +108,24 @@ class Port:
     def situation(self) -> tuple[object, ...]:
         """What spaces ask of a port without looking at numbers."""
         q, tensor = self.quantizer, self.tensor
-        grid = None if q is None else (
-            q.storage, q.granularity, q.block_size, q.scale_shape, q.zero_point_shape is None, q.dynamic, self.written, self.writers, self.rewritten,
-            q.granularity == "channel" and (_axis(q, self), _scales_hold("out", q, self), _scales_hold("enough", q, self)),
+        if tensor is None:
+            return (self.role, self.state)
+        seen = (self.role, self.state, self.constant, tensor.data is None, tensor.dtype, tensor.shape)
+        if q is None:
+            return seen
+        channels = (_axis(q, self), _spare(q, self)) if q.granularity == "channel" else ()
+        return (
+            *seen, q.storage, q.granularity, q.block_size, q.scale_shape, q.zero_point_shape is None, q.dynamic, self.written, self.writers, self.rewritten,
+            *channels,
         )  # fmt: skip
-        return (self.role, self.state, self.constant, self.initializer, None if tensor is None else (tensor.dtype, tensor.shape), grid)
 
 
 def ports(chain: Chain, name: str, prepared: Prepared) -> tuple[Port, ...]:
     """The ports that a name stands for: `x`, `w`, `y`, `skip`, `x*`, `y*`, `inner.KIND`, `KIND.ROLE`."""
+    if name == "y":
+        return (_output(name, chain.ops[-1], 0, prepared),)
     find = _SEVERAL.get(name) or (_of_another if "." in name else None)
-    return (_input(name, chain.anchor, name, prepared),) if find is None else tuple(find(chain, name, prepared))
+    return (_input(name, chain.ops[0], name, prepared),) if find is None else tuple(find(chain, name, prepared))
 
 
 def look_at(op: Op, prepared: Prepared) -> list[Port]:
@@ -127,7 +134,7 @@ def look_at(op: Op, prepared: Prepared) -> list[Port]:
 
 
 def _results(chain: Chain, name: str, prepared: Prepared) -> Iterator[Port]:
-    for number in range(len(chain.last.outputs) if name == "y*" else 1):
+    for number in range(len(chain.last.outputs)):
         yield _output(name, chain.last, number, prepared)
 
 
@@ -155,25 +162,27 @@ def _of_another(chain: Chain, name: str, prepared: Prepared) -> Iterator[Port]:
 
 
 _SEVERAL: dict[str, Callable[[Chain, str, Prepared], Iterator[Port]]] = {
-    "y": _results, "y*": _results, "x*": _operands, "skip": _skip,
+    "y*": _results, "x*": _operands, "skip": _skip,
 }  # fmt: skip
 
 
-def _once(look: Callable[[str, Op, Any, Prepared], Port], name: str, op: Op, which: str | int, prepared: Prepared) -> Port:
-    """A port is looked at once, however many kernels ask for it."""
-    key = (name, id(op), which)
-    port: Port | None = prepared.ports.get(key)
-    if port is None:
-        port = prepared.ports[key] = look(name, op, which, prepared)
-    return port
+# A port is looked at once, however many kernels ask for it.
 
 
 def _input(name: str, op: Op, role: str, prepared: Prepared) -> Port:
-    return _once(_look_at_input, name, op, role, prepared)
+    key = (name, id(op), role)
+    port: Port | None = prepared.ports.get(key)
+    if port is None:
+        port = prepared.ports[key] = _look_at_input(name, op, role, prepared)
+    return port
 
 
 def _output(name: str, op: Op, number: int, prepared: Prepared) -> Port:
-    return _once(_look_at_output, name, op, number, prepared)
+    key = (name, id(op), number)
+    port: Port | None = prepared.ports.get(key)
+    if port is None:
+        port = prepared.ports[key] = _look_at_output(name, op, number, prepared)
+    return port
 
 
 def _look_at_input(name: str, op: Op, role: str, prepared: Prepared) -> Port:
@@ -231,7 +240,7 @@ class Spaces:
                 spaces.extend(self.resolve(self.named[item], depth + 1))
             elif item in BUILTIN_SPACES:
                 spaces.append(BUILTIN_SPACES[item])
-        resolved = self._cache[requirement] = tuple(spaces)
+        resolved = self._cache[requirement] = tuple(sorted(spaces, key=lambda space: space.absent))  # of equals, not the one without the input
         return resolved
 
     def left(self, spaces: tuple[Space, ...], port: Port) -> tuple[Rows, ...] | None:
@@ -256,13 +265,14 @@ class Spaces:
     def misses(self, spaces: tuple[Space, ...], port: Port) -> list[Miss]:
         """What keeps the port out of the nearest of some alternatives; empty if one of them accepts it."""
         key = (id(spaces), id(port))
-        if key not in self._seen:
-            self._seen[key] = (self._nearest(spaces, port), port)  # the port is kept, and with it its id
-        return self._seen[key][0]
+        seen = self._seen.get(key)
+        if seen is None:
+            seen = self._seen[key] = (self._nearest(spaces, port), port)  # the port is kept, and with it its id
+        return seen[0]
 
     def _nearest(self, spaces: tuple[Space, ...], port: Port) -> list[Miss]:
         best: list[Miss] | None = None
-        for space in sorted(spaces, key=lambda space: space.absent):  # of equals, not the one without the input
+        for space in spaces:
             asked = self._wanted(space)
             found = list(_misses(space, port, asked.quantized, asked.rows))
             if not found:
@@ -283,6 +293,9 @@ class Spaces:
         return self._asked[id(space)]
 
 
+_OPERANDS = ("x", "w", "lhs", "rhs")  # an operator that has no such operand is another one: a product of two activations, not of one and a weight
+
+
 def _misses(space: Space, port: Port, wants: bool | None, parameters: Rows) -> Iterator[Miss]:
     """What keeps a port out of a space; of its parameters only these are looked at. `wants`: whether it wants a quantizer."""
 
@@ -291,7 +304,7 @@ def _misses(space: Space, port: Port, wants: bool | None, parameters: Rows) -> I
 
     if port.state == "absent":
         if space is not _ANY and not space.absent:
-            yield miss("presence", "absent", "present", MISSING)
+            yield miss("presence", "absent", "present", ANOTHER if port.role in _OPERANDS else MISSING)
         return
     if space.absent:
         yield miss("presence", "present", "absent", MISSING)
@@ -329,14 +342,25 @@ def _axis(q: Quantizer, port: Port) -> str:
     return "out" if q.axis == out else "in" if q.axis == inner else str(q.axis)
 
 
-def _scales_hold(wanted: Any, q: Quantizer, port: Port) -> bool:
-    """As many scales as output channels, whatever axis they are said to be on."""
+def _from_end(q: Quantizer) -> bool | None:
+    """Whether the node that dequantizes writes its axis as a negative number; None if it writes none that matters."""
+    axis = None if q.granularity == "tensor" or q.dequantize is None else q.dequantize.attrs.get("axis")
+    return axis < 0 if isinstance(axis, int) else None
+
+
+def _spare(q: Quantizer, port: Port) -> int:
+    """How many more scales there are than output channels, whatever axis they are said to be on; fewer than none where that is not known."""
     out, _inner = channel_axes(port.op, port.role)
     shape = port.tensor.shape if port.tensor is not None else None
     if q.granularity != "channel" or q.scale is None or out is None or shape is None or out >= len(shape):
-        return True
+        return 0
     size = shape[out]
-    return size == len(q.scale) or (wanted == "enough" and isinstance(size, int) and size < len(q.scale))
+    return len(q.scale) - size if isinstance(size, int) else -1
+
+
+def _scales_hold(wanted: str, q: Quantizer, port: Port) -> bool:
+    spare = _spare(q, port)
+    return spare == 0 or (wanted == "enough" and spare > 0)
 
 
 def _scale_holds(wanted: Any, q: Quantizer, _: Port) -> bool:
@@ -407,6 +431,7 @@ _DIMENSIONS: tuple[_Row, ...] = (
     ("inherited", RELATION, lambda s: s.inherited, lambda w, q, p: p.inherited == w, lambda q, p: p.inherited),
     ("own_scale", RELATION, lambda s: s.own_scale, lambda w, q, p: (p.sharers <= 1) == w, lambda q, p: p.sharers <= 1),
     ("axis", RELATION, lambda s: s.axis, lambda w, q, p: q.granularity != "channel" or _axis(q, p) == str(w), _axis),
+    ("axis_from_end", RELATION, lambda s: s.axis_from_end, lambda w, q, p: _from_end(q) in (w, None), lambda q, p: _from_end(q)),
     ("scales", RELATION, lambda s: s.scales, _scales_hold, lambda q, p: f"{len(q.scale or ())} scales"),
     ("zero_point", VALUE, lambda s: s.zero_point, _zero_point_holds, lambda q, p: _values(q.zero_point)),
     ("scale", VALUE, lambda s: s.scale, _scale_holds, lambda q, p: _values(q.scale)),

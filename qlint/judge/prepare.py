@@ -26,6 +26,8 @@ class Prepared:
         self.steps: dict[int, tuple[Prepare, ...]] = {}
         self.forward: set[int] = set()  # uses whose pair was inserted behind data movement, by id
         self.ports: dict[tuple[str, int, object], Any] = {}  # what kernels have looked at, see ports.py
+        self.orders: dict[int, dict[int, tuple[int, ...] | None]] = {}  # what guards have found out of layouts, see guards.py
+        self.laid: dict[int, bool] = {}
         self._traces: dict[int, tuple[Prepare, ...]] = {}
         self._uses: dict[int, list[Use]] = {}
         self.converted = False  # the backend takes another format, to which the file is converted first
@@ -209,10 +211,10 @@ def _dead(prepared: Prepared, _step: Prepare, _: Profile) -> None:
 def _series(prepared: Prepared, step: Prepare, _: Profile) -> None:
     """Q/DQ pairs in a row become one. Only where they are intersected it matters what else reads the first of two."""
     for tensor in prepared.model.tensors.values():
-        alone = _alone(prepared, tensor) if step.how == "intersect" else None
-        for use in tensor.uses:
-            sequence = prepared.of(use)
-            if len(sequence) > 1 and len({q.storage for q in sequence}) == 1 and (alone is None or id(use) in alone):
+        rows = [(use, sequence) for use in tensor.uses if len(sequence := prepared.of(use)) > 1]
+        alone = _alone(prepared, tensor) if rows and step.how == "intersect" else None
+        for use, sequence in rows:
+            if len({q.storage for q in sequence}) == 1 and (alone is None or id(use) in alone):
                 merged = _merge(sequence, step.how)
                 if merged is not None:
                     prepared.set(use, (merged,), step)

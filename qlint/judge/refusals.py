@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from typing import Any
 
 from qlint.graph import TYPE_SINCE, Model, Op, Quantizer
 from qlint.graph.kinds import QUANTIZER_KINDS
-from qlint.judge.kernels import Left, Requirements, required
+from qlint.judge.kernels import Requirements, required
 from qlint.judge.pattern import Chain, kinds_of
-from qlint.judge.ports import Spaces
 from qlint.judge.situations import Situations
 from qlint.judge.verdict import RefusalReason
 from qlint.profile.schema import Bounds, Profile, When
@@ -55,6 +54,21 @@ class _Nodes:
         return list(self.model.walk())
 
     @cached_property
+    def alike(self) -> dict[int, Op]:
+        """The first of the ops that look alike from within, by their number."""
+        found: dict[int, Op] = {}
+        for op in self.ops:
+            found.setdefault(self.situations.like(op), op)
+        return found
+
+    def meeting(self, wanted: Requirements, kinds: frozenset[str] | None) -> Iterator[Op]:
+        """The ops of some kinds that meet requirements; what no number decides is settled once for all that are alike."""
+        prepared, like = self.situations.prepared, self.situations.like
+        settled = {number: wanted.left(Chain((op,)), prepared) for number, op in self.alike.items() if kinds is None or op.kind in kinds}
+        left = {number: rest for number, rest in settled.items() if rest is not None}
+        return (op for op in (self.ops if left else ()) if (rest := left.get(like(op))) is not None and rest.hold(Chain((op,)), prepared))
+
+    @cached_property
     def specimens(self) -> list[Op]:
         """The first node of each sort that tests tell apart, unless they look at numbers."""
         found: dict[object, Op] = {}
@@ -63,46 +77,34 @@ class _Nodes:
         return list(found.values())
 
     def _sort(self, op: Op) -> object:
-        sort: tuple[object, ...] = (op.kind, op.native, op.domain, op.opset, op.unknown_attrs, not op.uses)
         if op.kind not in QUANTIZER_KINDS:
-            return sort
+            return (op.kind, op.native, op.domain, op.opset, op.unknown_attrs, not op.uses)
         q, x, zero_point = self.quantizers.get(id(op)), op.uses.get("x"), op.uses.get("zero_point")
-        sort = (sort, *(None if use is None else use.tensor.dtype for use in (x, zero_point)), *(out.dtype for out in op.outputs[:1]))
+        types = (x and x.tensor.dtype, zero_point and zero_point.tensor.dtype, op.outputs[0].dtype if op.outputs else None)
+        sort = (op.kind, op.native, op.domain, op.opset, op.unknown_attrs, not op.uses, types)
         if q is None or q.granularity == "tensor":
             return sort
         return (sort, q.granularity, q.axis, None if q.scale is None else len(q.scale), None if x is None else x.tensor.shape)
-
-
-class _Meeting:
-    """Which ops meet some requirements; what no number decides is settled once for all ops that are alike."""
-
-    def __init__(self, wanted: Requirements, situations: Situations) -> None:
-        self.wanted, self.situations = wanted, situations
-        self.left: dict[int, Left | None] = {}
-
-    def __call__(self, op: Op) -> bool:
-        chain, like = Chain((op,)), self.situations.like(op)
-        if like not in self.left:
-            self.left[like] = self.wanted.left(chain, self.situations.prepared)
-        left = self.left[like]
-        return left is not None and left.hold(chain, self.situations.prepared)
 
 
 def _first(when: When, model: Model, profile: Profile, nodes: _Nodes) -> tuple[Op | None, str] | None:
     if when.format and model.format not in when.format:
         return None
     tests = [(name, test, wanted) for name, test in _NODE_TESTS if (wanted := getattr(when, name)) not in (None, ())]
-    meets = _Meeting(required(when.ports, when.guards, Spaces(profile)), nodes.situations) if when.ports or when.guards else None
     kinds = kinds_of("|".join(when.kinds), profile.classes) if when.kinds else None
-    if not tests and meets is None:
-        return (None, "") if kinds is None else next(((op, op.native) for op in model.walk() if op.kind in kinds), None)
     # Ports and guards look at canonical ops; the other tests look at every node of the file.
-    alike = all(test is not _zero_scale for _, test, _ in tests)
-    for op in nodes.ops if meets is not None else nodes.specimens if alike else nodes:
+    ops: Iterable[Op]
+    if when.ports or when.guards:
+        ops = nodes.meeting(required(when.ports, when.guards, nodes.situations.kernels.spaces), kinds)
+    elif not tests:
+        return (None, "") if kinds is None else next(((op, op.native) for op in model.walk() if op.kind in kinds), None)
+    else:
+        ops = nodes if any(test is _zero_scale for _, test, _ in tests) else nodes.specimens
+    for op in ops:
         if kinds is not None and op.kind not in kinds:
             continue
         found = [test(op, wanted, nodes.quantizers.get(id(op))) for _, test, wanted in tests]
-        if all(f is not None for f in found) and (meets is None or meets(op)):
+        if all(f is not None for f in found):
             return op, next((f for f in found if f), op.native) or op.native
     return None
 

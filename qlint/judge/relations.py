@@ -81,8 +81,8 @@ def absorbed(wanted: str, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
 def _first(q: Quantizer) -> tuple[float, float]:
     """The range of the first channel."""
     scale, zero_point = next(q.pairs())
-    low, high = sorted((scale * (q.qmin - zero_point), scale * (q.qmax - zero_point)))
-    return low, high
+    low, high = scale * (q.qmin - zero_point), scale * (q.qmax - zero_point)
+    return (high, low) if high < low else (low, high)
 
 
 def _redundant(port: Port, q: Quantizer, op: Op, bounds: tuple[float, float]) -> Iterator[Miss]:

@@ -41,7 +41,7 @@ class Candidate:
     length: int
     bound: int = 0
     left: Left = NOTHING_LEFT  # to select it
-    checks: tuple[Left | None, ...] = ()  # of each check; None: the situation tells that it fails
+    checks: tuple[tuple[int, Left | None], ...] = ()  # the numbers of those that may fail; None: the situation tells that it does
 
 
 @dataclass(slots=True, eq=False)
@@ -139,7 +139,8 @@ class Situations:
             chain = run.chain(one.length)
             left = one.ready.selection.left(chain, self.prepared)
             if left is not None:
-                yield Candidate(one.ready, one.length, 0, left, tuple(check.left(chain, self.prepared) for _, check in one.ready.checks))
+                checks = ((number, check.left(chain, self.prepared)) for number, (_, check) in enumerate(one.ready.checks))
+                yield Candidate(one.ready, one.length, 0, left, tuple(check for check in checks if check[1] != NOTHING_LEFT))
 
     def _distance(self, one: Candidate, run: Run) -> int:
         return one.ready.selection.bound(run.chain(one.length), self.prepared)

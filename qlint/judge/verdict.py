@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from qlint.graph import Model, Op, Tensor
 from qlint.profile.schema import EVIDENCE_STRENGTH, Evidence, Profile
@@ -18,8 +18,7 @@ SEVERITY: dict[Consequence, Literal["error", "warning", "info"]] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Miss:
+class Miss(NamedTuple):
     """One requirement that a port, or a relation between ports, does not meet."""
 
     port: str
@@ -34,8 +33,7 @@ class Miss:
     beside: Tensor | None = None  # of a relation: what the tensor was compared with
 
 
-@dataclass(frozen=True, slots=True)
-class Mismatch:
+class Mismatch(NamedTuple):
     """Why a better kernel did not take an op, or which check failed on the one that did."""
 
     kernel: str
@@ -53,8 +51,7 @@ class Mismatch:
     chain: tuple[Op, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
+class Placement(NamedTuple):
     """Where one op runs. `kernel` is empty if none covers it; `basis` is the weakest evidence it rests on."""
 
     op: Op

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import islice, product
+from itertools import cycle, islice, product
 from typing import TYPE_CHECKING
 
 from qlint.graph import Model, Op, Quantizer, Tensor, Use, once
 from qlint.graph.axes import channel_axes
 from qlint.graph.kinds import CLASSES
+from qlint.graph.lazy import lazy
 from qlint.lint.weights import Weight, weights
 
 if TYPE_CHECKING:
@@ -36,12 +36,12 @@ class Layer:
     weight: Weight
     bias: Use | None
 
-    @cached_property
+    @lazy
     def y(self) -> Quantizer | None:
         """The grid on which the result is written, through a clamp that the op does on the way."""
         return written(self.behind)
 
-    @cached_property
+    @lazy
     def behind(self) -> Tensor:
         """The result, that of a clamp which is all that reads the op's own included."""
         tensor = self.op.outputs[0]
@@ -49,13 +49,13 @@ class Layer:
             tensor = op.outputs[0]
         return tensor
 
-    @property
+    @lazy
     def codes(self) -> tuple[float, float]:
         """The smallest and the largest code of the input, counted from its zero point."""
         assert self.x.zero_point is not None
         return self.x.qmin - self.x.zero_point[0], self.x.qmax - self.x.zero_point[0]
 
-    @cached_property
+    @lazy
     def scales(self) -> tuple[float, ...]:
         """The scales of the accumulator: one, or one per output channel. They may be zero or worse."""
         assert self.x.scale is not None and self.weight.quantizer is not None and self.weight.quantizer.scale is not None
@@ -78,7 +78,7 @@ class Layer:
         largest = max(max(abs(q.qmin - z), abs(q.qmax - z)) for z in (min(q.zero_point), max(q.zero_point)))
         return self.products * largest * max(map(abs, self.codes))
 
-    @cached_property
+    @lazy
     def bias_codes(self) -> tuple[float, ...] | None:
         """The bias in steps of the accumulator, not rounded; None if there is none, or if its numbers cannot be had."""
         use, data = self.bias, self.bias.tensor.data if self.bias is not None else None
@@ -89,10 +89,10 @@ class Layer:
         if data.dtype.startswith("int"):
             if q is None or q.scale is None or q.zero_point is None or len(q.scale) not in (1, len(values)):
                 return None
-            values = tuple(q.scale[i % len(q.scale)] * (v - q.zero_point[i % len(q.zero_point)]) for i, v in enumerate(values))
+            values = tuple(s * (v - z) for v, s, z in zip(values, cycle(q.scale), cycle(q.zero_point), strict=False))
         if len(self.scales) not in (1, len(values)):
             return None
-        return tuple(v / self.scales[i % len(self.scales)] for i, v in enumerate(values))
+        return tuple(v / s for v, s in zip(values, cycle(self.scales), strict=False))
 
     def sums(self) -> tuple[numpy.ndarray, numpy.ndarray] | None:
         """The smallest and the largest sum of each output channel, without a bias (of a product with a stack of matrices: of each column).
@@ -149,7 +149,7 @@ def grid(use: Use) -> Quantizer | None:
 def written(tensor: Tensor) -> Quantizer | None:
     """The grid that a tensor is written on for all its readers, if it is one."""
     first = [use.quantizers[0] if use.quantizers else None for use in tensor.uses if use.kind != "dead"]
-    return first[0] if first and first[0] is not None and first[0].constant and all(q == first[0] for q in first) else None
+    return first[0] if first and first[0] is not None and first[0].constant and all(q is first[0] or q == first[0] for q in first) else None
 
 
 # -- which parts of a kernel meet data ---------------------------------------------------------------

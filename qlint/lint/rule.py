@@ -90,12 +90,14 @@ class Explains:
         fields = sum(map(bool, (self.dimensions, self.kinds, self.roles))) + len(self.where)
         return fields + (WHOLE_MODEL if self.model is not None else 0)
 
-    def selects(self, mismatch: Mismatch) -> bool:
-        if self.kinds and mismatch.anchor.kind not in self.kinds:
-            return False
-        if self.roles and not any(fnmatchcase(mismatch.port, role) for role in self.roles):
-            return False
-        return all(holds(mismatch) for holds in self.where)
+    def fits(self, dimension: str, kind: str, port: str) -> bool:
+        """Whether it is about such a dimension, operator and port."""
+        names = {dimension, dimension.partition(" ")[0]}  # "attribute axis" is an "attribute"
+        return (
+            (not self.dimensions or not self.dimensions.isdisjoint(names))
+            and (not self.kinds or kind in self.kinds)
+            and (not self.roles or any(fnmatchcase(port, role) for role in self.roles))
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,33 +285,29 @@ class Claims:
         selectors = [s for rule in rules for s in rule.selectors]
         selectors.sort(key=lambda s: (-s.specificity, s.rule.code, s.rule.name))
         self._all = selectors
-        self._by_dimension: dict[str, list[Explains]] = {}
+        self._fitting: dict[tuple[str, str, str], list[Explains]] = {}
         self._models: dict[tuple[int, int], bool] = {}
         self.crashes: dict[str, RuleError] = {}
 
-    def _candidates(self, dimension: str) -> list[Explains]:
-        if dimension not in self._by_dimension:
-            names = {dimension, dimension.partition(" ")[0]}  # "attribute axis" is an "attribute"
-            self._by_dimension[dimension] = [s for s in self._all if not s.dimensions or s.dimensions & names]
-        return self._by_dimension[dimension]
-
     def claimants(self, mismatch: Mismatch, model: Model) -> Iterator[Explains]:
         """Every selector that would take a mismatch, the most specific first."""
-        for selector in self._candidates(mismatch.dimension):
+        about = (mismatch.dimension, mismatch.anchor.kind, mismatch.port)
+        if about not in self._fitting:
+            self._fitting[about] = [selector for selector in self._all if selector.fits(*about)]
+        for selector in self._fitting[about]:
             try:
-                selected = selector.selects(mismatch) and self._suits(selector, model)
+                suits = selector.model is None or self._suits(selector, selector.model, model)
+                selected = suits and all(holds(mismatch) for holds in selector.where)
             except Exception as error:  # a rule must not take the others down
                 self.crashes.setdefault(selector.rule.name, crashed(selector.rule, error))
                 continue
             if selected:
                 yield selector
 
-    def _suits(self, selector: Explains, model: Model) -> bool:
-        if selector.model is None:
-            return True
+    def _suits(self, selector: Explains, suits: Callable[[Model], bool], model: Model) -> bool:
         key = (id(selector), id(model))
         if key not in self._models:
-            self._models[key] = selector.model(model)
+            self._models[key] = suits(model)
         return self._models[key]
 
     def claim(self, mismatch: Mismatch, model: Model) -> Explains | None:

@@ -88,7 +88,7 @@ class _Run:
         self.verdict = subject if isinstance(subject, Verdict) else None
         self.model = subject.model if isinstance(subject, Verdict) else subject
         self.backend = self.verdict.profile.name if self.verdict is not None else ""
-        self.selected, self.others = selected, others
+        self.selected, self.others = dict.fromkeys(selected), others
         self.claims = Claims(known)
         self.crashes = self.claims.crashes
         self.curable = curable(self.model)
@@ -311,15 +311,15 @@ def _worst(seen: list[Cause]) -> Cause:
     def rank(cause: Cause) -> tuple[bool, bool, int]:
         return (not cause.own, cause.port == "y", -(cause.selector.specificity if cause.selector is not None else 0))
 
-    best = min(seen, key=rank)  # the first of equals
-    for cause in seen:
-        if cause is best:
-            continue
-        for op, consequence in cause.affected.values():
-            best.affects(op, consequence)
-        best.evidence = _unique((*best.evidence, *cause.evidence))
-        best.trace = _unique((*best.trace, *cause.trace))
-        best.readers = _unique((*best.readers, *cause.readers))
+    best = min(seen, key=rank) if len(seen) > 1 else seen[0]  # the first of equals
+    if len(seen) > 1:
+        every = [best, *(cause for cause in seen if cause is not best)]
+        for cause in every[1:]:
+            for op, consequence in cause.affected.values():
+                best.affects(op, consequence)
+        best.evidence = _unique(tuple(e for cause in every for e in cause.evidence))
+        best.trace = _unique(tuple(step for cause in every for step in cause.trace))
+        best.readers = _unique(tuple(reader for cause in every for reader in cause.readers))
     return best
 
 
@@ -357,4 +357,4 @@ def _place(cause: Cause, surroundings: Surroundings) -> Place:
 
 
 def _unique(items: Sequence[_T]) -> tuple[_T, ...]:
-    return tuple(dict.fromkeys(items))
+    return tuple(dict.fromkeys(items)) if len(items) > 1 else tuple(items)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from qlint.graph import Model, Op, Quantizer, Shape, Use, once
 
@@ -13,8 +13,7 @@ LARGEST_FLOAT16 = 65504.0
 TOLERANCE = 1e-6  # relative, between scales that mean the same
 
 
-@dataclass(frozen=True, slots=True)
-class Grid:
+class Grid(NamedTuple):
     """A quantizer as one node of the file describes it, with the first use that sees it."""
 
     use: Use
@@ -24,7 +23,7 @@ class Grid:
     @property
     def constant(self) -> bool:
         """Whether it is on a constant: a weight or bias."""
-        return self.use.tensor.constant
+        return self.use.tensor.data is not None
 
     @property
     def stored(self) -> bool:

@@ -6,13 +6,14 @@ A check must not cost what the weights weigh, so nothing here reads a healthy we
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from qlint.graph import Data, Model, Op, Quantizer, Use, once
 from qlint.graph.axes import channel_axes
 from qlint.graph.kinds import CLASSES
+from qlint.graph.lazy import lazy
 from qlint.graph.values import part
 from qlint.lint.sweep import graphs
 
@@ -27,7 +28,7 @@ SLAB = 1 << 20  # elements that are looked at together where all are looked at
 MAX_BYTES = 8 << 20  # of a weight that may be read whole; nothing is said of larger ones that look suspicious
 
 
-@dataclass(slots=True)
+@dataclass(eq=False)
 class Weight:
     """A constant that a weighted op multiplies with, and its quantizer if it has one."""
 
@@ -36,18 +37,17 @@ class Weight:
     data: Data
     quantizer: Quantizer | None
     _seen: list[Sequence[float]] = field(default_factory=list)  # at the places that were looked at
-    _heads: list[Sequence[float] | None] | None = None
 
     @property
     def readable(self) -> bool:
         """Whether all of it may be read to be sure."""
         return self.data.nbytes <= MAX_BYTES
 
-    @property
+    @lazy
     def size(self) -> int:
         return math.prod(self.data.shape)
 
-    @property
+    @lazy
     def axis(self) -> int | None:
         """Of the output channels."""
         return channel_axes(self.op, self.use.role)[0]
@@ -65,11 +65,10 @@ class Weight:
             self._seen.append(found)
             yield found
 
+    @lazy
     def heads(self) -> list[Sequence[float] | None]:
         """A few elements of each output channel, where channels lie so that these are quickly had; else nothing."""
-        if self._heads is None:
-            self._heads = list(self._channels())
-        return self._heads
+        return list(self._channels())
 
     def _channels(self) -> Iterator[Sequence[float] | None]:
         shape, axis = self.data.shape, self.axis
@@ -87,13 +86,14 @@ class Weight:
             rows = [part(self.data, i * count, count) for i in range(min(2, each))]
             yield from (None if any(row is None for row in rows) else tuple(row[i] for row in rows if row) for i in range(count))
 
-    def channel(self, number: int) -> Iterator[Sequence[float]]:
+    def channel(self, number: int) -> Iterable[Sequence[float]]:
         """The elements of one output channel piece by piece; of channels that do not lie in one piece only the first ones."""
-        each = self.size // max(1, self.data.shape[0])
         if self.axis != 0 or self.size <= SMALL:
-            heads = self.heads()
-            yield from [head for head in heads[number : number + 1] if head is not None]
-            return
+            return [head for head in self.heads[number : number + 1] if head is not None]
+        return self._pieces(number)
+
+    def _pieces(self, number: int) -> Iterator[Sequence[float]]:
+        each = self.size // max(1, self.data.shape[0])
         for start in range(0, each, FIRST):
             found = part(self.data, number * each + start, min(FIRST, each - start))
             if found is None:
@@ -142,7 +142,7 @@ class Weight:
             rows = np.moveaxis(parts, 1, 0).reshape(-1, *parts.shape[2:])
         return rows
 
-    @property
+    @lazy
     def stored(self) -> bool:
         """Whether the file holds the integers, and not the numbers that they stand for."""
         return self.data.dtype.startswith(("int", "uint"))

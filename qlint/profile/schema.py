@@ -60,6 +60,7 @@ class Space(_Data):
     storage: Names = ()  # container: int8, uint8, int4 ...
     granularity: Names = ()  # tensor, channel, block
     axis: Literal["out", "in"] | int | None = None  # of a per-channel quantizer, in the op's own terms; where it has none, by number
+    axis_from_end: bool | None = None  # the axis of the scales is written as a negative number (some optimizers compare the number)
     scales: Literal["out", "enough"] | None = None  # a per-channel quantizer has as many scales as there are output channels, or at least as many
     block_size: tuple[int, ...] = ()
     zero_point_given: bool | None = None  # written out, not left to the default

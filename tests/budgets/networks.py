@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 
@@ -44,6 +45,77 @@ def residual(path: Path, nodes: int, shared: bool = False) -> Path:
     info = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 8, 8, 8]) for name in ("x", at)]
     model = helper.make_model(helper.make_graph(made, "g", info[:1], info[1:], constants), opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     path.write_bytes(model.SerializeToString())
+    return path
+
+
+class _Growing:
+    """A network of float operators in a row, with a quantizer between them if asked for."""
+
+    def __init__(self, quantized: bool) -> None:
+        self.nodes, self.quantized = list[onnx.NodeProto](), quantized
+        values = {"s": np.float32(0.02), "z": np.uint8(128), "w": np.ones((8, 8, 1, 1), np.float32), "m": np.ones((8, 8), np.float32), "v": np.ones(8, np.float32)}
+        values |= {"heads": np.array([1, 8, 2, 4]), "joined": np.array([1, 8, 8]), "map": np.array([1, 8, 8, 8]), "axes": np.array([2, 3])}
+        self.constants = [numpy_helper.from_array(np.asarray(value), name) for name, value in values.items()]
+
+    def op(self, kind: str, *inputs: str, **attrs: object) -> str:
+        name = f"{kind}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, inputs, [f"{name}_y"], name, **attrs))
+        return f"{name}_y"
+
+    def q(self, x: str) -> str:
+        return self.op("DequantizeLinear", self.op("QuantizeLinear", x, "s", "z"), "s", "z") if self.quantized else x
+
+
+def _attention(net: _Growing, x: str) -> str:
+    """A layer with a mask that every layer reads."""
+    normal = net.q(net.op("LayerNormalization", x, "v", "v", axis=-1))
+    rows = [net.q(net.op("MatMul", normal, "m")) for _ in range(3)]
+    q, k, v = (net.q(net.op("Transpose", net.op("Reshape", row, "heads"), perm=perm)) for row, perm in zip(rows, ([0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3]), strict=True))
+    scores = net.q(net.op("Softmax", net.q(net.op("Add", net.q(net.op("MatMul", q, k)), "mask")), axis=-1))
+    joined = net.op("Reshape", net.op("Transpose", net.q(net.op("MatMul", scores, v)), perm=[0, 2, 1, 3]), "joined")
+    return net.q(net.op("Add", net.q(net.op("MatMul", net.q(joined), "m")), x))
+
+
+def _dense(net: _Growing, x: str) -> str:
+    """What is computed is put behind what was there, and narrowed again."""
+    both = net.q(net.op("Concat", x, net.q(net.op("Relu", net.op("Conv", x, "w"))), axis=1))
+    return net.q(net.op("Conv", net.op("Slice", both, "starts", "ends", "channels"), "w"))
+
+
+def _moved(net: _Growing, x: str) -> str:
+    """Data movement that no quantizer interrupts."""
+    moved = net.op("Transpose", net.op("Identity", x), perm=[0, 2, 3, 1])
+    return net.op("Reshape", net.op("Transpose", moved, perm=[0, 3, 1, 2]), "map")
+
+
+def _added(net: _Growing, x: str) -> str:
+    """Sums and means of tensors whose layout is that of the very first."""
+    return net.op("Add", net.op("ReduceMean", net.op("Relu", net.op("Add", x, x)), "axes"), x)
+
+
+def _starred(net: _Growing, x: str) -> str:
+    """One tensor is read by all."""
+    weight = numpy_helper.from_array(np.ones((8, 8, 1, 1), np.float32), f"w_{len(net.nodes)}")
+    net.constants.append(weight)
+    return net.q(net.op("Add", x, net.q(net.op("Conv", "hub", weight.name))))
+
+
+GROWING = {"attention": _attention, "dense": _dense, "moved": _moved, "added": _added, "starred": _starred}
+
+
+def growing(path: Path, kind: str, times: int, quantized: bool = True) -> Path:
+    """So many of one of `GROWING` in a row: networks in which something far away is looked for, or a tensor has many readers."""
+    net = _Growing(quantized)
+    net.constants += [numpy_helper.from_array(np.array([value]), name) for name, value in (("starts", 0), ("ends", 8), ("channels", 1))]
+    start = net.q("x") if kind == "attention" else net.q(net.op("Conv", "x", "w"))
+    net.nodes.append(helper.make_node("Identity", [start], ["hub"], "hub"))
+    at = "hub"
+    for _ in range(times):
+        at = GROWING[kind](net, at)
+    shapes = {"x": [1, 8, 8] if kind == "attention" else [1, 8, 8, 8], "mask": [1, 1, 8, 8]}
+    info = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
+    graph = helper.make_graph(net.nodes, "g", info, [helper.make_tensor_value_info(at, TensorProto.FLOAT, None)], net.constants)
+    path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8).SerializeToString())
     return path
 
 

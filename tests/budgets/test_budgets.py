@@ -110,3 +110,29 @@ def test_so_it_is_with_tflite_and_an_operator_costs_no_more_than_in_onnx(tmp_pat
     runs = [(sum(spent(small, "tflite")), sum(spent(large, "tflite")), sum(spent(other))) for _ in range(3)]
     assert statistics.median(large / small for small, large, _ in runs) < 5.5
     assert statistics.median((large / lite) / (other / onnx_ops) for _, large, other in runs) < 1.5
+
+
+def calls(path, backend):
+    """How many functions are called by judging and linting: the same on each machine."""
+    import cProfile
+    import pstats
+
+    from qlint.judge import judge
+    from qlint.lint import registry
+    from qlint.lint.run import lint
+    from qlint.profile import load
+
+    rules, profile, model = registry.load().rules, load(backend), canonical(read(path))
+    counted = cProfile.Profile()
+    counted.runcall(lambda: lint(judge(model, profile), rules, known=rules))
+    return pstats.Stats(counted).total_calls
+
+
+@pytest.mark.parametrize(("kind", "quantized", "backend"), [
+    ("attention", True, "fbgemm"), ("attention", False, "qnn-htp"), ("dense", False, "fbgemm"), ("moved", False, "fbgemm"), ("added", True, "qnn-htp"),
+    ("starred", True, "fbgemm"), ("starred", False, "qnn-htp"),
+])  # fmt: skip
+def test_nothing_is_looked_for_again_and_again(tmp_path, kind, quantized, backend):
+    """What is said of an op may depend on what is far away, and a tensor may have many readers: neither is walked through for every op."""
+    few, more, most = (calls(networks.growing(tmp_path / f"{times}.onnx", kind, times, quantized), backend) for times in (20, 40, 100))
+    assert most - more < 3.1 * (more - few)  # 60 more, 20 more

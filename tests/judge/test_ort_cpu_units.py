@@ -91,10 +91,13 @@ def test_a_resize_whose_factors_are_quantized(mode, scale, zero_point, outcome, 
     ("x", "y", "where"),
     [(None, None, "integer"), (None, np.uint16, "integer"), (np.uint16, None, "integer"), (np.uint16, np.int16, "integer"), (None, np.uint8, "float"), (np.uint16, np.uint8, "float"), (np.uint8, np.uint16, "float")],
 )
-def test_a_product_with_quantized_weights_alone(x, y, where, tmp_path):
-    """It becomes MatMulNBits, which quantizes its input on the fly, unless an 8-bit quantizer is at the input or the output."""
+@pytest.mark.parametrize("axis", [1, -1])
+def test_a_product_with_quantized_weights_alone(x, y, where, axis, tmp_path):
+    """It becomes MatMulNBits, which quantizes its input on the fly, unless an 8-bit quantizer is at the input or the output, or the
+    axis of the weight is counted from the end, as NNCF writes it."""
+    where = where if axis == 1 else "float"
     constants = {"w": np.ones((16, 16), np.uint8), "ws": np.full(16, 0.01, np.float32), "wz": np.full(16, 128, np.uint8)}
-    nodes = [helper.make_node("DequantizeLinear", ["w", "ws", "wz"], ["wd"], axis=1)]
+    nodes = [helper.make_node("DequantizeLinear", ["w", "ws", "wz"], ["wd"], axis=axis)]
 
     def quantized(tensor: str, storage: type | None, scale: float) -> str:
         if storage is None:
@@ -119,3 +122,30 @@ def test_a_product_with_quantized_weights_alone(x, y, where, tmp_path):
     ort.InferenceSession(tmp_path / "model.onnx", options, providers=["CPUExecutionProvider"])
     made = {node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node}
     assert ("MatMulNBits" in made) == (where == "integer")
+
+
+@pytest.mark.parametrize("level", [None, 0, 1, 4])
+@pytest.mark.parametrize(("bits", "block", "zero_points", "order"), [(4, 32, "", False), (4, 16, "uint8", False), (4, 32, "float32", False), (4, 32, "", True), (8, 128, "uint8", False), (2, 64, "", False), (2, 16, "", False), (2, 256, "uint8", False)])
+def test_matmul_n_bits_quantizes_its_input_where_its_result_is_not_that_in_float(level, bits, block, zero_points, order, tmp_path):
+    ort = pytest.importorskip("onnxruntime")
+    k, n, rng = 256, 8, np.random.default_rng(0)
+    blocks = k // block
+    constants = {"w": rng.integers(0, 256, (n, blocks, block * bits // 8)).astype(np.uint8), "s": rng.uniform(0.005, 0.02, (n, blocks)).astype(np.float32)}
+    if zero_points:
+        size = -(-blocks * bits // 8) if zero_points == "uint8" else blocks
+        constants["z"] = np.full((n, size), sum(1 << bits - 1 + at for at in range(0, 8, bits)) if zero_points == "uint8" else 1 << bits - 1, zero_points)
+    if order:
+        constants["g"] = (np.arange(k) // block).astype(np.int32)
+    given = ["x", "w", "s", "z" if zero_points else "", *(["g"] if order else [])]
+    attrs = {"K": k, "N": n, "bits": bits, "block_size": block} | ({} if level is None else {"accuracy_level": level})
+    node = helper.make_node("MatMulNBits", given, ["y"], name="product", domain="com.microsoft", **attrs)
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [4, size]) for name, size in (("x", k), ("y", n))]
+    tensors = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    opsets = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
+    onnx.save(helper.make_model(helper.make_graph([node], "g", ends[:1], ends[1:], tensors), opset_imports=opsets, ir_version=10), tmp_path / "model.onnx")
+    (placement,) = judge(canonical(read(tmp_path / "model.onnx")), load("ort-cpu@x86")).placements.values()
+    x = rng.standard_normal((4, k)).astype(np.float32)
+    (y,) = ort.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"]).run(None, {"x": x})
+    codes = np.stack([constants["w"] >> shift & (1 << bits) - 1 for shift in range(0, 8, bits)], -1).reshape(n, k).astype(np.float64)
+    exact = x @ ((codes - (1 << bits - 1)) * np.repeat(constants["s"], block, 1)).T
+    assert placement.where == ("integer" if np.abs(y - exact).max() > 1e-4 * np.abs(exact).max() else "float")

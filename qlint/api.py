@@ -176,6 +176,7 @@ def fix(
     swap_activation: str = "",
     verify: bool = True,
     trust: bool = False,
+    encodings: str | Path | None = None,
     example_inputs: object = None,
     select: Iterable[str] = (),
     ignore: Iterable[str] = (),
@@ -183,12 +184,13 @@ def fix(
     fallback: bool | None = None,
     input_shapes: Shapes | None = None,
     config: Config | None = None,
+    suppressions: bool = True,
 ) -> Fixed:
     """Cure what can be cured of a model's findings, in a new file that was read, judged and linted again.
 
     Args:
         model: a path, or a live object as for `check`, which stays as it is: what it is made into is `result` of what comes back.
-        backend, select, ignore, extend_select, fallback, input_shapes, config: as for `check`; what is suppressed is left as it is.
+        backend, select, ignore, extend_select, fallback, input_shapes, config, suppressions: as for `check`; what is suppressed is left as it is.
         unsafe: make changes of the numbers too; what each one does to them is in the report.
         in_place: the result takes the model's place; otherwise it is `output`, or `NAME.fixed.EXT` beside the model.
         dry: say what would change, and write nothing.
@@ -197,6 +199,7 @@ def fix(
         swap_activation: exchange swish, hard swish, gelu and mish for `relu` or `relu6`; the network has to be trained on with it.
         verify: compare the outputs before and after, where ONNX Runtime, LiteRT, or torch (with `trust`) is installed.
         trust: let torch load the file, which executes what is in it: to compare outputs, and to change operators of TorchScript files.
+        encodings: a file with the model's quantizers by tensor name, as for `check`: the result has them in it, and what is cured of them.
         example_inputs: what a torch module is called with: a tensor, a tuple of arguments, or a dict of them by name.
 
     Raises:
@@ -214,20 +217,20 @@ def fix(
         if in_place:
             raise QlintError("an object in memory stays as it is", subject=name_of(model), hint="leave out in_place, and take `result`")
         again = partial(fix, backend=backend, unsafe=unsafe, dry=dry, calibration=calibration, method=method, verify=verify, trust=True, select=select, ignore=ignore,
-                        extend_select=extend_select, fallback=fallback, input_shapes=input_shapes, config=config)  # fmt: skip
+                        extend_select=extend_select, fallback=fallback, input_shapes=input_shapes, config=config, suppressions=suppressions, encodings=encodings)  # fmt: skip
         return fix_live(model, example_inputs, Path(output) if output is not None else None, lambda path, target: again(path, output=target))
     if input_shapes:
         load(model, input_shapes)  # complains of names that the model does not have
     config = config or Config()
     fallback = config.options.fallback if fallback is None else fallback
     backends = [backend] if isinstance(backend, (str, Profile)) else list(backend)
-    settings = Settings(partial(load, input_shapes=input_shapes), tuple(backends), Selection.of(select, ignore, extend_select), fallback, config)
+    settings = Settings(partial(load, input_shapes=input_shapes), tuple(backends), Selection.of(select, ignore, extend_select), fallback, config, suppressions)
     settings.validate([model])
     policy = settings.policy(model)
     question = Question(tuple(settings.profiles(model)), policy.rules, policy.known, fallback, input_shapes or {}, policy)
     options = Options(
         unsafe, in_place, dry, verify, str(calibration) if isinstance(calibration, Path) else calibration, method, Path(output) if output is not None else None, trust,
-        swap_activation,
+        swap_activation, encodings,
     )  # fmt: skip
     return run(Path(model), question, options, name_of(model))
 

@@ -4,11 +4,13 @@
 
 Finds fake-quantize and requantize nodes that only the tool which wrote them defines: QONNX's `Quant` (Brevitas,
 FINN, hls4ml), MQBench's `FixedPerTensorAffine` and relatives, OpenVINO's `FakeQuantize`, Deeploy's
-`RequantShift`, TensorRT's and torch's own. Their grids are read all the same, and every other rule sees them.
+`RequantShift`, TensorRT's and torch's own. Finds QuantizeLinear and DequantizeLinear, too, that say the codes they
+use in attributes which only MQBench knows. Their grids are read all the same, and every other rule sees them.
 
 ## Why it matters on hardware
 
-A runtime that does not know the operator refuses the model: "No Op registered for LearnablePerTensorAffine".
+A runtime that does not know the operator refuses the model: "No Op registered for LearnablePerTensorAffine", or
+"Unrecognized attribute: quant_min for operator QuantizeLinear".
 Some converters drop such nodes without a word, and the network then runs in float, or with ranges that the
 converter calibrates by itself.
 
@@ -25,7 +27,8 @@ converter calibrates by itself.
 `--fix` writes QuantizeLinear and DequantizeLinear in their place, with an integer Clip between the two where the
 grid has fewer codes than its type, and the integers of constants; where the file's opset is too low for that, it
 is raised. Safe: the same levels. What has no such form (bipolar activations, rounding down, steps that are not
-even) is refused with the reason: export again in a form that runtimes read. With an odd zero point QONNX rounds a
+even, codes that the type of the zero point does not have) is refused with the reason: export again in a form that
+runtimes read. With an odd zero point QONNX rounds a
 number in the middle between two levels to the other one, which is unsafe then.
 If the file is meant for the tool that wrote it (FINN, Deeploy), leave it and ignore this rule.
 
@@ -39,6 +42,7 @@ If the file is meant for the tool that wrote it (FINN, Deeploy), leave it and ig
 from collections.abc import Iterator
 
 from qlint.graph import Model, Op
+from qlint.lint.message import Facts
 from qlint.lint.rule import Issue, Rule
 from qlint.lint.sweep import graphs
 from qlint.lint.testing import Graph, quantizer, s8, u8
@@ -53,11 +57,20 @@ ADVICE = {
 }
 KINDS = ("quantize", "dequantize", "fake_quantize", "requantize", "multi_threshold")
 
+BOUNDS = ("quant_min", "quant_max")
+PAIR = ("QuantizeLinear", "DequantizeLinear")
+
+
+def _what(facts: Facts) -> str:
+    said = "{native} has the attributes quant_min and quant_max, which only MQBench knows" if facts.dimension == "attributes" else "{native} is an operator of {tool}"
+    return said.format_map(facts)
+
+
 rule = Rule(
     name="legacy-quantizer-op",
     code="QL802",
     since="0.1.0",
-    what="{native} is an operator of {tool}",
+    what=_what,
     why="a runtime that does not have it refuses the model, or drops the quantizer",
     fix="{advice}",
     cure="explicit",
@@ -76,6 +89,15 @@ def foreign_nodes(model: Model) -> Iterator[Issue]:
                 yield Issue(node, dimension=node.dialect, facts={"tool": node.dialect, "advice": ADVICE.get(node.dialect, "export with standard operators")})
 
 
+@rule.check
+def foreign_attributes(model: Model) -> Iterator[Issue]:
+    """Every QuantizeLinear and DequantizeLinear with the bounds of MQBench."""
+    for graph in graphs(model):
+        for node in graph.nodes:
+            if node.native in PAIR and not node.dialect and any(name in node.attrs for name in BOUNDS):
+                yield Issue(node, dimension="attributes", facts={"tool": "MQBench", "advice": "leave out the attributes, with an integer Clip between the two where the codes are fewer than those of the type"})
+
+
 def _foreign(g: Graph, native: str, tool: str) -> Op:
     node = Op(90, f"{native}_1", "fake_quantize", native, dialect=tool)
     g._model.nodes.append(node)
@@ -87,6 +109,14 @@ def quant_of_brevitas() -> Model:
     g = Graph()
     node = _foreign(g, "onnx.brevitas::Quant", "QONNX")
     return g.model(g.conv(g.input() | quantizer("int4", origin="fake-quant", quantize=node, dequantize=node), w=s8()) | u8())
+
+
+@rule.bad(says="QuantizeLinear has the attributes quant_min and quant_max, which only MQBench knows; a runtime that does not have it refuses")
+def bounds_of_mqbench() -> Model:
+    g = Graph()
+    node = Op(90, "x_q", "quantize", "QuantizeLinear", attrs={"quant_min": -8, "quant_max": 7})
+    g._model.nodes.append(node)
+    return g.model(g.conv(g.input() | quantizer("int8", qmin=-8, qmax=7, quantize=node), w=s8()) | u8())
 
 
 @rule.good

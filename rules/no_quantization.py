@@ -25,7 +25,8 @@ are made for CPUs and GPUs that compute in float; an integer accelerator gains n
 ## Fix and its safety
 
 Quantize after training (calibrate with a few hundred samples) or train with fake quantizers, and export
-them as QuantizeLinear and DequantizeLinear. Unsafe: the numbers change.
+them as QuantizeLinear and DequantizeLinear. A TFLite file gets its quantizers from the converter, which calibrates
+with a representative dataset, or from ai-edge-quantizer. Unsafe: the numbers change.
 
 ## References
 
@@ -78,8 +79,13 @@ rule = Rule(
     since="0.1.0",
     what=_what,
     why=_why,
-    fix="quantize it (calibrate, or train with fake quantizers), and export what that gives",
+    fix="{advice}",
 )
+ADVICE = {
+    "tflite": "quantize this file (ai-edge-quantizer), or convert the network again with tf.lite.Optimize.DEFAULT and a representative dataset",
+    "onnx": "quantize it (onnxruntime.quantization and calibration data, or training with fake quantizers), and export what that gives",
+    "pt2": "quantize it before the export (prepare_pt2e, calibration data, convert_pt2e)",
+}
 
 
 def unquantized(model: Model) -> bool:
@@ -149,7 +155,8 @@ def whole_model(model: Model) -> Iterator[Issue]:
     """One issue with the model as a whole."""
     if without_activations(model):
         unknown = few(dict.fromkeys(op.native for op in model.walk() if op.kind == "custom" and _QUANTIZER_NAME.search(op.native)))
-        yield Issue(facts={"unknown": unknown, "moving": sum(map(_moving, model.walk())), "weights": "weights" * _has_quantizers(model)})
+        yield Issue(facts={"unknown": unknown, "moving": sum(map(_moving, model.walk())), "weights": "weights" * _has_quantizers(model),
+                           "advice": ADVICE.get(model.format, "quantize it (calibrate, or train with fake quantizers), and export what that gives")})
 
 
 @rule.bad(sites=0, says="the model has no quantizer; nothing in it can run in integer arithmetic, here 3 convs and the relu run in float")

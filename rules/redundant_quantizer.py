@@ -36,7 +36,7 @@ activations. In PyTorch, fuse the modules before preparing them (`fuse_modules`)
 from collections.abc import Iterator
 from dataclasses import replace
 
-from qlint.graph import Model, Op
+from qlint.graph import INTEGER_RANGES, Model, Op
 from qlint.graph.kinds import CLASSES, QUANTIZER_KINDS
 from qlint.lint.message import Facts
 from qlint.lint.rule import Issue, Rule
@@ -70,13 +70,18 @@ def in_front_of_clamps(model: Model) -> Iterator[Issue]:
     for op in model.walk():
         use = op.uses.get("x") if op.kind in CLASSES["clamp"] else None
         made = use.tensor.producer if use is not None else None
-        if use is None or made is None or made.kind not in FUSES or not use.quantizers or len(use.tensor.uses) != 1 or not _quantized(op):
+        if use is None or made is None or made.kind not in FUSES or not use.quantizers or len(use.tensor.uses) != 1 or not _quantized(op) or _of_integers(op):
             continue
         writer = use.quantizers[-1].quantize
         if writer is not None and writer.kind in QUANTIZER_KINDS:
             yield Issue.at(use, BETWEEN, advice=f"remove the quantizer in front of the {op.kind}")
         elif writer is not None and not op.fused:
             yield Issue.at(use, APART, advice="fuse the modules before they are quantized (torch.ao.quantization.fuse_modules)")
+
+
+def _of_integers(op: Op) -> bool:
+    """Whether what is clamped are integers, so that the quantizer in front is part of the one behind, which has fewer codes than its type."""
+    return op.outputs[0].dtype in INTEGER_RANGES and all(use.quantizers[0].quantize is None for use in op.outputs[0].uses if use.quantizers)
 
 
 def _quantized(op: Op) -> bool:
@@ -109,6 +114,18 @@ def near_miss_somebody_else_reads_it() -> Model:
     g = Graph()
     y = g.conv(g.input() | u8(), w=s8()) | s8()
     return g.model(g.op("relu", y) | u8(), g.op("sigmoid", y) | u8())
+
+
+@rule.good
+def near_miss_a_clip_of_the_integers() -> Model:
+    """QuantizeLinear, an integer Clip, DequantizeLinear: one quantizer of few codes."""
+    g = Graph()
+    y = g.op("clip", g.conv(g.input() | u8(), w=s8()) | s8())
+    y.tensor.dtype = "int8"
+    model = g.model(y | s8(qmin=-8, qmax=7))
+    for use in y.tensor.uses:
+        use.quantizers = tuple(replace(q, quantize=None) for q in use.quantizers)
+    return model
 
 
 @rule.good

@@ -115,17 +115,16 @@ def check(
             raise QlintError(
                 "--unsafe-fixes, --in-place, --calibration, --trust and --swap-activation belong to --fix", hint="add --fix, or --diff to see what it would change"
             )
-        if (fix or diff) and encodings is not None:
-            raise QlintError(
-                f"--fix changes model files, and with --encodings the quantizers are in {encodings.name}, which it leaves alone",
-                hint="check without --fix says what the backend wants; change the encodings where they come from, or fix a model with its quantizers in it",
-            )  # fmt: skip
+        if (fix or diff) and encodings is not None and sum(len(group.models) for group in groups) > 1:
+            raise QlintError(f"{encodings.name} is about one model, and --fix writes its quantizers into it", hint="fix one model at a time")
         mended = None
         if fix or diff:
             groups, mended = mend(
                 groups, unsafe=unsafe_fixes, in_place=in_place, dry=diff, calibration=calibration, method=calibration_method.value, verify=verify, trust=trust,
-                swap_activation=swap_activation.value if swap_activation is not None else "", **how,
+                swap_activation=swap_activation.value if swap_activation is not None else "", suppressions=not no_suppressions, encodings=encodings, **how,
             )
+            if any(one.output for one in mended.fixes):  # which has them in it
+                encodings = None
         reports = settings.run(groups, each, jobs, suppressions=not no_suppressions, baseline=baseline, encodings=encodings, cache=not no_cache, **how)
         report = settings.joined(reports, models, mended.origins if mended is not None else {})
         if mended is not None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from qlint.fixing.arithmetic import WriteError, dequantized, quantized
-from qlint.fixing.edits import Depthwise, Edit, Fold, storable
+from qlint.fixing.arithmetic import WriteError, dequantized, quantized, real
+from qlint.fixing.edits import Depthwise, Edit, Fold, NoCure, storable
 from qlint.graph import Op, Quantizer, Tensor
 from qlint.graph.axes import channel_axes
 
@@ -19,30 +19,45 @@ if TYPE_CHECKING:
 
 WEIGHTED = ("conv", "conv_transpose", "linear")
 ONE = 1e-6  # relative difference of a factor from 1 that comes from computing the same number in two ways
+_REPLACED = "is an input of the graph as well, which callers may replace"
 _PARAMETERS = ("gamma", "beta", "mean", "var")
 
 
-def affine(op: Op) -> tuple[numpy.ndarray[Any, Any], numpy.ndarray[Any, Any]] | None:
-    """(factor, offset) of each channel, as float64; None where a parameter is not constant or the operator still trains."""
+def affine(op: Op) -> tuple[numpy.ndarray[Any, Any], numpy.ndarray[Any, Any]]:
+    """(factor, offset) of each channel, as float64.
+
+    Raises:
+        NoCure: a parameter is not constant, or the operator still trains.
+    """
     import numpy as np
 
-    if op.attrs.get("training_mode") or any(role not in op.uses or op.uses[role].tensor.data is None or op.uses[role].quantizers for role in _PARAMETERS):
-        return None
-    gamma, beta, mean, var = (op.uses[role].tensor.data.array().astype(np.float64).reshape(-1) for role in _PARAMETERS)  # type: ignore[union-attr]
+    if op.attrs.get("training_mode"):
+        raise NoCure("it normalizes by the statistics of each batch, and is no fixed function: export the model in evaluation mode")
+    for role in _PARAMETERS:
+        if role not in op.uses or op.uses[role].tensor.data is None or op.uses[role].tensor.overridable:
+            raise NoCure(f"its {role} is not constant, or {_REPLACED}")
+    uses = [op.uses[role] for role in _PARAMETERS]
+    try:
+        gamma, beta, mean, var = (np.asarray(real(use.tensor.data, use.quantizers), np.float64).reshape(-1) for use in uses if use.tensor.data is not None)
+    except WriteError as problem:
+        raise NoCure(problem.message) from problem
     deviation = np.sqrt(var + op.attrs.get("epsilon", 1e-5))
-    if not gamma.size == beta.size == mean.size == var.size or not np.all(deviation > 0):
-        return None
+    if not gamma.size == beta.size == mean.size == var.size:
+        raise NoCure("its parameters are of different lengths")
+    if not np.all(deviation > 0):
+        raise NoCure("a variance of it is not a positive number")
     return gamma / deviation, beta - mean * gamma / deviation
 
 
-def folded(op: Op) -> Edit | None:
-    """The edit by which a batch-norm goes away: into what is in front of it, or else as a depthwise convolution."""
-    found = affine(op)
-    if found is None or "x" not in op.uses:
-        return None
+def folded(op: Op) -> Edit:
+    """The edit by which a batch-norm goes away: into what is in front of it, or else as a depthwise convolution.
+
+    Raises:
+        NoCure: it can be neither.
+    """
+    factor, offset = found = affine(op)
     if op.uses["x"].quantizers:
-        return _depthwise(op, *found)
-    factor, offset = found
+        return _depthwise(op, *found, "a quantizer stands between it and the operator in front")
     source = op.uses["x"].tensor
     residue = source.producer
     if residue is not None and (scaled := _residue(residue, source, factor.size)) is not None:
@@ -51,12 +66,15 @@ def folded(op: Op) -> Edit | None:
         residue = None
     into = source.producer
     if into is None or into.kind not in WEIGHTED:
-        return _depthwise(op, *found)
-    if not _alone(source) or not _plain(into, factor.size):
-        return None
+        return _depthwise(op, *found, "nothing with weights is in front of it")
+    if not _alone(source):
+        return _depthwise(op, *found, f"others read what {into.label} makes as well")
+    if why := _unsuited(into, factor.size):
+        raise NoCure(f"{into.label} {why}")
     bias = _bias(into, factor.size)
     if bias is None:
-        return None
+        given = into.uses["b"].tensor
+        raise NoCure(f"the bias of {into.label} {_REPLACED if given.overridable else 'is not constant, or not one number for each channel'}")
     import numpy as np
 
     factor = np.where(np.abs(factor - 1) <= ONE, 1.0, factor)
@@ -90,14 +108,16 @@ def _alone(tensor: Tensor) -> bool:
     return len(tensor.uses) == 1 and tensor.uses[0].kind == "op" and not tensor.uses[0].quantizers
 
 
-def _plain(op: Op, channels: int) -> bool:
-    """Whether the weights of an operator are constant, and its arithmetic is weights times input plus bias."""
+def _unsuited(op: Op, channels: int) -> str:
+    """Why the weights of an operator are none to be multiplied: not constant, or not all of its arithmetic beside the bias; '' if they are."""
     use = op.uses.get("w")
-    if use is None or use.tensor.data is None or use.tensor.overridable or op.attrs.get("alpha", 1) != 1 or op.attrs.get("beta", 1) != 1:
-        return False
+    if use is None or use.tensor.data is None or use.tensor.overridable:
+        return f"has a weight that {_REPLACED if use is not None and use.tensor.overridable else 'is not constant'}"
+    if op.attrs.get("alpha", 1) != 1 or op.attrs.get("beta", 1) != 1:
+        return "multiplies its product or its bias by another factor (alpha, beta)"
     shape, (out, _) = use.tensor.data.shape, channel_axes(op, "w")
     groups = op.attrs.get("group", 1) if op.kind == "conv_transpose" else 1
-    return out is not None and out < len(shape) and shape[out] * groups == channels
+    return "" if out is not None and out < len(shape) and shape[out] * groups == channels else f"has another number of output channels than its {channels}"
 
 
 def _bias(op: Op, channels: int) -> Any:
@@ -109,8 +129,6 @@ def _bias(op: Op, channels: int) -> Any:
         return np.zeros(channels)
     if use.tensor.data is None or use.tensor.overridable:
         return None
-    from qlint.fixing.arithmetic import real
-
     values = np.asarray(real(use.tensor.data, use.quantizers), np.float64).reshape(-1)
     return values if values.size == channels else np.repeat(values, channels) if values.size == 1 else None
 
@@ -156,6 +174,8 @@ def rescaled(op: Op, factor: numpy.ndarray[Any, Any]) -> tuple[numpy.ndarray[Any
     return codes if q.quantize is None else dequantized(codes, new), new
 
 
-def _depthwise(op: Op, factor: Any, offset: Any) -> Edit | None:
+def _depthwise(op: Op, factor: Any, offset: Any, why: str) -> Edit:
     rank = op.uses["x"].tensor.rank
-    return Depthwise(op, tuple(map(float, factor)), tuple(map(float, offset))) if rank is not None and rank >= 3 else None
+    if rank is None or rank < 3:
+        raise NoCure(f"{why}, and on {f'{rank} dimensions' if rank is not None else 'an unknown number of dimensions'} it is no convolution of its own either")
+    return Depthwise(op, tuple(map(float, factor)), tuple(map(float, offset)))

@@ -11,14 +11,15 @@ from dataclasses import replace
 
 from qlint.fixing.batch_norm import folded
 from qlint.fixing.constants import Unfolded, frozen
-from qlint.fixing.edits import Edit, Freeze, RaiseOpset, Remove, Rename, Requantize, Sequence, Sort, storable
+from qlint.fixing.edits import Edit, Freeze, NoCure, RaiseOpset, Remove, Rename, Requantize, Sequence, Sort, storable
 from qlint.fixing.equalize import equalize
-from qlint.fixing.explicit import NoCure, explicit
+from qlint.fixing.explicit import explicit
 from qlint.fixing.opsets import obstacle
+from qlint.fixing.ranges import loses_a_clamp
 from qlint.graph import Model, Op, Quantizer, Use
 from qlint.lint.message import Cause
 
-Cure = Callable[[Model, list[Cause]], Iterator[Edit]]
+Cure = Callable[[Model, list[Cause]], Iterator[Edit | NoCure]]  # what there is no edit for may come between those that there are
 
 
 def remove(model: Model, causes: list[Cause]) -> Iterator[Edit]:
@@ -45,8 +46,19 @@ def sort(model: Model, causes: list[Cause]) -> Iterator[Edit]:
 
 
 def single(model: Model, causes: list[Cause]) -> Iterator[Edit]:
-    """One quantizer in place of equal ones in a row."""
-    yield from _changed(causes, lambda use: tuple(q for i, q in enumerate(use.quantizers) if not i or q != use.quantizers[i - 1]))
+    """One quantizer in place of equal ones in a row; the last one where nobody reads the others."""
+    useless = {id(cause.tensor) for cause in causes if cause.dimension == "useless"}
+    change: dict[int, tuple[Use, Sequence]] = {}
+    for use in _uses(causes):
+        new = tuple(q for i, q in enumerate(use.quantizers) if not i or q != use.quantizers[i - 1])
+        new = new[-1:] if id(use.tensor) in useless else new
+        if new != use.quantizers or any(q.read_as for q in use.quantizers):
+            change[id(use)] = (use, new)
+        if new and (why := loses_a_clamp(use, new)):
+            raise NoCure(why)
+    if not change:
+        raise NoCure("both grids are read: which one is to stay decides what the numbers are")
+    yield Requantize(change)
 
 
 def read_as_written(model: Model, causes: list[Cause]) -> Iterator[Edit]:
@@ -61,16 +73,18 @@ def freeze(model: Model, causes: list[Cause]) -> Iterator[Edit]:
         yield Freeze(tuple(nodes.values()))
 
 
-def fold(model: Model, causes: list[Cause]) -> Iterator[Edit]:
+def fold(model: Model, causes: list[Cause]) -> Iterator[Edit | NoCure]:
     """Batch-norms into what is in front of them. Causes name them, or the operator that they stand behind."""
-    norms: dict[int, Op] = {}
+    norms: dict[int, tuple[Op, Cause]] = {}
     for cause in causes:
         readers = [use.op for tensor in cause.op.outputs for use in tensor.uses] if cause.op is not None else []
         behind = [op for reader in readers if reader is not None for op in (reader, *(use.op for out in reader.outputs for use in out.uses))]
-        norms.update({id(op): op for op in (cause.op, *behind) if op is not None and op.kind == "batch_norm"})
-    for op in norms.values():
-        if (edit := folded(op)) is not None:
-            yield edit
+        norms.update({id(op): (op, cause) for op in (cause.op, *behind) if op is not None and op.kind == "batch_norm"})
+    for op, cause in norms.values():
+        try:
+            yield folded(op)
+        except NoCure as problem:
+            yield NoCure(str(problem) if op is cause.op else f"{op.label}: {problem}", *([f"{cause.op.label}.{cause.port}" if cause.port else cause.op.label] if cause.op is not None else []))
 
 
 def opset(model: Model, causes: list[Cause]) -> Iterator[Edit]:

@@ -131,6 +131,14 @@ REAL = (Fold, Depthwise, Explicit, Store)  # exact in real arithmetic; float32 r
 STRUCTURAL = (*REAL, Clamp, Swap, Equalize)  # change the operators, and not only the quantizers between them
 
 
+class NoCure(Exception):
+    """Why a cure has no edit for a finding, as a sentence; `sites`: for which places of it, if not for all."""
+
+    def __init__(self, why: str, *sites: str) -> None:
+        super().__init__(why)
+        self.sites = sites
+
+
 @dataclass(slots=True)
 class Proposal:
     """Edits that belong together, and the finding that they are to cure. They are made whole or not at all."""

@@ -13,8 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from qlint.fixing.batch_norm import WEIGHTED
-from qlint.fixing.edits import Equalize, storable
-from qlint.fixing.explicit import NoCure
+from qlint.fixing.edits import Equalize, NoCure, storable
 from qlint.fixing.ranges import NoRange, Ranges, on_range
 from qlint.graph import Model, Op, Use
 from qlint.graph.axes import channel_axes

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
-from qlint.fixing.edits import Explicit
+from qlint.fixing.edits import Explicit, NoCure
 from qlint.fixing.opsets import obstacle
 from qlint.graph import INTEGER_RANGES, Model, Op, Quantizer
 from qlint.graph.quantizer import CHANNELS_SINCE, TYPE_SINCE
@@ -20,16 +20,13 @@ from qlint.lint.message import Cause
 CLIP_SINCE = 12  # of integers
 BRINGS = frozenset({"lost-bit-width"})  # rules that a pair may be a case of: a weight of few bits keeps its numbers in a wider type
 PAIR = ("QuantizeLinear", "DequantizeLinear")
+BOUNDS = ("quant_min", "quant_max")  # attributes of MQBench: the codes that a grid uses of its type
 # Operators on integers by what they compute; com.microsoft has those of the second line.
 INTEGER_OPERATORS = {
     "QLinearConv": "Conv", "QLinearMatMul": "MatMul",
     "QLinearAdd": "Add", "QLinearMul": "Mul", "QLinearAveragePool": "AveragePool", "QLinearGlobalAveragePool": "GlobalAveragePool", "QLinearLeakyRelu": "LeakyRelu",
     "QLinearSigmoid": "Sigmoid", "QLinearSoftmax": "Softmax", "QLinearConcat": "Concat", "QLinearReduceMean": "ReduceMean", "QLinearWhere": "Where", "QGemm": "Gemm",
 }  # fmt: skip
-
-
-class NoCure(Exception):
-    """Why a cure has no edit for a finding, as a sentence."""
 
 
 def explicit(model: Model, causes: list[Cause]) -> Iterator[Explicit]:
@@ -39,7 +36,7 @@ def explicit(model: Model, causes: list[Cause]) -> Iterator[Explicit]:
         NoCure: one of them has no such form.
     """
     nodes = {id(op): op for op in model.nodes}
-    named = {id(op): op for op in _named(causes)}
+    named = {id(op): op for op in _named(model, causes)}
     if not named:
         raise NoCure("it is no node of its own, but computed in the graph")
     if any(key not in nodes and op not in model.ops for key, op in named.items()):
@@ -59,8 +56,15 @@ def explicit(model: Model, causes: list[Cause]) -> Iterator[Explicit]:
     yield Explicit(tuple(quantizers), tuple(operators), opset if opset > model.opsets.get("", 0) else 0, exact)
 
 
-def _named(causes: list[Cause]) -> Iterator[Op]:
+def bounded(op: Op) -> bool:
+    """Whether a node is one of QuantizeLinear or DequantizeLinear that says in attributes of MQBench which codes it uses."""
+    return op.native in PAIR and not op.dialect and any(name in op.attrs for name in BOUNDS)
+
+
+def _named(model: Model, causes: list[Cause]) -> Iterator[Op]:
     """The nodes that causes are about: themselves, or the quantizers of other tools on the tensors at issue."""
+    if any(cause.op is not None and bounded(cause.op) for cause in causes):
+        yield from filter(bounded, model.nodes)
     for cause in causes:
         if cause.op is not None and (cause.op.dialect or cause.op.native.rpartition("::")[2] in INTEGER_OPERATORS):
             yield cause.op
@@ -89,7 +93,7 @@ def _written(op: Op, q: Quantizer | None) -> Quantizer:
         q = replace(q, qmin=-1, qmax=1, zero_point=(0,) * len(q.scale or ()))
         sign = ""
     zero_point = tuple(round(z) for z in q.zero_point or ())
-    storage = next(s for bits in (8, 16, 32) if INTEGER_RANGES[s := f"{sign}int{bits}"][0] <= q.qmin and q.qmax <= INTEGER_RANGES[s][1])
+    storage = q.storage if bounded(op) else next(s for bits in (8, 16, 32) if INTEGER_RANGES[s := f"{sign}int{bits}"][0] <= q.qmin and q.qmax <= INTEGER_RANGES[s][1])
     shape = () if q.granularity == "tensor" else (len(q.scale or ()),)
     zero_point = zero_point if len(zero_point) == len(q.scale or ()) else zero_point[:1] * len(q.scale or ())
     return replace(q, storage=storage, zero_point=zero_point, scale_shape=shape, zero_point_shape=shape, read_as=None, origin="qdq")
@@ -111,6 +115,9 @@ def _unwritable(op: Op, q: Quantizer) -> str:
         return "its scale or zero point is not constant"
     if q.granularity == "block":
         return "it quantizes in blocks"
+    low, high = INTEGER_RANGES.get(q.storage, (0, 0))
+    if bounded(op) and (codes := [op.attrs[name] for name in BOUNDS if name in op.attrs]) and not all(isinstance(code, int) and low <= code <= high for code in codes):
+        return f"it says that its codes end at {' and '.join(map(str, codes))}, and its zero point was cut to {q.storage} at the export: export it again with a type that holds them"
     if q.rounding != "half_even":
         return f"it rounds {q.rounding.replace('_', ' ')}, and QuantizeLinear rounds to the nearest, ties to even"
     if q.read_as is not None:

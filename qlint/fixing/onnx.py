@@ -256,7 +256,7 @@ class _Requantizer:
         """The integers of a constant, written again for another grid; those of other readers stay."""
         stored = op.uses["x"].tensor
         if stored.data is None or not use.tensor.constant:
-            raise WriteError(f"what {node.name or node.op_type} reads is no constant")
+            raise WriteError(f"{node.name or node.op_type} reads integers that an operator makes (a Clip, say), which would be on another grid, too")
         if same_codes(old, new):
             return
         read = old.read_as or old

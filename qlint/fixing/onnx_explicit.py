@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qlint.fixing.arithmetic import packed, quantized
 from qlint.fixing.edits import Explicit
-from qlint.fixing.explicit import INTEGER_OPERATORS, PAIR, clipped
+from qlint.fixing.explicit import BOUNDS, INTEGER_OPERATORS, PAIR, bounded, clipped
 from qlint.fixing.onnx_file import Node, integer_attribute
 from qlint.graph import Op, Quantizer
 
@@ -45,6 +45,9 @@ def make_explicit(writer: _Writer, edit: Explicit) -> None:
 def _pair(writer: _Writer, op: Op, q: Quantizer) -> list[Node]:
     """The nodes of one quantizer in the place of its node, whose output keeps its name; what it replaces."""
     document, node = writer.document, writer.node(op)
+    if bounded(op) and (op.kind == "dequantize" or not clipped(q) or op.uses["x"].tensor.data is None):
+        _bare(writer, node, q)
+        return []
     x, out, base = node.inputs[0], node.outputs[0], node.name or node.outputs[0]
     at = document.nodes.index(node)
     scale_type = _float_type(op)
@@ -64,14 +67,29 @@ def _pair(writer: _Writer, op: Op, q: Quantizer) -> list[Node]:
             made.append(_quantizer(writer, PAIR[0], node.name if op.kind == "quantize" else document.fresh(f"{base}_{PAIR[0]}"), name, written, q, scale_type))
             name = written
             if clipped(q):
-                ends = [document.constant(f"{base}_{end}", q.storage, (), (value,)) for end, value in (("min", q.qmin), ("max", q.qmax))]
                 kept = out if op.kind == "quantize" else document.fresh(f"{base}_Clip_Output")
-                made.append(Node.new("Clip", document.fresh(f"{base}_Clip"), [name, *ends], [kept]))
+                made.append(_clip(writer, base, q, name, kept))
                 name = kept
         if op.kind != "quantize":
             made.append(_quantizer(writer, PAIR[1], node.name, name, out, q, scale_type))
     document.nodes[at : at + 1] = made
     return [each for each in document.nodes if x in each.outputs]  # a computed constant may have lost its reader
+
+
+def _bare(writer: _Writer, node: Node, q: Quantizer) -> None:
+    """A node without the attributes that say which codes it uses; an integer Clip behind what quantizes says it in their place."""
+    document, out = writer.document, node.outputs[0]
+    node.attributes |= dict.fromkeys(BOUNDS)
+    node.changed = True
+    if node.op_type == PAIR[0] and clipped(q):
+        node.outputs[0] = document.fresh(f"{out}_wide")
+        document.nodes.insert(document.nodes.index(node) + 1, _clip(writer, node.name or out, q, node.outputs[0], out))
+
+
+def _clip(writer: _Writer, base: str, q: Quantizer, source: str, out: str) -> Node:
+    """Integers between the ends of a grid."""
+    ends = [writer.document.constant(f"{base}_{end}", q.storage, (), (value,)) for end, value in (("min", q.qmin), ("max", q.qmax))]
+    return Node.new("Clip", writer.document.fresh(f"{base}_Clip"), [source, *ends], [out])
 
 
 def _codes(values: Any, q: Quantizer) -> Any:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from qlint.fixing.arithmetic import WriteError, dequantized, packed, quantized
+from qlint.fixing.arithmetic import WriteError, packed, quantized
+from qlint.fixing.batch_norm import rescaled
 from qlint.fixing.edits import Depthwise, Fold, storable
 from qlint.fixing.explicit import PAIR
 from qlint.fixing.onnx_file import Node
 from qlint.graph import Op, Use
-from qlint.graph.axes import channel_axes
 
 if TYPE_CHECKING:
     from qlint.fixing.onnx import _Writer
@@ -24,6 +24,7 @@ def fold(writer: _Writer, edit: Fold) -> None:
     document, into = writer.document, edit.into
     node, norm = writer.node(into), writer.node(edit.batch_norm)
     gone = [norm] if edit.residue is None else [norm, writer.node(edit.residue)]
+    writer.orphans += _of_parameters(writer, edit.batch_norm)
     factor = np.asarray(edit.factor)
     orphans: list[Node] = []
     scales: Sequence[float] = ()
@@ -41,61 +42,27 @@ def fold(writer: _Writer, edit: Fold) -> None:
 
 def _scaled_weight(writer: _Writer, use: Use, factor: Any, orphans: list[Node]) -> Sequence[float]:
     """Weights times a factor for each output channel. Quantized ones keep their integers, and get a scale for each channel, which is returned."""
-    import numpy as np
-
     document, op = writer.document, use.op
     assert op is not None and use.tensor.data is not None
-    out, _ = channel_axes(op, "w")
-    assert out is not None
-    array = use.tensor.data.array()
-    groups = op.attrs.get("group", 1) if op.kind == "conv_transpose" else 1
-    if not use.quantizers:
-        shape = [1] * (array.ndim + 1)
-        shape[0], shape[out + 1] = groups, array.shape[out]
-        parts = array.reshape(groups, -1, *array.shape[1:]) if groups > 1 else array[None]
-        values = (parts.astype(np.float64) * factor.reshape(shape)).reshape(array.shape)
-        dtype = use.tensor.data.dtype
-        writer.rewire(use, document.array(f"{use.tensor.name}_folded", dtype, array.shape, packed(dtype, values)))
-        return ()
-    q = use.quantizers[0]
-    if any(each.native.rpartition("::")[2] not in PAIR for each in (q.quantize, q.dequantize) if each is not None) or q.dequantize is None:
-        raise WriteError(f"the weight of {op.label} is quantized in a form that qlint cannot write")
-    if len(use.quantizers) > 1 or q.read_as is not None or q.grid != "affine" or q.block_size or (q.granularity == "channel" and q.axis != out):
-        raise WriteError(f"a batch-norm cannot be folded under a weight that is {', then '.join(map(str, use.quantizers))}")
-    each = factor.reshape(groups, -1)
-    if groups > 1 and np.any(each != each[0]):
-        raise WriteError("the groups of a transposed convolution share the scales of its weight, and the batch-norm's factors differ between them")
-    each = each[0]
-    pairs = list(q.pairs())
-    scale, zero = (np.asarray([pair[i] for pair in pairs] * (each.size if len(pairs) == 1 else 1)) for i in (0, 1))
-    codes = np.asarray(array, np.int64) if q.quantize is None else quantized(array, q)
-    spread = [1] * array.ndim
-    spread[out] = each.size
-    sign, middle = np.sign(each).reshape(spread), zero.reshape(spread)
-    codes = np.rint((codes - middle) * sign + middle).astype(np.int64)
-    if codes.size and (codes.min() < q.qmin or codes.max() > q.qmax):
-        raise WriteError("a negative factor turns the sign of a weight of -128, and +128 is no number of its type")
-    scales = np.where(each == 0, scale, scale * np.abs(each))
-    new = storable(replace(
-        q, scale=tuple(map(float, scales)), zero_point=tuple(map(int, zero)), granularity="channel", axis=out,
-        scale_shape=(each.size,), zero_point_shape=None if q.zero_point_shape is None else (each.size,),
-    ))  # fmt: skip
-    orphans += [writer.node(each_op) for each_op in (q.quantize, q.dequantize) if each_op is not None]
+    for each in use.quantizers:
+        if each.dequantize is None or any(made.native.rpartition("::")[2] not in PAIR for made in (each.quantize, each.dequantize) if made is not None):
+            raise WriteError(f"the weight of {op.label} is quantized in a form that qlint cannot write")
+    values: Any
+    values, grid = rescaled(op, factor)
     base, at = f"{use.tensor.name}_folded", document.nodes.index(writer.node(op))
-    if q.quantize is None:
-        source = document.array(base, q.storage, array.shape, packed(q.storage, codes))
-        kinds: tuple[str, ...] = PAIR[1:]
-    else:
-        source = document.array(base, "float32", array.shape, packed("float32", dequantized(codes, new)))
-        kinds = PAIR
-    for op_type in kinds:
-        name = document.fresh(f"{base}_{op_type}_Output")
-        made = Node.new(op_type, document.fresh(f"{base}_{op_type}"), [source], [name])
-        writer.configure(made, new, "float32")
-        document.nodes.insert(at, made)
-        at, source = at + 1, name
+    stored = use.tensor.data.dtype if grid is None else grid.storage if use.quantizers[0].quantize is None else "float32"
+    source = document.array(base, stored, values.shape, packed(stored, values))
+    if grid is not None:
+        q = use.quantizers[0]
+        orphans += [writer.node(each_op) for each_op in (q.quantize, q.dequantize) if each_op is not None]
+        for op_type in PAIR[1:] if q.quantize is None else PAIR:
+            name = document.fresh(f"{base}_{op_type}_Output")
+            made = Node.new(op_type, document.fresh(f"{base}_{op_type}"), [source], [name])
+            writer.configure(made, grid, "float32")
+            document.nodes.insert(at, made)
+            at, source = at + 1, name
     writer.rewire(use, source)
-    return tuple(new.scale or ())
+    return () if grid is None else tuple(grid.scale or ())
 
 
 def _new_bias(writer: _Writer, op: Op, values: Any, scales: Sequence[float], orphans: list[Node]) -> str:
@@ -122,6 +89,12 @@ def _new_bias(writer: _Writer, op: Op, values: Any, scales: Sequence[float], orp
     return out
 
 
+def _of_parameters(writer: _Writer, norm: Op) -> list[Node]:
+    """The nodes that quantize and dequantize the parameters of a batch-norm."""
+    found = (op for role, use in norm.uses.items() if role != "x" for q in use.quantizers for op in (q.dequantize, q.quantize) if op is not None)
+    return [writer.node(op) for op in found]
+
+
 def depthwise(writer: _Writer, edit: Depthwise) -> None:
     """A convolution with one weight for each channel in the batch-norm's place."""
     document, norm = writer.document, writer.node(edit.batch_norm)
@@ -131,4 +104,4 @@ def depthwise(writer: _Writer, edit: Depthwise) -> None:
     bias = document.array(f"{base}_bias", "float32", (channels,), packed("float32", edit.bias))
     made = Node.new("Conv", norm.name, [norm.inputs[0], weight, bias], norm.outputs[:1], group=channels)
     document.nodes[document.nodes.index(norm)] = made
-    document.prune([])
+    document.prune(_of_parameters(writer, edit.batch_norm))

@@ -24,11 +24,17 @@ class _Node:
     text: str = ""
     span: Span | None = None
     held: dict[str, _Node] = field(default_factory=dict)
+    items: list[_Node] = field(default_factory=list)  # of a tuple
+    number: Any = None
 
 
 def spans(raw: bytes) -> dict[str, Span]:
-    """Where the numbers of a module stand: by path, `layer1.conv.scale`. Numbers that two modules share have one place."""
-    return dict(_paths(_tree(raw), "", 0))
+    """Where the numbers of a module stand: by path, `layer1.conv.scale`. Numbers that two modules share have one place.
+
+    Those of the grid of a quantized tensor go by its storage and its offset there: `#3@0.scale`.
+    """
+    grids: dict[str, Span] = {}
+    return {**dict(_paths(_tree(raw, grids), "", 0)), **grids}
 
 
 def _paths(node: _Node, path: str, depth: int) -> Iterator[tuple[str, Span]]:
@@ -40,7 +46,17 @@ def _paths(node: _Node, path: str, depth: int) -> Iterator[tuple[str, Span]]:
         yield from _paths(inner, f"{path}.{name}" if path else name, depth + 1)
 
 
-def _tree(raw: bytes) -> _Node:
+def _grid(args: _Node) -> Iterator[tuple[str, Span]]:
+    """Scale and zero point among the arguments of `torch._utils._rebuild_qtensor`: storage, offset, shape, strides, (scheme, scale, zero point)."""
+    storage, offset, *_ = args.items
+    if len(storage.items) < 3 or len(args.items) < 5 or len(args.items[4].items) != 3:
+        return
+    for name, part in zip(("scale", "zero_point"), args.items[4].items[1:], strict=True):
+        if part.span is not None:
+            yield f"#{storage.items[2].text}@{offset.number}.{name}", part.span
+
+
+def _tree(raw: bytes, grids: dict[str, Span]) -> _Node:
     import pickletools
 
     stack: list[_Node] = []
@@ -51,7 +67,7 @@ def _tree(raw: bytes) -> _Node:
     for (code, argument, at), (_, _, end) in zip(operations, [*operations[1:], (None, None, len(raw))], strict=True):
         name, start = code.name, at or 0
         if name in ("BINFLOAT", "BININT", "BININT1", "BININT2", "LONG1"):
-            stack.append(_Node(span=(start, end or 0)))
+            stack.append(_Node(span=(start, end or 0), number=argument))
         elif name in ("BINPUT", "LONG_BINPUT", "MEMOIZE"):
             memo[len(memo) if name == "MEMOIZE" else argument] = stack[-1]
         elif name in ("BINGET", "LONG_BINGET"):
@@ -67,21 +83,25 @@ def _tree(raw: bytes) -> _Node:
             state = stack.pop()
             stack[-1].held.update(state.held)
         elif name in ("TUPLE", "LIST", "DICT", "APPENDS", "FROZENSET", "ADDITEMS"):
-            del stack[marks.pop() :]
+            items = stack[(mark := marks.pop()) :]
+            del stack[mark:]
             if name in ("TUPLE", "LIST", "DICT"):
-                stack.append(_Node())
+                stack.append(_Node(items=items))
         elif name in ("REDUCE", "NEWOBJ", "STACK_GLOBAL"):
+            if name == "REDUCE" and stack[-2].text == "torch._utils _rebuild_qtensor":
+                grids.update(_grid(stack[-1]))
             del stack[-2:]
             stack.append(_Node())
         elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
+            items = stack[-int(name[-1]) :]
             del stack[-int(name[-1]) :]
-            stack.append(_Node())
+            stack.append(_Node(items=items))
         elif name == "BINPERSID":
-            stack[-1] = _Node()
+            stack[-1] = _Node(items=stack[-1].items)
         elif name in ("APPEND", "POP"):
             stack.pop()
         elif name not in ("PROTO", "FRAME", "STOP"):
-            stack.append(_Node(argument if isinstance(argument, str) and name != "GLOBAL" else ""))
+            stack.append(_Node(argument if isinstance(argument, str) else ""))
     return stack[-1] if stack else _Node()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from qlint.fixing.activations import swaps
 from qlint.fixing.cures import CURES
@@ -15,6 +15,7 @@ from qlint.fixing.edits import (
     Equalize,
     Explicit,
     Freeze,
+    NoCure,
     Proposal,
     RaiseOpset,
     Requantize,
@@ -25,13 +26,14 @@ from qlint.fixing.edits import (
     storable,
 )
 from qlint.fixing.equalize import measured
-from qlint.fixing.explicit import NoCure
+from qlint.fixing.held import Held
 from qlint.fixing.ranges import RELU, NoRange, Ranges
 from qlint.fixing.state import State
-from qlint.graph import Model, Op, Use
+from qlint.graph import Model, Op, Quantizer, Use
 from qlint.judge.repair import WORK, Backend, Budget, Outcome, good, repair, said
 from qlint.judge.verdict import Mismatch, Verdict
-from qlint.lint.finding import SEARCHED
+from qlint.lint.finding import SEARCHED, Finding
+from qlint.lint.policy import Policy
 from qlint.lint.rule import Claims, Rule
 from qlint.lint.run import curable
 
@@ -53,17 +55,17 @@ class Plan:
 
     proposals: list[Proposal] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
-    complete: bool = False  # a search that was not cut short proposed them: once all are made, searching again finds nothing new
+    complete: bool = False  # a search that was not cut short proposed them: once all are made, searching again seldom finds anything
 
 
 def plan(
     state: State, rules: Iterable[Rule], known: Iterable[Rule], *, unsafe: bool, ranges: Ranges, fallback: bool = True, tried: Container[object] = (),
-    swap: str = "", searching: bool = True,
+    swap: str = "", searching: bool = True, policy: Policy | None = None,
 ) -> Plan:
     """The fixes that rules declare for the findings of a model: first those about the file, then those about quantizers.
 
     What was `tried` (`Proposal.key`) is not proposed again. `swap`: activations without integer kernels are exchanged for this one first.
-    Without `searching` nothing is looked for about quantizers.
+    Without `searching` nothing is looked for about quantizers. `policy`: what is accepted, and left as it is.
     """
     made, later, can = Plan(), [], curable(state.model)
     made.proposals = [one for one in swaps(state.model, swap) if one.key not in tried] if swap else []
@@ -72,15 +74,20 @@ def plan(
     for finding, causes in state.findings():
         cure = causes[0].rule.cure
         if cure in CURES and cure in can:
-            where = tuple(dict.fromkeys(f"{site.op}.{site.port}" if site.port else site.op for site in finding.sites))
+            where = places(finding)
             try:
-                edits = [measured(edit, ranges) if isinstance(edit, Equalize) else edit for edit in CURES[cure](state.model, causes)]
+                found = [measured(edit, ranges) if isinstance(edit, Equalize) else edit for edit in CURES[cure](state.model, causes)]
             except NoCure as problem:
-                made.refusals.append(Refusal(finding.rule, finding.code, where, str(problem)))
-                continue
+                found = [problem]
+            found = found or [NoCure("there is nothing in the file that qlint could change for it")]
+            edits = [edit for edit in found if not isinstance(edit, NoCure)]
+            for each in found:
+                if isinstance(each, NoCure):
+                    made.refusals.append(Refusal(finding.rule, finding.code, each.sites or where, str(each)))
+                    where = tuple(one for one in where if one not in each.sites)
             safe = all(_exact(edit) for edit in edits)
             one = Proposal(finding.rule, finding.code, where, finding.fix.text if finding.fix else "", safe, edits, worth=True)
-            one.text = next((said for edit in edits if (said := _said(edit))), one.text)
+            one.text = next((said for edit in edits if (said := _said(edit))), SAID.get(cure, one.text))
             if any(isinstance(edit, Depthwise) for edit in edits):
                 later += [one] if one.key not in tried else []
             elif one.key in tried:
@@ -93,8 +100,8 @@ def plan(
     if made.proposals:
         return made
     searches = [
-        _Search(state, view_backend, Claims(known), set(map(id, rules)), unsafe, ranges, can)
-        for view_backend in (Backend(view.profile, Budget(max(WORK // 3, 6 * len(state.model.ops))), fallback) for view in state.views if searching and view.profile is not None)
+        _Search(state, Backend(view.profile, Budget(max(WORK // 3, 6 * len(state.model.ops))), fallback), Claims(known), set(map(id, rules)), unsafe, ranges, can, Held(view, policy))
+        for view in state.views if searching and view.profile is not None
     ]
     for search in searches:
         for (rule, code), nodes in search.clamps.items():
@@ -131,7 +138,8 @@ def _said(edit: Edit) -> str:
     return f"opset {edit.version}" if isinstance(edit, RaiseOpset) else ""
 
 
-DOUBLES = {"pt2": "float64"}  # formats that write scales as Python numbers
+SAID = {"half-range": "weights on half of their codes, at twice the scale"}  # what a cure does, where the advice of its rule leaves a choice
+DOUBLES = {"pt2": "float64"}  # formats that write the scale of a tensor as a Python number
 UNSAFE = "the numbers would change: --unsafe-fixes allows that"
 
 
@@ -146,6 +154,7 @@ class _Search:
     unsafe: bool
     ranges: Ranges
     curable: frozenset[str]
+    held: Held
     outcome: Outcome = field(init=False)
     rule_of: dict[int, Rule] = field(default_factory=dict)  # by use
     source_of: dict[int, str] = field(default_factory=dict)
@@ -156,8 +165,8 @@ class _Search:
         self.backend.consent, self.backend.begin = self._consent, self.ranges.forget
         self.outcome = repair(self.state.model, self.backend)
         for key, (use, sequence) in self.outcome.changes.items():  # also what came along without being asked for
-            self.outcome.changes[key] = use, tuple(storable(q, DOUBLES.get(self.state.model.format) or scale_type_of(use)) for q in sequence)
-        unified = _unified(self.outcome.changes)
+            self.outcome.changes[key] = use, tuple(self._stored(use, q) for q in sequence)
+        unified = {key: change for key, change in _unified(self.outcome.changes).items() if key in self.outcome.changes or key not in self.held.uses}
         if len(unified) > len(self.outcome.changes) and self.outcome.reached <= good(self.backend.judge(self.state.model, unified)):
             self.outcome.changes = unified
 
@@ -167,19 +176,24 @@ class _Search:
         if selector is None or id(selector.rule) not in self.rules or selector.rule.cure not in SEARCHED & self.curable:
             return None
         rule = selector.rule
+        if self.held.accepts(rule, mismatch):
+            return None
+        if why := self.held.keeps(use):
+            self._refuse(rule, why, use)
+            return None
         try:
             filled, source = self.ranges.fill(use, sequence)
         except NoRange as problem:
             self._refuse(rule, str(problem), use)
             return None
-        new = tuple(storable(q, DOUBLES.get(self.state.model.format) or scale_type_of(use)) for q in filled)
+        new = tuple(self._stored(use, q) for q in filled)
         if new == use.quantizers:
             return None
         if not keeps(use, new):
             why = UNSAFE if not self.unsafe else self.ranges.loses(use, new)
             if why:
                 quantize = use.quantizers[0].quantize if use.quantizers else None
-                if why == RELU and quantize is not None and quantize.kind == "quantize":
+                if why == RELU and quantize is not None and quantize.kind == "quantize" and quantize.index >= 0:  # a node of the file
                     self.clamps.setdefault((rule.name, rule.code), {})[id(quantize)] = quantize
                 self._refuse(rule, why, use)
                 return None
@@ -188,10 +202,20 @@ class _Search:
             self.source_of[id(use)] = source
         return new
 
+    def _stored(self, use: Use, q: Quantizer) -> Quantizer:
+        """A quantizer as the file can hold it; a scale that it holds already stays what it is."""
+        made = storable(q, (q.granularity == "tensor" and DOUBLES.get(self.state.model.format)) or scale_type_of(use))
+        return replace(made, scale=q.scale) if any(old.scale == q.scale for old in use.quantizers) else made
+
     def _refuse(self, rule: Rule, why: str, use: Use) -> None:
         sites = self.refused.setdefault((rule.name, rule.code, why), [])
         if site(use) not in sites:
             sites.append(site(use))
+
+
+def places(finding: Finding) -> tuple[str, ...]:
+    """The sites of a finding, as reports of fixes name them."""
+    return tuple(dict.fromkeys(f"{one.op}.{one.port}" if one.port else one.op for one in finding.sites))
 
 
 def site(use: Use) -> str:
@@ -211,8 +235,9 @@ def _combine(model: Model, searches: list[_Search], made: Plan) -> None:
             if against:
                 made.refusals.append(Refusal(rule, code, where, f"{one.backend.profile.name} wants {text}, which {' and '.join(against)} cannot use", True))
                 continue
-            if any(key in accepted and accepted[key][1] != sequence for key, (_, sequence) in part.items()):
-                continue  # another backend has already got what it wants there
+            there = {key: accepted[key][1] == sequence for key, (_, sequence) in part.items() if key in accepted}
+            if len(there) == len(part) or not all(there.values()):
+                continue  # another backend has already got the same, or what it wants there
             accepted = trial
             edits = [Requantize(part)]
             made.proposals.append(Proposal(rule, code, where, text + (f"; range from {source}" if source else ""), safe, list(edits)))
@@ -271,7 +296,7 @@ def _described(one: _Search, part: Changes) -> tuple[str, str, bool]:
         first, *more = numbers
         before, after = first
         after += f" (and {len(more)} more)" if more else ""
-    sources = dict.fromkeys(one.source_of[key] for key in part if key in one.source_of)
+    sources = dict.fromkeys(one.source_of[key] for key, (_, sequence) in part.items() if sequence and key in one.source_of)
     return f"{before} → {after}", ", ".join(sources), all(keeps(use, new) for use, new in part.values())
 
 

@@ -37,7 +37,7 @@ def compare(before: Path, after: Path, start: Model, end: Model, samples: list[B
     `fuses`: where the graphs as they are written differ, the one after the fix runs optimized too. ONNX Runtime then computes
     operators between quantizers with the kernels of operators on integers, which the file had before.
     """
-    if sum(tensor.data.nbytes for tensor in start.tensors.values() if tensor.data is not None) > MAX_BYTES:
+    if large(start):
         return None, "the model is large"
     if start.format not in _RUNTIMES:
         return None, f"models in the format {start.format} are not run"
@@ -45,6 +45,8 @@ def compare(before: Path, after: Path, start: Model, end: Model, samples: list[B
         return None, "torch executes what is in the file when it loads it: --trust compares the outputs"
     name, run = _RUNTIMES[start.format]
     try:
+        if start.format == "onnx":
+            _still_loads(before, after)
         batches = samples[:SAMPLES] or [random_inputs(start, seed) for seed in range(RUNS)]
         first = run(before, batches)
         try:
@@ -71,6 +73,29 @@ def compare(before: Path, after: Path, start: Model, end: Model, samples: list[B
         fused = _numbers(first, _onnx(after, batches, optimized=True), end, f"{_version(name)}, which fuses the result", numbers.inputs)
         numbers = max((numbers, fused), key=lambda one: (one.equal, one.sqnr or 0.0))
     return numbers, ""
+
+
+def _still_loads(before: Path, after: Path) -> None:
+    """ONNX Runtime, optimizing, takes both files or refuses both.
+
+    Raises:
+        Broken: it does not take the one after.
+    """
+    import onnxruntime
+
+    try:
+        session(onnxruntime, after, optimized=True)
+    except Exception as problem:
+        try:
+            session(onnxruntime, before, optimized=True)
+        except Exception:
+            return
+        raise Broken(f"onnxruntime loads the model, and would not with this change: {str(problem).splitlines()[0][:200]}") from problem
+
+
+def large(model: Model) -> bool:
+    """Whether a model is not run unless it is asked for."""
+    return sum(tensor.data.nbytes for tensor in model.tensors.values() if tensor.data is not None) > MAX_BYTES
 
 
 def _numbers(first: list[Any], second: list[Any], end: Model, runtime: str, inputs: str) -> Numbers:

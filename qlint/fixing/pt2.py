@@ -16,6 +16,8 @@ from qlint.graph import Model, Op, Quantizer, Use
 _CALLS = {
     **dict.fromkeys(("quantize_per_tensor", "dequantize_per_tensor"), ("input", "scale", "zero_point", "quant_min", "quant_max", "dtype")),
     **dict.fromkeys(("quantize_per_channel", "dequantize_per_channel"), ("input", "scales", "zero_points", "axis", "quant_min", "quant_max", "dtype")),
+    "fake_quantize_per_tensor_affine": ("self", "scale", "zero_point", "quant_min", "quant_max"),
+    "fake_quantize_per_channel_affine": ("self", "scale", "zero_point", "axis", "quant_min", "quant_max"),
 }  # fmt: skip
 _SPACE = "torch.ops.quantized_decomposed."
 
@@ -109,7 +111,8 @@ class _Writer:
         """The numbers of one call."""
         node = self.document.node(op)
         call = node["target"].split(".")[-2]
-        if call not in _CALLS or not call.endswith(q.granularity):
+        fake = call.startswith("fake")
+        if call not in _CALLS or not call.removesuffix("_affine").endswith(q.granularity):
             raise WriteError(f"{op.label} is no call that quantizes or dequantizes per tensor or per channel")
         assert q.scale is not None and q.zero_point is not None
         wanted = {"scale": q.scale[0], "zero_point": int(q.zero_point[0]), "quant_min": int(q.qmin), "quant_max": int(q.qmax), "dtype": TYPES[q.storage]}
@@ -117,12 +120,14 @@ class _Writer:
         places |= {part["name"]: part for part in node["inputs"] if part.get("name")}
         if q.granularity == "channel":
             zeros = [int(z) for z in q.zero_point] if len(q.zero_point) == len(q.scale) else [int(q.zero_point[0])] * len(q.scale)
-            for name, dtype, values in (("scales", "float32", q.scale), ("zero_points", "int64", zeros)):
+            for name, dtype, values in zip(_CALLS[call][1:3], ("float32", "int32" if fake else "int64"), (q.scale, zeros), strict=True):
                 held = places[name]["arg"].get("as_tensor") or places[name]["arg"].get("as_optional_tensor", {}).get("as_tensor")
                 if held is None or held["name"] not in self.document.path_of:
                     raise WriteError(f"{name} of {op.label} is no constant")
                 held["name"] = self.document.constant(f"{self.document.path_of[held['name']][1]}_changed", dtype, [len(values)], values)
             del wanted["scale"], wanted["zero_point"]
+        if fake:
+            del wanted["dtype"]
         for name, value in wanted.items():
             if name not in places:
                 raise WriteError(f"{op.label} has no argument {name}")

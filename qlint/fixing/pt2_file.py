@@ -69,7 +69,7 @@ class Document:
         self.program = json.loads(self.archive.read(self.name))
         self.graph: dict[str, Any] = self.program["graph_module"]["graph"]
         self.signature: dict[str, Any] = self.program["graph_module"]["signature"]
-        self.maker: dict[str, Entry] = {out["as_tensor"]["name"]: node for node in self.graph["nodes"] for out in node["outputs"] if "as_tensor" in out}
+        self.maker: dict[str, Entry] = {one["name"]: node for node in self.graph["nodes"] for out in node["outputs"] for one in (*out.get("as_tensors", ()), out.get("as_tensor")) if one}
         builder = read_program(self.archive, _Builder).found["program"]
         assert isinstance(builder, _Builder)
         self.made = builder.made

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from qlint.fixing.edits import NoCure
 from qlint.graph import Model, Op, Quantizer, Tensor, Use
 from qlint.graph.axes import channel_axes
 from qlint.graph.kinds import CLASSES
@@ -383,10 +384,11 @@ def _weighted(op: Op, ends: Ends) -> Interval | None:
 def _batch_norm(op: Op, x: Interval) -> Interval | None:
     from qlint.fixing.batch_norm import affine
 
-    found = affine(op)
-    if found is None:
+    try:
+        factor, offset = affine(op)
+    except NoCure:
         return None
-    ends = [float(v) for end in x for v in (found[0] * end + found[1])]
+    ends = [float(v) for end in x for v in (factor * end + offset)]
     return min(ends), max(ends)
 
 

@@ -19,16 +19,18 @@ from qlint.errors import QlintError, ReadError
 from qlint.fixing import onnx, pt2, pt2_file, tflite, tflite_file, torchscript
 from qlint.fixing.activations import INTO
 from qlint.fixing.arithmetic import WriteError
+from qlint.fixing.beside import beside
 from qlint.fixing.calibration import METHODS, RUNNERS, Calibration
 from qlint.fixing.edits import REAL, STRUCTURAL, Clamp, Depthwise, Edit, Explicit, Proposal, Requantize, Swap, realized
 from qlint.fixing.explicit import BRINGS
+from qlint.fixing.measured import measured
 from qlint.fixing.onnx_file import Document as OnnxDocument
-from qlint.fixing.plan import Plan, Refusal, plan
+from qlint.fixing.plan import Plan, Refusal, places, plan
 from qlint.fixing.proof import EXECUTES, Broken, batches, compare, samples
 from qlint.fixing.ranges import Ranges
 from qlint.fixing.state import Question, State, View, new_findings, worse
 from qlint.judge.edits import applied
-from qlint.lint.finding import WRITABLE
+from qlint.lint.finding import SEARCHED, WRITABLE
 from qlint.report.fixed import Change, Fixed, Numbers, Progress, Refused
 from qlint.report.result import Result
 
@@ -40,7 +42,9 @@ WRITERS: dict[str, tuple[Any, Any]] = {
 ROUNDS = 10
 ROUNDING = 40.0  # dB: SQNR of outputs that differ by float32 rounding, and by what a quantizer makes of that now and then
 SINGLY = 40  # proposals that are tried one by one where there is a doubt about the last step
+SEARCHED_AGAIN = 200  # operators of a model that is searched until nothing more is found; of a larger one a search that was not cut short is the last
 TRIES = 60  # files that are written for one step whose proposals do not hold together
+ALONE = "by itself it would bring no operator into integer, and what that takes beside it is refused, or not found"
 
 
 @dataclass(slots=True)
@@ -56,6 +60,7 @@ class Options:
     output: Path | None = None
     trust: bool = False  # let torch load the file, which executes what is in it
     swap: str = ""  # what activations without integer kernels are exchanged for
+    encodings: str | Path | None = None  # a file with the model's quantizers, which are written into it first
 
 
 def fixed_name(path: Path) -> Path:
@@ -106,6 +111,12 @@ class _Run:
         target = source if self.options.in_place else self.options.output or fixed_name(self.path)
         temporary: list[Path] = []
         try:
+            if self.options.encodings is not None:
+                try:
+                    start = self._written(start, [beside(start.model, self.path, self.options.encodings, self.question.input_shapes)], target.parent, temporary)
+                except WriteError as problem:
+                    why = f"the quantizers of {self.options.encodings} cannot be written into the model: {problem.message}"
+                    return Fixed(self.shown, "", refused=[Refused("", "", [], why)])
             states, accepted = self._rounds(start, target.parent, temporary)
             while len(states) > 1 and (why := self._doubt(start, states[-2], states[-1], accepted[-1])):
                 states.pop()
@@ -117,6 +128,10 @@ class _Run:
                 if kept:
                     states.append(best)
                     accepted.append(kept)
+                else:
+                    for one in doubtful:  # they need each other
+                        self._unrefuse(one)
+                        self._refuse(one, why)
             return self._finish(start, states[-1], [one for step in accepted for one in step], target)
         finally:
             for each in temporary:
@@ -133,8 +148,10 @@ class _Run:
                 ranges.calibration = f"{self.options.method} over {self.described}"
             made: Plan = plan(
                 state, self.question.rules, self.question.known, unsafe=self.options.unsafe, ranges=ranges, fallback=self.question.fallback, tried=self.tried,
-                swap=self.options.swap, searching=search,
+                swap=self.options.swap, searching=search, policy=self.question.policy,
             )  # fmt: skip
+            again = {(each.rule, each.sites[:1]) for each in made.refusals}  # what a place was refused for before is not true of the file as it is now
+            self.refusals = {key: each for key, each in self.refusals.items() if (each.rule, each.sites[:1]) not in again}
             for each in made.refusals:
                 self.refusals[each.rule, each.why, each.sites[0] if each.sites else ""] = each
             if not made.proposals:
@@ -147,7 +164,7 @@ class _Run:
                 continue
             if after is None:
                 after, kept = self._holding(state, kept, folder, temporary)
-            search = not (made.complete and kept == made.proposals)
+            search = len(state.model.ops) <= SEARCHED_AGAIN or not (made.complete and kept == made.proposals)
             if kept:
                 states.append(after)
                 accepted.append(kept)
@@ -191,6 +208,8 @@ class _Run:
             else:
                 best = after
                 kept.append(one)
+        for one in proposals[SINGLY:]:
+            self._refuse(one, f"there was a doubt about {len(proposals)} changes together, and only the first {SINGLY} were tried one by one: fix what came out once more")
         return best, kept
 
     @staticmethod
@@ -204,6 +223,19 @@ class _Run:
     def _attempt(self, state: State, proposals: list[Proposal], folder: Path, temporary: list[Path]) -> tuple[State | None, str]:
         """The state after some proposals, or why it is none to have."""
         edits = _merged([edit for one in proposals for edit in one.edits])
+        try:
+            after = self._written(state, edits, folder, temporary)
+        except WriteError as problem:
+            return None, problem.message
+        loss = worse(state, after)
+        return (None, loss) if loss else (after, "")
+
+    def _written(self, state: State, edits: Sequence[Edit], folder: Path, temporary: list[Path]) -> State:
+        """The state after some edits, in a temporary file.
+
+        Raises:
+            WriteError: they have no form in this file, or what was written is not as planned.
+        """
         try:
             handle, name = tempfile.mkstemp(prefix=f".{self.path.stem}.", suffix=".qlint.tmp", dir=folder)
         except OSError as error:
@@ -220,17 +252,17 @@ class _Run:
                 out.flush()
                 os.fsync(out.fileno())
             after = State.of(Path(name), self.question, like=state.model)
-        except WriteError as problem:
-            return None, problem.message
         except ReadError as problem:
-            return None, f"the file with this change could not be read back ({problem.message}): please report it"
+            raise WriteError(f"the file with this change could not be read back ({problem.message}): please report it") from problem
         if not any(isinstance(edit, STRUCTURAL) for edit in edits):
             with applied({key: value for edit in edits if isinstance(edit, Requantize) for key, value in edit.changes.items()}):
                 other = realized(state.model, after.model)
             if other:
-                return None, f"the file with this change would not be as planned: {other}"
-        loss = worse(state, after)
-        return (None, loss) if loss else (after, "")
+                raise WriteError(f"the file with this change would not be as planned: {other}")
+        return after
+
+    def _unrefuse(self, one: Proposal) -> None:
+        self.refusals = {key: each for key, each in self.refusals.items() if (each.rule, each.sites) != (one.rule, one.sites)}
 
     def _refuse(self, one: Proposal, why: str) -> None:
         self.refusals[one.rule, why, one.sites[0] if one.sites else ""] = Refusal(one.rule, one.code, one.sites, why)
@@ -242,26 +274,33 @@ class _Run:
         done.changes = [Change(one.rule, one.code, "safe" if one.safe else "unsafe", list(one.sites), one.text) for one in proposals]
         made = {site for one in proposals for site in one.sites}
         done.refused = [Refused(one.rule, one.code, list(one.sites), one.why) for one in self.refusals.values() if one.conflict or not made.issuperset(one.sites)]
+        told = {change.rule for change in done.changes} | {refused.rule for refused in done.refused}
+        for finding, causes in end.findings():  # what the search came by, and left out again
+            if causes[0].rule.cure in SEARCHED and finding.fix is not None and finding.fix.applicability != "display" and finding.rule not in told:
+                done.refused.append(Refused(finding.rule, finding.code, list(places(finding)), ALONE))
         done.cured = max(0, sum(1 for _ in start.findings()) - sum(1 for _ in end.findings()))
         done.progress = [_progress(before, after) for before, after in zip(start.views, end.views, strict=True) if before.profile is not None]
         if end is start:
             return done
+        if self.options.encodings is not None:
+            done.changes.insert(0, Change("", "", "safe", [], f"the quantizers of {self.options.encodings} are in the model"))
         if self.options.verify:
             try:
                 done.numbers, done.unproven = compare(
                     start.path, end.path, start.model, end.model, self.samples, self.described, trust=self.options.trust,
                     fuses=any(isinstance(edit, Explicit) and edit.operators for one in proposals for edit in one.edits),
                 )  # fmt: skip
+                done.measured = measured(start, end, trust=self.options.trust)
             except Broken as problem:
                 return self._rolled_back(start, proposals, done, str(problem))
             if done.numbers is not None and all(one.safe for one in proposals) and not _as_promised(done.numbers, proposals):
                 why = f"qlint took it for exact, and the outputs differ by {done.numbers.largest:.3g}: please report it, with the model if you can"
                 return self._rolled_back(start, proposals, done, why)
         if self.options.dry:
-            done.diff = difference(start, end)
+            done.diff = difference(self.path, end)
             return done
         try:
-            shutil.copymode(start.path, end.path)
+            shutil.copymode(self.path, end.path)
             os.replace(end.path, target)
         except OSError as error:
             raise QlintError(f"cannot be written ({error.strerror})", subject=str(target), hint="the original is as it was") from error
@@ -322,10 +361,10 @@ def _integer(result: Result) -> int:
     return 0 if result.outcome == "refused" else result.summary.integer - result.summary.wrong
 
 
-def difference(start: State, end: State) -> list[str]:
+def difference(start: Path, end: State) -> list[str]:
     """What goes and what comes: nodes, or tensors where a format has grids on them."""
     import difflib
 
-    before, after = (list(WRITERS[state.model.format][0](state.path).lines()) for state in (start, end))
+    before, after = (list(WRITERS[end.model.format][0](path).lines()) for path in (start, end.path))
     changed = difflib.unified_diff(before, after, lineterm="", n=1)
     return [line for line in changed if not line.startswith(("---", "+++"))]

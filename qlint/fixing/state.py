@@ -28,6 +28,7 @@ class View:
     verdict: Verdict | None
     result: Result
     found: list[tuple[Finding, list[Cause]]]
+    accepted: list[tuple[Finding, list[Cause]]] = field(default_factory=list)  # those that somebody has suppressed
 
     @property
     def name(self) -> str:
@@ -74,8 +75,8 @@ class State:
         for profile in question.profiles or (None,):
             verdict = None if profile is None else judge(model, profile, fallback=question.fallback)
             found = explain(verdict or model, question.rules, known=question.known, policy=question.policy)[0]
-            found = [each for each in found if not each[0].suppressed]
-            views.append(View(profile, verdict, summarize("", model, verdict, [finding for finding, _ in found]), found))
+            counted, accepted = ([each for each in found if bool(each[0].suppressed) is held] for held in (False, True))
+            views.append(View(profile, verdict, summarize("", model, verdict, [finding for finding, _ in counted]), counted, accepted))
         return cls(path, model, tuple(views))
 
     def findings(self) -> Iterator[tuple[Finding, list[Cause]]]:

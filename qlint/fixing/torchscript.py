@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from qlint.fixing.arithmetic import WriteError
-from qlint.fixing.edits import Edit, Fold, Freeze, Requantize
+from qlint.fixing.edits import Depthwise, Edit, Fold, Freeze, Requantize
 from qlint.fixing.pickle_numbers import with_numbers
 from qlint.fixing.torch_zip import write_archive
 from qlint.fixing.torchscript_code import Call, CodeEdits, with_constants
+from qlint.fixing.torchscript_packed import restore
 from qlint.graph import Model, Op, Quantizer
 from qlint.passes import canonical
 from qlint.readers.data import bits
@@ -44,7 +45,7 @@ class Place(NamedTuple):
     start: int = 0  # byte in a storage; line of code, from 1
     end: int = 0  # column of code at which it begins
     until: int = 0  # and ends
-    dtype: str = ""
+    dtype: str = ""  # of data; in a pickle the one that it is, `data` or `constants`
 
 
 class _Float(float):
@@ -171,20 +172,22 @@ class Document:
     def write(self, out: IO[bytes]) -> None:
         """The archive with its changes."""
         first = len(self.constants)
-        added = {f"constants/{first + i}": raw for i, (_, raw) in enumerate(self.code.constants)}
+        added = {f"constants/{first + i}": vector.raw for i, vector in enumerate(self.code.constants)}
         write_archive(self.path, out, dict(self._members()), added)
 
     def _members(self) -> Iterator[tuple[str, bytes]]:
         by_member: dict[tuple[str, str], list[tuple[Place, Any]]] = defaultdict(list)
         for place, number in self.numbers.items():
-            by_member[place.sort, "data.pkl" if place.sort == "pickle" else place.where].append((place, number))
+            by_member[place.sort, f"{place.dtype or 'data'}.pkl" if place.sort == "pickle" else place.where].append((place, number))
         for span, text in self.code.texts.items():
             by_member["code", span.file].append((Place("code", span.file, span.line, span.start, span.end), text))
         for member, (start, changed) in self.code.bytes.items():
             raw = self.archive.read(member)
             yield member, raw[:start] + changed + raw[start + len(changed) :]
         if self.code.constants:
-            yield "constants.pkl", with_constants(self.archive.read("constants.pkl"), len(self.constants), [shape for shape, _ in self.code.constants])
+            if ("pickle", "constants.pkl") in by_member:
+                raise WriteError("would have new constants, and others with new scales, which qlint does not write at once")
+            yield "constants.pkl", with_constants(self.archive.read("constants.pkl"), len(self.constants), self.code.constants)
         for (sort, member), items in by_member.items():
             raw = self.archive.read(member)
             if sort == "pickle":
@@ -237,7 +240,7 @@ def edited(document: Document, model: Model, edits: Iterable[Edit]) -> None:
         elif isinstance(edit, Fold) and document.trust:
             document.code.fold(edit)
         else:
-            raise WriteError(TRUST)
+            raise WriteError(f"qlint does not write {'a batch-norm as a convolution' if isinstance(edit, Depthwise) else 'this'} into TorchScript files" if document.trust else TRUST)
     if changes:
         _requantize(document, model, changes)
     document.code.check()
@@ -255,19 +258,23 @@ def _requantize(document: Document, model: Model, changes: dict[int, tuple[Quant
             document.code.insert(twin, new[0])
             continue
         for placed, wanted in zip(twin.quantizers, new, strict=True):
-            _set(document, placed, wanted, use.tensor.constant)
+            maker = placed.quantize or placed.dequantize
+            if placed != wanted and use.tensor.constant and (maker is None or maker.kind != "fake_quantize"):
+                restore(document, twin, placed, wanted)
+            else:
+                _set(document, placed, wanted)
 
 
-def _set(document: Document, old: Quantizer, new: Quantizer, constant: bool) -> None:
+def _set(document: Document, old: Quantizer, new: Quantizer) -> None:
     """The numbers of one quantizer; those of quantizers that stay have to be the same, too, where they stand in the same place."""
     changed = old != new
     maker = old.quantize or old.dequantize
     what = maker.label if maker is not None else "a quantizer"
     if changed:
-        if constant and (maker is None or maker.kind != "fake_quantize"):
-            raise WriteError("integers that are stored stay as they are in TorchScript files")
+        if old.storage != new.storage and old.origin != "fake-quant":
+            raise WriteError(f"PyTorch's kernels read what {what} makes, and take {old.storage}: quantize the network anew for a backend that wants {new.storage}")
         same = (old.granularity, old.axis, old.grid, old.dynamic) == (new.granularity, new.axis, new.grid, new.dynamic)
-        if not same or new.scale is None or new.zero_point is None or (old.storage != new.storage and old.origin != "fake-quant"):
+        if not same or new.scale is None or new.zero_point is None:
             raise WriteError(f"qlint cannot write a quantizer that is {new} into {what}")
     pairs = [(old.qmin, new.qmin), (old.qmax, new.qmax)]
     for have, want in ((old.scale or (), new.scale or ()), (old.zero_point or (), new.zero_point or ())):

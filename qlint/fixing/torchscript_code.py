@@ -21,7 +21,7 @@ from qlint.readers.torchscript_values import Node
 if TYPE_CHECKING:
     from qlint.fixing.torchscript import Document
 
-_FAKE = "torch.fake_quantize_per_tensor_affine({}, {!r}, {}, {}, {})"
+_STORAGES = {"float32": "FloatStorage", "int32": "IntStorage"}
 
 
 class Call(NamedTuple):
@@ -31,6 +31,14 @@ class Call(NamedTuple):
     line: int
     tree: ast.Call
     values: list[Any]
+
+
+class Vector(NamedTuple):
+    """A new constant of the code, of one dimension."""
+
+    dtype: str
+    size: int
+    raw: bytes
 
 
 class Span(NamedTuple):
@@ -60,7 +68,8 @@ class CodeEdits:
         self.document = document
         self.texts: dict[Span, str] = {}
         self.wanted: dict[Span, set[int]] = defaultdict(set)  # by expression: the calls (by id of their node) that it is to change for
-        self.constants: list[tuple[tuple[int, ...], bytes]] = []
+        self.constants: list[Vector] = []
+        self.channels: dict[Quantizer, tuple[str, str]] = {}  # the constants that hold scales and zero points
         self.bytes: dict[str, tuple[int, bytes]] = {}  # by member of the archive
 
     # -- places ---------------------------------------------------------------------------------
@@ -89,6 +98,20 @@ class CodeEdits:
             raise WriteError(f"{op.label} shares its code with other modules, which would need another one")
         self.wanted[span].add(id(node))
 
+    def wrap(self, op: Op, tree: ast.expr, before: str, behind: str) -> None:
+        """Text around an expression in the call of an operator, or around the call, whatever becomes of what is inside."""
+        node, call = self.call(op)
+        ends = ((tree.lineno, tree.col_offset, before), (tree.end_lineno or tree.lineno, tree.end_col_offset or 0, behind))
+        for line, column, text in ends:
+            if self.texts.setdefault(Span(call.file, call.line + line - 1, column, column), text) != text:
+                raise WriteError(f"{op.label} shares its code with other modules, which would need another one")
+        self.wanted[Span(call.file, call.line + tree.lineno - 1, tree.col_offset, tree.end_col_offset or 0)].add(id(node))
+
+    def constant(self, dtype: str, values: Any) -> str:
+        """What the code calls a new constant."""
+        self.constants.append(Vector(dtype, len(values), packed(dtype, values)))
+        return f"CONSTANTS.c{len(self.document.constants) + len(self.constants) - 1}"
+
     def text(self, op: Op, tree: ast.expr) -> str:
         """What stands for an expression now."""
         _, call = self.call(op)
@@ -99,17 +122,33 @@ class CodeEdits:
     # -- edits ----------------------------------------------------------------------------------
 
     def insert(self, use: Use, q: Quantizer) -> None:
-        """A fake quantizer around one argument."""
+        """A fake quantizer around one argument, or around the call that makes an output of the network."""
+        if q.granularity == "block" or q.grid != "affine" or q.dynamic or not q.scale or not q.zero_point:
+            raise WriteError(f"qlint does not write {q} into the code of TorchScript files")
+        around = self.fake(q)
         if use.op is None:
-            raise WriteError(f"qlint writes no quantizer behind the output {use.name} of a TorchScript network")
-        if q.granularity != "tensor" or q.grid != "affine" or q.dynamic or not q.scale or not q.zero_point:
-            raise WriteError(f"qlint writes quantizers per tensor only into the code of TorchScript files, not {q}")
+            maker = use.tensor.producer
+            if maker is None or any(other is not use for other in use.tensor.uses) or len(maker.outputs) > 1:
+                raise WriteError(f"the output {use.name} is an input, too, or others read it: qlint writes no quantizer behind it")
+            self.wrap(maker, self.call(maker)[1].tree, *around)
+            return
         alike = [other for other in use.op.uses.values() if other.name == use.name]
         places = [tree for name, tree in self.arguments(use.op) if name == use.name]
         if len(places) != len(alike):
             raise WriteError(f"{use.op.label} reads {use.name} in a form that qlint does not write")
         tree = places[next(i for i, other in enumerate(alike) if other is use)]
-        self.replace(use.op, tree, _FAKE.format(self.text(use.op, tree), q.scale[0], int(q.zero_point[0]), int(q.qmin), int(q.qmax)))
+        self.wrap(use.op, tree, *around)
+
+    def fake(self, q: Quantizer) -> tuple[str, str]:
+        """The code of a fake quantizer, before and behind what it quantizes."""
+        assert q.scale is not None and q.zero_point is not None
+        if q.granularity == "tensor":
+            return "torch.fake_quantize_per_tensor_affine(", f", {q.scale[0]!r}, {int(q.zero_point[0])}, {int(q.qmin)}, {int(q.qmax)})"
+        if q not in self.channels:
+            zeros = list(map(int, q.zero_point)) * (len(q.scale) if len(q.zero_point) == 1 else 1)
+            self.channels[q] = self.constant("float32", list(q.scale)), self.constant("int32", zeros)
+        scales, zero_points = self.channels[q]
+        return "torch.fake_quantize_per_channel_affine(", f", {scales}, {zero_points}, {q.axis}, {int(q.qmin)}, {int(q.qmax)})"
 
     def fold(self, edit: Fold) -> None:
         """Other weights and another bias; the batch-norm's call is what it is called with."""
@@ -131,8 +170,7 @@ class CodeEdits:
             empty = call.tree.args[2] if len(call.tree.args) > 2 and len(call.values) > 2 and call.values[2] is None else None
             if empty is None:
                 raise WriteError(f"qlint does not find the place of the bias in the call of {into.label}")
-            self.constants.append(((len(edit.bias),), packed("float32", edit.bias)))
-            self.replace(into, empty, f"CONSTANTS.c{len(self.document.constants) + len(self.constants) - 1}")
+            self.replace(into, empty, self.constant("float32", edit.bias))
         for op in (edit.batch_norm, *([edit.residue] if edit.residue is not None else [])):
             _, call = self.call(op)
             self.replace(op, call.tree, self.text(op, call.tree.args[0]))
@@ -161,8 +199,8 @@ def _within(call: Call, span: Span) -> bool:
     return any((call.line + tree.lineno - 1, tree.col_offset, tree.end_col_offset) == (span.line, span.start, span.end) for tree in trees)
 
 
-def with_constants(raw: bytes, first: int, tensors: list[tuple[int, ...]]) -> bytes:
-    """A pickle of the code's constants with further float tensors behind them, whose bytes are members `constants/N` from `first` on."""
+def with_constants(raw: bytes, first: int, tensors: list[Vector]) -> bytes:
+    """A pickle of the code's constants with further tensors behind them, whose bytes are members `constants/N` from `first` on."""
     import pickletools
 
     operations = [(code.name, at or 0) for code, _, at in pickletools.genops(raw)]
@@ -172,11 +210,11 @@ def with_constants(raw: bytes, first: int, tensors: list[tuple[int, ...]]) -> by
         start += 1  # its mark
     elif name not in ("EMPTY_TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"):
         raise WriteError("has constants in a form that qlint does not write")
-    items = b"".join(_tensor(str(first + i), shape) for i, shape in enumerate(tensors))
+    items = b"".join(_tensor(str(first + i), vector) for i, vector in enumerate(tensors))
     return b"\x80\x02(" + raw[start:end] + items + b"t."
 
 
-def _tensor(key: str, shape: tuple[int, ...]) -> bytes:
+def _tensor(key: str, vector: Vector) -> bytes:
     """`torch._utils._rebuild_tensor_v2(storage, 0, shape, strides, False, OrderedDict())`, for vectors."""
 
     def text(value: str) -> bytes:
@@ -185,6 +223,6 @@ def _tensor(key: str, shape: tuple[int, ...]) -> bytes:
     def number(value: int) -> bytes:
         return b"J" + value.to_bytes(4, "little")
 
-    count = number(shape[0])
-    storage = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text(key) + text("cpu") + count + b"tQ"
+    count = number(vector.size)
+    storage = b"(" + text("storage") + f"ctorch\n{_STORAGES[vector.dtype]}\n".encode() + text(key) + text("cpu") + count + b"tQ"
     return b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + number(0) + b"(" + count + b"t(" + number(1) + b"t\x89ccollections\nOrderedDict\n)RtR"

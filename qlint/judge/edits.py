@@ -238,10 +238,13 @@ def _bits(storage: str) -> int:
 
 
 def rewritten(q: Quantizer, storage: str) -> Quantizer:
-    """The same range in another container; the same grid if it has as many integers."""
+    """The same range in another container; the same grid if that has as many integers as the grid, or as its own container."""
     low, high = INTEGER_RANGES[storage]
     if q.grid == "affine" and q.qmax - q.qmin == high - low:
         return shifted(q, storage, low - q.qmin)
+    had = INTEGER_RANGES.get(q.storage, (0, 0))
+    if q.grid == "affine" and had[1] - had[0] == high - low and had[0] <= q.qmin and q.qmax <= had[1]:  # that it has fewer codes than its container is no accident
+        return shifted(q, storage, low - had[0])
     steps = (q.qmax - q.qmin) / (high - low) if q.qmax > q.qmin else 1
     scale = None if q.scale is None else tuple(s * steps for s in q.scale)
     centred = q.symmetric or q.zero_point is None
@@ -258,11 +261,11 @@ def _granularity(q: Quantizer, m: Mismatch, use: Use) -> Quantizer | None:
 
 
 def _axis(q: Quantizer, m: Mismatch, use: Use) -> Quantizer | None:
-    return _per_channel(q, use) if m.wanted == "out" else None
+    return _per_channel(q, use, inputs=m.wanted == "in") if m.wanted in ("out", "in") else None
 
 
-def _per_channel(q: Quantizer, use: Use) -> Quantizer | None:
-    out = channel_axes(use.op, use.role)[0] if use.op is not None else None
+def _per_channel(q: Quantizer, use: Use, *, inputs: bool = False) -> Quantizer | None:
+    out = channel_axes(use.op, use.role)[inputs] if use.op is not None else None
     shape = use.tensor.shape
     if out is None or shape is None or out >= len(shape) or not isinstance(count := shape[out], int):
         return None
@@ -285,11 +288,12 @@ def _around(q: Quantizer, zero_point: float) -> Quantizer | None:
     """Another zero point, with scales that still cover what they covered, as far as there are integers on that side."""
     if q.zero_point is None or q.scale is None:
         return None
+    low, high = (q.qmin, q.qmax) if q.qmin <= zero_point <= q.qmax else INTEGER_RANGES.get(q.storage, (q.qmin, q.qmax))
     scales = []
     for scale, before in q.pairs():
-        ends = ((q.qmin - before, q.qmin - zero_point), (q.qmax - before, q.qmax - zero_point))
+        ends = ((q.qmin - before, low - zero_point), (q.qmax - before, high - zero_point))
         scales.append(scale * max((had / has for had, has in ends if has), default=1.0))
-    return replace(q, scale=tuple(scales), zero_point=(zero_point,) * len(q.zero_point), read_as=None)
+    return replace(q, scale=tuple(scales), zero_point=(zero_point,) * len(q.zero_point), qmin=low, qmax=high, read_as=None)
 
 
 def _other_sign(q: Quantizer, _m: Mismatch, _: Use) -> Quantizer | None:

@@ -16,7 +16,7 @@ WRITABLE: dict[str, frozenset[str]] = {
     "onnx": GRIDS | {"remove", "rename", "sort", "fold", "opset", "explicit", "store", "equalize"},
     "tflite": SEARCHED | {"remove", "single"},
     "pt2": GRIDS | {"remove", "fold"},
-    "torchscript": SEARCHED | {"freeze", "fold"},  # operators with --trust only
+    "torchscript": SEARCHED | {"freeze", "fold", "half-range"},  # operators with --trust only
 }
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")  # worst first
 SHOWN = 3  # sites that a one-line subject names

@@ -79,8 +79,8 @@ def judge(model: bytes | str | Path, backend: str, target: str) -> Answer:
     return next(judge_many([model], backend, target))
 
 
-def judge_many(models: Iterable[bytes | str | Path], backend: str, target: str) -> Iterator[Answer]:
-    """Ask about many models, one answer each, in order. A model that kills two children in a row is `crashed`."""
+def judge_many(models: Iterable[bytes | str | Path], backend: str, target: str, patience: float = TIMEOUT) -> Iterator[Answer]:
+    """Ask about many models, one answer each, in order. A model that kills two children in a row, or takes them longer than `patience` seconds, is `crashed`."""
     _require(backend, target)
     worker: _Worker | None = None
     asked = 0
@@ -93,7 +93,7 @@ def judge_many(models: Iterable[bytes | str | Path], backend: str, target: str) 
                         worker.close()
                     worker, asked = _Worker(backend, target), 0
                 asked += 1
-                answer = worker.ask(model)
+                answer = worker.ask(model, patience)
                 if answer is not None:
                     break
                 worker.close()
@@ -134,7 +134,7 @@ class _Worker:
             cwd=self.folder.name, env=environment,
         )  # fmt: skip
 
-    def ask(self, model: bytes | str | Path) -> Answer | None:
+    def ask(self, model: bytes | str | Path, patience: float) -> Answer | None:
         if isinstance(model, bytes):
             path = Path(self.folder.name) / f"model.{self.format}"
             path.write_bytes(model)
@@ -148,7 +148,7 @@ class _Worker:
             return None
         with selectors.DefaultSelector() as selector:
             selector.register(self.process.stdout, selectors.EVENT_READ)
-            if not selector.select(TIMEOUT):
+            if not selector.select(patience):
                 return None
         line = self.process.stdout.readline()
         if not line:

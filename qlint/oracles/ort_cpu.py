@@ -83,7 +83,7 @@ def answer(path: str, backend: str, target: str) -> dict[str, Any]:
         except Exception as error:
             placements = dict.fromkeys(traced.keys.values(), "rejected")
             return {**base, "outcome": "refused", "reasons": [traced.readable(str(error))], "placements": placements}
-        optimized = onnx.load(saved)
+        optimized = onnx.load(saved, load_external_data=False)
     placed = placements_of(traced, optimized)
     failure = _run(session, traced, target)
     if failure:

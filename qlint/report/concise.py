@@ -17,7 +17,7 @@ def render(report: Report) -> str:
 def _fixes(fixed: Fixed) -> Iterator[str]:
     done = "would fix" if fixed.diff else f"fixed in {fixed.output}"
     for change in fixed.changes:
-        yield f"{done}: {', '.join(change.sites)}: {change.text} ({change.applicability}) [{change.rule} {change.code}]"
+        yield f"{done}: {', '.join(change.sites) or 'the model'}: {change.text} ({change.applicability})" + (f" [{change.rule} {change.code}]" if change.rule else "")
     for refused in fixed.refused:
         yield f"not fixed: {', '.join(refused.sites)}: {refused.why}" + (f" [{refused.rule} {refused.code}]" if refused.rule else "")
 

@@ -53,6 +53,19 @@ class Progress:
 
 
 @dataclass(slots=True)
+class Measured:
+    """How many operators a real backend, installed here, runs in integer, before and after."""
+
+    backend: str
+    versions: dict[str, str]  # of its packages
+    before: int
+    after: int
+    ops: int  # those of the result that the backend tells of, without what vanishes into others
+    outcome_before: str
+    outcome_after: str
+
+
+@dataclass(slots=True)
 class Fixed:
     """One model. `output` is empty if nothing was written."""
 
@@ -62,6 +75,7 @@ class Fixed:
     refused: list[Refused] = field(default_factory=list)
     cured: int = 0  # findings that are gone
     progress: list[Progress] = field(default_factory=list)
+    measured: list[Measured] = field(default_factory=list)  # of backends that are installed
     numbers: Numbers | None = None
     unproven: str = ""  # why the numbers were not compared
     diff: list[str] = field(default_factory=list)  # with --diff: the nodes that go (-) and come (+)

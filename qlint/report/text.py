@@ -13,7 +13,7 @@ from rich.text import Text
 
 from qlint.lint.finding import SEVERITIES, Finding, Suppressed
 from qlint.lint.words import FORMATS, listing
-from qlint.report.fixed import Fixed, Progress
+from qlint.report.fixed import Fixed, Measured, Progress
 from qlint.report.result import Report, Result, Summary
 
 STYLE = {"error": "bold red", "warning": "yellow", "info": "cyan"}
@@ -103,7 +103,7 @@ def _fixed(console: Console, fixed: Fixed) -> None:
     for change in fixed.changes:
         said = Text(f"{change.text} · {change.applicability}")
         done = "would fix" if fixed.diff else "fixed"
-        console.print(_beside(Text(done, style="green", justify="right"), len(done) if fixed.diff else MARGIN, _places(change.rule, change.code, change.sites), said))
+        console.print(_beside(Text(done, style="green", justify="right"), len(done) if fixed.diff else MARGIN, *([_places(change.rule, change.code, change.sites)] if change.rule else []), said))
     for refused in fixed.refused:
         lines = [_places(refused.rule, refused.code, refused.sites)] if refused.rule else []
         console.print(_beside(Text("refused", style="yellow", justify="right"), MARGIN, *lines, Text(refused.why)))
@@ -111,6 +111,8 @@ def _fixed(console: Console, fixed: Fixed) -> None:
         console.print(_beside(Text(), MARGIN, Text("nothing to fix")))
     for each in fixed.progress if fixed.changes else ():
         console.print(_beside(Text(), MARGIN, Text(f"{each.backend}: {_progress(each)}")))
+    for real in fixed.measured:
+        console.print(_beside(Text(), MARGIN, Text(f"{real.backend} itself ({', '.join(f'{name} {version}' for name, version in real.versions.items())}): {_progress(real)}")))
     if (proof := proven(fixed)) and fixed.changes:
         console.print(_beside(Text(), MARGIN, Text(proof)))
     for line in fixed.diff:
@@ -123,7 +125,7 @@ def _places(rule: str, code: str, sites: list[str]) -> Text:
     return Text.assemble((rule, "bold"), f" {code} · {', '.join(sites[:DRAGS])}{more}")
 
 
-def _progress(each: Progress) -> str:
+def _progress(each: Progress | Measured) -> str:
     if each.outcome_after == "refused":
         return "still refuses the model"
     before = "refused the model" if each.outcome_before == "refused" else str(each.before)

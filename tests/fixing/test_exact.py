@@ -22,8 +22,10 @@ scales = st.floats(2**-20, 2**10, width=32)
 @st.composite
 def grids(draw, storages=("int8", "uint8", "int16", "uint16", "int4", "uint4")):
     storage = draw(st.sampled_from(storages))
+    """Grids that use all codes of their container, or fewer."""
     low, high = INTEGER_RANGES[storage]
-    return Quantizer(storage, (draw(scales),), (draw(st.integers(low, high)),), zero_point_shape=(), qmin=low, qmax=high)
+    first, last = draw(st.sampled_from([(low, high), (low + 1, high), (low, high // 2), (low // 2, high // 2)]))
+    return Quantizer(storage, (draw(scales),), (draw(st.integers(first, last)),), zero_point_shape=(), qmin=first, qmax=last)
 
 
 def other_sign(q):

@@ -314,3 +314,51 @@ def test_every_difference_between_opsets_is_known():
             if new.deprecated or set(old.attributes) - set(new.attributes) or required or defaults:
                 unknown.append((name, after))
     assert not unknown
+
+
+# -- bounds in attributes ----------------------------------------------------------------------------------
+
+
+def bounded(path: Path, low: int, high: int, *, storage=np.int8, float_weight: bool = False) -> Path:
+    """A convolution whose quantizers say in MQBench's attributes which codes they use; weights have all of int8."""
+    random = np.random.default_rng(0)
+    zero = storage(0)
+    constants = {"s": np.float32(0.1), "z": zero, "ws": np.float32(0.01), "wz": np.int8(0)}
+    weight = random.integers(-8, 8, (4, 4, 3, 3))
+    constants["w"] = (weight * 0.01).astype(np.float32) if float_weight else weight.astype(np.int8)
+    a, w = {"quant_min": low, "quant_max": high}, {"quant_min": -8, "quant_max": 7} if float_weight else {"quant_min": -128, "quant_max": 127}
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["xq"], name="q", **a), helper.make_node("DequantizeLinear", ["xq", "s", "z"], ["xd"], name="dq", **a),
+        *([helper.make_node("QuantizeLinear", ["w", "ws", "wz"], ["wq"], name="wq", **w)] if float_weight else []),
+        helper.make_node("DequantizeLinear", ["wq" if float_weight else "w", "ws", "wz"], ["wd"], name="wdq", **w),
+        helper.make_node("Conv", ["xd", "wd"], ["c"], name="conv", pads=[1] * 4),
+        helper.make_node("QuantizeLinear", ["c", "s", "z"], ["cq"], name="cq", **a), helper.make_node("DequantizeLinear", ["cq", "s", "z"], ["y"], name="cdq", **a),
+    ]  # fmt: skip
+    return save(path, nodes, constants)
+
+
+@pytest.mark.parametrize(("low", "high", "storage"), [(-8, 7, np.int8), (-127, 127, np.int8), (0, 15, np.uint8), (-128, 127, np.int8)])
+@pytest.mark.parametrize("float_weight", [False, True])
+def test_bounds_of_mqbench_become_clips(tmp_path, low, high, storage, float_weight):
+    """What the file says is computed by hand: codes between the bounds."""
+    path = bounded(tmp_path / "model.onnx", low, high, storage=storage, float_weight=float_weight)
+    fixed = qlint.fix(path)
+    assert [(change.code, change.applicability) for change in fixed.changes] == [("QL802", "safe")]
+    onnx.checker.check_model(fixed.output, full_check=True)
+    narrow = (low, high) != (np.iinfo(storage).min, np.iinfo(storage).max)
+    assert [node.op_type for node in onnx.load(fixed.output).graph.node].count("Clip") == (2 if narrow else 0)
+    x = (np.random.default_rng(1).normal(size=(1, 4, 6, 6)) * 2).astype(np.float32)
+    steps = np.float32(0.1)
+    inner = np.clip(np.rint(x / steps), low, high) * steps
+    plain = save(tmp_path / "plain.onnx", [helper.make_node("Conv", ["x", "w"], ["y"], name="conv", pads=[1] * 4)],
+                 {"w": np.float32(0.01) * (np.rint(numpy_helper.to_array(next(t for t in onnx.load(path).graph.initializer if t.name == "w")) / (0.01 if float_weight else 1))).astype(np.float32)})
+    wanted = np.clip(np.rint(run(plain, inner.astype(np.float32)) / steps), low, high) * steps
+    assert np.allclose(run(fixed.output, x), wanted, atol=1e-6)
+    assert not [f for f in qlint.check(fixed.output).results[0].findings if f.code in ("QL802", "QL310")]
+
+
+def test_bounds_beyond_the_type_are_refused(tmp_path):
+    """MQBench writes 16-bit activations with a zero point of uint8, which cuts it off."""
+    fixed = qlint.fix(bounded(tmp_path / "model.onnx", 0, 65535, storage=np.uint8))
+    assert not fixed.output
+    assert any("its codes end at 0 and 65535, and its zero point was cut to uint8" in one.why for one in fixed.refused)

@@ -247,7 +247,7 @@ class Block(torch.nn.Module):
 def test_with_trust_batch_norms_fold_and_quantizers_are_added(tmp_path, bias, script):
     path = saved(Block(bias=bias).eval(), tmp_path / "model.pt", script=script)
     refused = qlint.fix(path, "xnnpack", unsafe=True)
-    assert not refused.output and all("--trust" in one.why for one in refused.refused)
+    assert not refused.output and all("--trust" in one.why or "beside it is refused" in one.why for one in refused.refused)
     folded = qlint.fix(path, "xnnpack", trust=True, select=["unfolded-batchnorm"], output=tmp_path / "folded.pt")
     assert [change.applicability for change in folded.changes] == ["safe"]
     assert not any(op.kind == "batch_norm" for op in qlint.load(folded.output).ops)
@@ -282,3 +282,82 @@ def test_code_of_several_modules_is_left_alone(tmp_path):
     q = add[0].uses["lhs"].quantizers[0]
     with pytest.raises(WriteError, match="several modules"):
         edited(document, model, [Requantize({id(add[0].uses["rhs"]): (add[0].uses["rhs"], (q,))})])
+
+
+class Weights(torch.nn.Module):
+    """Activations are quantized, but for the output; weights are not."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.one, self.two = torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.Conv2d(8, 8, 3, padding=1)
+
+    def forward(self, x):
+        return self.two(grid(torch.relu(self.one(grid(x, 0.03, 0, -128, 127))), 0.02, -128, -128, 127))
+
+
+@pytest.mark.parametrize("script", [False, True])
+@pytest.mark.parametrize("channels", [False, True])
+def test_quantizers_per_channel_and_behind_outputs(tmp_path, channels, script):
+    path = saved(Weights().eval(), tmp_path / "model.pt", script=script)
+    document, model = Document(path), qlint.load(path)
+    document.trust = True
+    one, two = (op for op in model.ops if op.kind == "conv")
+    q = replace(one.uses["x"].quantizers[0], scale=(0.05,), zero_point=(3,))
+    weight = replace(q, scale=tuple(0.001 * (i + 1) for i in range(8)), zero_point=(0,) * 8, granularity="channel", axis=0, scale_shape=(8,), zero_point_shape=(8,))
+    weight = weight if channels else replace(q, scale=(0.002,), zero_point=(0,))
+    changes = [(one.uses["w"], weight), (two.uses["w"], weight), (model.outputs[0], q)]
+    edited(document, model, [Requantize({id(use): (use, (new,)) for use, new in changes})])
+    with (tmp_path / "fixed.pt").open("wb") as out:
+        document.write(out)
+
+    def fake(values, grid_of):
+        if grid_of.granularity == "tensor":
+            return grid(values, grid_of.scale[0], int(grid_of.zero_point[0]), -128, 127)
+        return torch.fake_quantize_per_channel_affine(values, torch.tensor(grid_of.scale), torch.zeros(8, dtype=torch.int32), 0, -128, 127)
+
+    net = Weights().eval()
+    y = torch.relu(conv(grid(X, 0.03, 0, -128, 127), fake(net.one.weight, weight), net.one.bias, padding=1))
+    wanted = fake(conv(grid(y, 0.02, -128, -128, 127), fake(net.two.weight, weight), net.two.bias, padding=1), q)
+    assert torch.allclose(run(tmp_path / "fixed.pt"), wanted.detach(), atol=1e-6)
+    written = qlint.load(tmp_path / "fixed.pt")
+    assert [use.quantizers[0].granularity for use in (op.uses["w"] for op in written.ops if op.kind == "conv")] == ["channel" if channels else "tensor"] * 2
+    assert written.outputs[0].quantizers[0].scale == (0.05,)
+
+
+def test_another_container_of_the_same_grid_is_safe(tmp_path):
+    """Scales in the code are Python numbers, which stay what they are."""
+    fixed = qlint.fix(saved(Literals().eval(), tmp_path / "model.pt"), "xnnpack", trust=True)
+    assert {change.applicability for change in fixed.changes} == {"safe"} and {q.storage for _, q in qlint.load(fixed.output).quantizers()} == {"int8"}
+    assert fixed.numbers is not None and fixed.numbers.equal
+
+
+def test_xnnpack_gets_weights_per_channel_and_an_output(tmp_path):
+    """What the search proposes for a network whose weights and output are in float is written, and torch runs it."""
+    fixed = qlint.fix(saved(Weights().eval(), tmp_path / "model.pt"), "xnnpack", unsafe=True, trust=True, input_shapes={"x": (2, 3, 8, 8)})
+    (progress,) = fixed.progress
+    assert progress.before < progress.after == progress.ops, fixed.refused
+    assert fixed.numbers is not None and fixed.numbers.sqnr > 20
+
+
+@pytest.mark.parametrize("engine", ["qnnpack", "x86"])  # weights per tensor, whose scale is a number in the pickle; per channel, whose scales are a storage
+def test_stored_weights_use_half_of_their_codes(tmp_path, engine):
+    from torch.ao.quantization import get_default_qconfig_mapping
+    from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
+
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(512, 4)).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        prepared = prepare_fx(net, get_default_qconfig_mapping(engine), (X,))
+        prepared(X)
+        path = saved(convert_fx(prepared), tmp_path / "model.pt")
+    fixed = qlint.fix(path, "x86@avx2", unsafe=True)
+    assert [(change.rule, change.applicability) for change in fixed.changes] == [("reduced-range-needed", "unsafe")]
+    assert "QL507" not in {finding.code for finding in qlint.check(fixed.output, "x86@avx2").results[0].findings}
+    old, new = ([op.uses["w"] for op in qlint.load(one).ops if "w" in op.uses] for one in (path, fixed.output))
+    for before, after in zip(old, new, strict=True):
+        assert [2 * s for s in before.quantizers[0].scale] == pytest.approx(list(after.quantizers[0].scale), rel=1e-7)
+        assert abs(after.tensor.data.array()).max() == 64 and abs(before.tensor.data.array()).max() == 127
+        assert abs(before.tensor.data.array() / 2 - after.tensor.data.array()).max() <= 0.5
+    assert torch.jit.load(fixed.output)(X).shape == (2, 4)  # PyTorch reads what was written

@@ -317,6 +317,14 @@ def test_an_old_file_lists_new_constants_as_inputs(tmp_path):
     onnx.checker.check_model(fixed.output)
 
 
+def test_what_two_backends_want_is_made_once(tmp_path):
+    path = tmp_path / "resnet.onnx"
+    path.write_bytes((Path(__file__).parent.parent / "zoo/tiny_results_v1.3/resnet.onnx").read_bytes())
+    fixed = qlint.fix(path, ["ort-cpu", "qnn-htp"], unsafe=True)
+    assert [(change.rule, change.sites) for change in fixed.changes] == [("missing-output-quantizer", ["dense"])]
+    assert all(one.after > one.before for one in fixed.progress)
+
+
 def test_the_type_of_an_output_stays(tmp_path):
     n = Network(storage=np.int8)
     first = n.conv(n.grid("x"), "conv", (3, 8))
@@ -344,3 +352,30 @@ def test_a_fold_that_is_refused_hides_no_other_fix(tmp_path):
     assert [change.code for change in fixed.changes] == ["QL403"]
     assert any(refused.code == "QL401" for refused in fixed.refused)
     assert integer(Path(fixed.output), "ort-cpu", "x86") == 2
+
+
+@pytest.mark.parametrize("clamps", [False, True])
+def test_of_two_grids_in_a_row_the_last_one_stays(tmp_path, clamps):
+    """Unless the first one begins at zero, and may be all that is left of a relu."""
+    n = Network()
+    first = n.conv(n.grid("x"), "conv1", (3, 8))
+    first = first if clamps else n.op("Relu", first, name="relu")
+    y = n.grid(n.grid(first, 0.02, 0, name="one"), 0.05, 128 if clamps else 0, name="two")
+    path = n.save(tmp_path / "model.onnx", n.grid(n.conv(y, "conv2", (8, 8)), 0.1), [1, 8, 16, 16])
+    fixed = qlint.fix(path, "ort-cpu", unsafe=True, select=["double-quantization"])
+    if clamps:
+        assert not fixed.changes and "may stand for a relu" in fixed.refused[0].why
+        return
+    assert [(change.code, change.applicability) for change in fixed.changes] == [("QL307", "unsafe")]
+    (use,) = [op.uses["x"] for op in qlint.load(fixed.output).ops if op.name == "conv2"]
+    assert [q.scale for q in use.quantizers] == [(float(np.float32(0.05)),)]
+
+
+def test_a_fix_that_nothing_comes_of_is_not_passed_over_in_silence(tmp_path):
+    """What a finding calls fixable is fixed, or refused with a reason."""
+    path = residual(tmp_path / "model.onnx")
+    n = Network()
+    n.save(path, n.op("Conv", n.grid("x"), n.store("w", np.ones((4, 3, 3, 3), np.float32)), n.op("Mul", n.store("b", np.ones(4, np.float32)), n.op("ReduceMax", "x", name="m", keepdims=0), name="b"), name="conv"), [1, 4, 14, 14])
+    can = {finding.rule for finding in qlint.check(path, "qnn-htp").results[0].findings if finding.fix is not None and finding.fix.applicability != "display"}
+    fixed = qlint.fix(path, "qnn-htp", unsafe=True)
+    assert can and can <= {one.rule for one in (*fixed.changes, *fixed.refused)}

@@ -71,3 +71,43 @@ def test_the_rest_of_the_archive_stays(path):
         for info in new.infolist():
             name, extra = struct.unpack_from("<HH", raw, info.header_offset + 26)
             assert (info.header_offset + 30 + name + extra) % 64 == 0
+
+
+class Partly(torch.nn.Module):
+    """Fake quantizers as operators of aten, weights in float, and a split whose parts are added."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.one, self.two = torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.Conv2d(4, 4, 1)
+
+    def forward(self, x):
+        fake = torch.fake_quantize_per_tensor_affine
+        left, right = fake(torch.relu(self.one(fake(x, 0.03, 0, -128, 127))), 0.02, 0, 0, 255).chunk(2, 1)
+        return fake(self.two(fake(left + right, 0.04, 0, 0, 255)), 0.02, -3, -128, 127)
+
+
+def test_calls_of_fake_quantizers_and_parts_of_a_split(tmp_path):
+    made = tmp_path / "model.pt2"
+    torch.export.save(torch.export.export(Partly().eval(), (torch.randn(1, 3, 8, 8),)), made)
+    fixed = qlint.fix(made, "xnnpack", unsafe=True)
+    (progress,) = fixed.progress
+    assert progress.before < progress.after, fixed.refused
+    written = qlint.load(fixed.output)
+    assert all(use.quantizers for op in written.ops if op.kind in ("conv", "add") for use in op.uses.values() if use.role != "b")
+    assert {q.storage for _, q in written.quantizers()} == {"int8"}
+    assert np.abs(run(made) - run(fixed.output)).max() <= 3 * 0.02
+
+
+def test_weights_get_a_scale_for_each_channel(tmp_path):
+    """Scales per channel are stored in float32, those of a tensor as Python numbers."""
+    made = tmp_path / "model.pt2"
+    torch.export.save(torch.export.export(Partly().eval(), (torch.randn(1, 3, 8, 8),)), made)
+    fixed = qlint.fix(made, "x86-inductor", unsafe=True)
+    assert not any("as planned" in one.why for one in fixed.refused), fixed.refused
+
+
+def test_a_fixed_file_needs_no_further_fix(tmp_path):
+    made = tmp_path / "model.pt2"
+    torch.export.save(torch.export.export(Partly().eval(), (torch.randn(1, 3, 8, 8),)), made)
+    assert not qlint.fix(qlint.fix(made, "xnnpack", unsafe=True).output, "xnnpack", unsafe=True).changes

@@ -158,3 +158,45 @@ def test_equalized_networks_in_float_compute_the_same_numbers(tmp_path):
 def test_what_cannot_be_equalized_is_said(form, why, tmp_path):
     fixed = qlint.fix(unequal(tmp_path / "model.onnx", **form), unsafe=True)
     assert not fixed.output and any(why in refused.why for refused in fixed.refused)
+
+
+def test_a_batch_norm_that_stays_says_why(tmp_path):
+    n = Network()
+    total = n.op("ReduceMax", "x", name="max", keepdims=0)
+    bias = n.op("Mul", n.store("b", np.ones(8, np.float32)), total, name="scaled")
+    left = n.batch_norm(n.op("Conv", n.grid("x"), n.weight("w", (8, 3, 3, 3)), bias, name="conv1", pads=[1] * 4), "bn1", 8)
+    right = n.batch_norm(n.conv("x_dq_out", "conv2", (3, 8)), "bn2", 8)
+    path = n.save(tmp_path / "model.onnx", n.grid(n.op("Add", n.grid(left), n.grid(right), name="add")), [1, 8, 16, 16])
+    fixed = qlint.fix(path, "ort-cpu", unsafe=True)
+    assert any(one.why == "bn1: the bias of conv1 is not constant, or not one number for each channel" for one in fixed.refused), fixed.refused
+    assert [node.op_type for node in onnx.load(fixed.output).graph.node].count("BatchNormalization") == 1
+
+
+def test_a_batch_norm_whose_parameters_are_quantized(tmp_path):
+    """As ONNX Runtime's quantizer leaves one behind: integers for gamma and beta, and quantizers on either side."""
+    n = Network()
+    y = n.grid(n.conv(n.grid("x"), "conv1", (3, 8)), 0.03)
+    gamma, beta = (n.weight(name, (8,), size=1.0) for name in ("gamma", "beta"))
+    mean, var = (n.store(name, values.astype(np.float32)) for name, values in (("mean", n.random.normal(size=8)), ("var", n.random.uniform(0.5, 2, 8))))
+    y = n.grid(n.op("BatchNormalization", y, gamma, beta, mean, var, name="bn"), 0.05)
+    path = n.save(tmp_path / "model.onnx", n.grid(n.conv(y, "conv2", (8, 8)), 0.1), [1, 8, 16, 16])
+    fixed = qlint.fix(path, "ort-cpu", unsafe=True)
+    onnx.checker.check_model(fixed.output, full_check=True)
+    names = {name for node in onnx.load(fixed.output).graph.node for name in node.input}
+    assert "BatchNormalization" not in kinds(fixed.output)
+    assert all(out in names or out == "conv2_out_dq_out" for node in onnx.load(fixed.output).graph.node for out in node.output)  # nothing is left dangling
+    assert not names & {"gamma", "beta", "mean", "var"}
+    assert np.abs(run(path, sample()) - run(fixed.output, sample())).max() <= 0.1 * 1.001
+    assert next(view.after > view.before for view in fixed.progress)
+
+
+def test_scales_along_the_axis_that_a_backend_reads(tmp_path):
+    """Of a transposed convolution TensorRT reads them along the input channels; what else it wants comes with it, or nothing does."""
+    n = Network(storage=np.int8)
+    y = n.grid(n.conv(n.grid("x"), "conv1", (3, 8), bias=False), 0.03)
+    path = n.save(tmp_path / "model.onnx", n.grid(n.conv(y, "up", (8, 6), kind="ConvTranspose", axis=1, bias=False), 0.1), [1, 6, 16, 16])
+    fixed = qlint.fix(path, "tensorrt", unsafe=True)
+    assert ("QL212", "unsafe") in [(change.code, change.applicability) for change in fixed.changes], fixed.refused
+    (use,) = [op.uses["w"] for op in qlint.load(fixed.output).ops if op.kind == "conv_transpose"]
+    assert (use.quantizers[0].axis, len(use.quantizers[0].scale)) == (0, 8)
+    assert fixed.numbers is None or fixed.numbers.sqnr > 25

@@ -11,7 +11,7 @@ from networks import Network
 import qlint
 from qlint.fixing.edits import Proposal
 from qlint.fixing.ranges import Ranges
-from qlint.fixing.run import Options, _Run
+from qlint.fixing.run import SINGLY, Options, _Run
 from qlint.fixing.state import Question, State
 from qlint.judge import cover
 from qlint.judge.repair import WORK
@@ -77,6 +77,16 @@ def test_those_that_do_not_hold_cost_little(tmp_path, monkeypatch, bad):
     assert [int(one.sites[0]) for one in kept] == [i for i in range(32) if i not in bad]
     assert {int(one.sites[0]) for one in run.refusals.values()} == bad
     assert len(attempts) <= 2 + 2 * 5 * len(bad)
+
+
+def test_those_that_are_left_out_are_named(tmp_path, monkeypatch):
+    proposals = [Proposal("rule", "QL000", (str(i),), "", True) for i in range(SINGLY + 5)]
+    monkeypatch.setattr(_Run, "_attempt", lambda self, state, tried, folder, temporary: (state, ""))
+    run = _Run(tmp_path, Question((), (), ()), Options(), "model")
+    _, kept = run._singly(object(), proposals, tmp_path, [])
+    assert kept == proposals[:SINGLY]
+    assert [int(one.sites[0]) for one in run.refusals.values()] == list(range(SINGLY, SINGLY + 5))
+    assert all(f"only the first {SINGLY} were tried" in one.why for one in run.refusals.values())
 
 
 def test_a_state_is_read_once_for_each_file(tmp_path, monkeypatch):

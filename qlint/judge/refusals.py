@@ -84,7 +84,7 @@ class _Nodes:
         sort = (op.kind, op.native, op.domain, op.opset, op.unknown_attrs, not op.uses, types)
         if q is None or q.granularity == "tensor":
             return sort
-        return (sort, q.granularity, q.axis, None if q.scale is None else len(q.scale), None if x is None else x.tensor.shape)
+        return (sort, q.granularity, q.axis, q.scale_shape, None if q.scale is None else len(q.scale), None if x is None else x.tensor.shape)
 
 
 def _first(when: When, model: Model, profile: Profile, nodes: _Nodes) -> tuple[Op | None, str] | None:
@@ -178,6 +178,12 @@ def _scale_length(op: Op, _wanted: bool, quantizer: Quantizer | None) -> str | N
     return f"{len(quantizer.scale)} scales for {size} channels" if isinstance(size, int) and size != len(quantizer.scale) else None
 
 
+def _scale_rank(_op: Op, _wanted: bool, quantizer: Quantizer | None) -> str | None:
+    if quantizer is None or quantizer.granularity != "channel" or quantizer.origin != "qdq" or len(quantizer.scale_shape) < 2:
+        return None
+    return f"scales of shape {list(quantizer.scale_shape)}"
+
+
 _SPELLING = frozenset({"domain", "unknown_attrs", "opset", "missing_inputs", "per_channel_below_opset", "type_mismatch"})
 _NODE_TESTS: tuple[tuple[str, Callable[[Op, Any, Quantizer | None], str | None]], ...] = (
     ("native", _native),
@@ -191,4 +197,5 @@ _NODE_TESTS: tuple[tuple[str, Callable[[Op, Any, Quantizer | None], str | None]]
     ("zero_scale", _zero_scale),
     ("type_mismatch", _type_mismatch),
     ("scale_length", _scale_length),
+    ("scale_rank", _scale_rank),
 )

@@ -225,6 +225,7 @@ class When(_Data):
     zero_scale: bool | None = None
     type_mismatch: bool | None = None  # a quantizer node whose input, zero point and output types do not fit
     scale_length: bool | None = None  # a per-channel scale that is not as long as its axis
+    scale_rank: bool | None = None  # a per-channel scale that is no vector
     format: Names = ()
     guards: tuple[Guard, ...] = ()
     ports: Ports = {}

@@ -6,6 +6,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import qlint
+from qlint.oracles import judge
 
 CONSTANTS = {"s": np.float32(0.1), "z": np.float32(0), "zi": np.int8(0), "b": np.float32(8), "lo": np.float32(-1), "hi": np.float32(1), "w": np.ones((4, 4), np.float32)}
 QONNX = [(f"{domain}::{kind}", kind, domain, inputs, attributes) for domain in ("onnx.brevitas", "qonnx.custom_op.general", "finn.custom_op.general", "")
@@ -76,3 +77,15 @@ def test_arithmetic_that_spells_a_quantizer_runs_in_float(tmp_path):
     assert loads(path)
     result = qlint.check(path, "ort-cpu").results[0]
     assert (result.outcome, result.summary.integer, result.summary.float) == ("runs", 0, 9) and result.summary.quantization.startswith("A2")
+
+
+@pytest.mark.parametrize(("shape", "expected"), [((8, 1, 1), False), ((8,), True)])
+def test_scales_that_are_no_vector_are_refused_where_the_runtime_refuses_them(tmp_path, shape, expected):
+    """As NNCF writes those of asymmetric weights of a convolution."""
+    constants = {"w": np.ones((8, 8, 1, 1), np.uint8), "s": np.full(shape, 0.01, np.float32), "z": np.full(shape, 100, np.uint8)}
+    nodes = [helper.make_node("DequantizeLinear", ["w", "s", "z"], ["d"], "weight", axis=0), helper.make_node("Conv", ["x", "d"], ["y"], "conv")]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 8, 4, 4]) for name in "xy"]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], [numpy_helper.from_array(value, name) for name, value in constants.items()])
+    (tmp_path / "m.onnx").write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString())
+    assert (judge(tmp_path / "m.onnx", "ort-cpu", "x86").outcome == "runs") is expected  # it loads, and stops at the first input
+    assert (qlint.check(tmp_path / "m.onnx", "ort-cpu").results[0].outcome == "runs") is expected

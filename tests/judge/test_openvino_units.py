@@ -180,3 +180,23 @@ def test_a_sum_with_a_quantized_convolution(other, grid, where, path):
     total = g.add("Add", g.quantized(g.conv(g.quantized(inside)), *grid), other(g, x))
     g.model(path, (1, 8, 8, 8), g.add("Softmax", g.conv(g.quantized(total))))
     assert _where(path, "Add") == where
+
+
+@pytest.mark.parametrize(("scale", "where"), [(np.full(16, 0.01), "float"), (0.01, "integer")])
+def test_an_embedding_with_a_scale_for_each_row_is_read_in_float(scale, where, path):
+    g = _Graph()
+    table = np.random.default_rng(0).integers(-99, 99, (16, 8)).astype(np.int8)
+    rows = g.add("DequantizeLinear", g.constant(table), *g.grid(scale, *AROUND), axis=0)
+    indices = g.add("Cast", "x", to=TensorProto.INT64)
+    weight = g.add("DequantizeLinear", g.constant(table[:8]), *g.grid(0.01, *AROUND))
+    g.model(path, (4,), g.add("MatMul", g.quantized(g.add("Gather", rows, indices), *AROUND), weight))
+    assert _where(path, "Gather") == where
+
+
+@pytest.mark.parametrize(("shape", "outcome"), [((8, 1, 1), "refused"), ((8,), "runs")])
+def test_scales_that_are_no_vector(shape, outcome, path):
+    """As NNCF writes those of asymmetric weights of a convolution."""
+    g = _Graph()
+    w = g.add("DequantizeLinear", g.constant(np.ones((8, 8, 1, 1), np.uint8)), *g.grid(np.full(shape, 0.01), *SHIFTED), axis=0)
+    g.model(path, (1, 8, 4, 4), g.add("Conv", "x", w))
+    assert _outcome(path) == outcome

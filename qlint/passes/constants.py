@@ -156,6 +156,11 @@ def _cast(op: Op, inputs: dict[str, Values], shape: Shape) -> Values | None:
     return values if dtype == "bool" else None
 
 
+def _clip(op: Op, inputs: dict[str, Values], shape: Shape) -> Values | None:
+    low, high = op.attrs.get("min", -math.inf), op.attrs.get("max", math.inf)
+    return None if len(inputs) > 1 else tuple(v if v is None or isinstance(v, str) else min(max(v, low), high) for v in inputs["x"])
+
+
 def _concat(op: Op, inputs: dict[str, Values], shape: Shape) -> Values | None:
     axis = op.attrs.get("axis", 0)
     return tuple(v for values in inputs.values() for v in values) if axis in (0, -len(shape)) else None
@@ -225,10 +230,10 @@ _ELEMENTS: dict[str, Callable[..., Any]] = {
     "less_or_equal": operator.le, "greater_or_equal": operator.ge, "where": lambda c, a, b: a if c else b, "not": operator.not_,
     "and": lambda a, b: a and b, "or": lambda a, b: a or b, "max": max, "min": min, "sqrt": math.sqrt, "neg": operator.neg, "abs": abs,
     "floor": lambda v: float(math.floor(v)), "ceil": lambda v: float(math.ceil(v)), "reciprocal": lambda v: 1 / v,
-    "pow": math.pow,
+    "pow": math.pow, "exp": math.exp, "log": math.log, "log2": math.log2, "round": lambda v: float(round(v)),
 }  # fmt: skip
 _FUNCTIONS: dict[str, Callable[[Op, dict[str, Values], Shape], Values | None]] = {
-    **dict.fromkeys(SAME_VALUES, _same), "cast": _cast, "concat": _concat, "gather": _gather, "slice": _slice, "transpose": _transpose, "range": _range,
+    **dict.fromkeys(SAME_VALUES, _same), "cast": _cast, "clip": _clip, "concat": _concat, "gather": _gather, "slice": _slice, "transpose": _transpose, "range": _range,
     "constant_of_shape": _constant_of_shape, "expand": _expand, "mul": _multiply,
     **{kind: _elementwise(function) for kind, function in _ELEMENTS.items()},
     "reduce_prod": _reduce(math.prod), "reduce_sum": _reduce(sum), "reduce_max": _reduce(max), "reduce_min": _reduce(min),

@@ -123,6 +123,8 @@ def _around(rounding: Op, estimator: list[Op]) -> Found | None:
     around = [op for step in after for op in step.ops if step.more]  # estimators read what comes in once more
     before = _before(rounding, [*estimator, *around])
     fixed = rounding.role == "constant" and (rounding.outputs[0].size or 0) > 1  # then only what comes out counts
+    if fixed and (found := _scaled_by_unknown(rounding, estimator, after)) is not None:
+        return found
     heads = [before[::-1]] if fixed else list(_heads(before))
     for reach, head in product((False, True), heads):
         for count in range(len(after), 0, -1):
@@ -181,6 +183,26 @@ def _quantizer(rounding: Op, head: list[Step], tail: list[Step], reach: bool = F
     )  # fmt: skip
 
 
+def _scaled_by_unknown(rounding: Op, estimator: list[Op], tail: list[Step]) -> Found | None:
+    """A weight whose codes are clamped and then multiplied with what the file computes from the weight, as its largest magnitude."""
+    codes = tail[-1].op.outputs[0] if tail and all(step.factor == (1.0,) for step in tail) else None
+    op = _only_reader(codes) if codes is not None else None
+    scale = next((use.tensor for use in op.uses.values() if use.tensor is not codes), None) if op is not None and op.kind == "mul" else None
+    if op is None or scale is None or scale.producer is None or scale.producer.role != "constant" or scale.size is None:
+        return None
+    low, high = map(_whole, _bounds(tail))
+    if not 1 <= high - low < MAX_LEVELS or low % 1 or high % 1:
+        return None
+    shape = tuple(d for d in scale.shape or () if isinstance(d, int))
+    zero = tuple(_whole(-o) for o in _composed(tail)[1])
+    granularity, axis, block = spread(shape, rounding.uses["x"].tensor.shape)
+    quantizer = Quantizer(
+        container(low, high), None, zero if len(set(zero)) > 1 else zero[:1], shape, shape, granularity, axis, block, qmin=low, qmax=high,
+        rounding=ROUNDINGS[rounding.kind], origin="decomposed", quantize=rounding, dequantize=op,
+    )  # fmt: skip
+    return Found(op.outputs[0], quantizer, [rounding, *estimator, *(own for step in tail for own in step.ops), op])
+
+
 # -- chains of steps ----------------------------------------------------------------------------------------
 
 
@@ -217,7 +239,7 @@ def _after(tensor: Tensor) -> list[Step]:
     found: list[Step] = []
     while len(found) < MAX_STEPS:
         pair = _straight(tensor)
-        step = Step(pair[1], tensor, more=(pair[0],)) if pair else _step(_only_reader(tensor))
+        step = Step(pair[1], tensor, more=(pair[0],)) if pair else _choice(tensor) or _step(_only_reader(tensor))
         if step is None or step.x is not tensor:
             break
         found.append(step)
@@ -243,14 +265,25 @@ def _learned_clamp(op: Op | None) -> Step | None:
 
 
 def _chosen(op: Op | None) -> Step | None:
-    """`where(x < a, x, a)` or `where(a > x, x, a)`: a clamp to at most a, as PACT is written too."""
+    """A clamp that is written as a choice: `where(x < a, x, a)` is one to at most a, as PACT is written too, and `where(x < a, a, x)` one to at least a."""
     if op is None or op.kind != "where" or not {"cond", "lhs", "rhs"} <= op.uses.keys():
         return None
-    less, x, a = op.uses["cond"].tensor.producer, op.uses["lhs"].tensor, small(op.uses["rhs"].tensor)
-    smaller, larger = _COMPARED.get(less.kind, ("", "")) if less is not None else ("", "")
-    if less is None or smaller not in less.uses or less.uses[smaller].tensor is not x or not a or len(a) > 1:
+    compared, lhs, rhs = op.uses["cond"].tensor.producer, op.uses["lhs"].tensor, op.uses["rhs"].tensor
+    if compared is None or compared.kind not in _COMPARED:
         return None
-    return Step(op, x, high=a[0], more=(less,)) if small(less.uses[larger].tensor) == a else None
+    smaller, larger = (compared.uses[role].tensor for role in _COMPARED[compared.kind])
+    for x, bound in ((lhs, rhs), (rhs, lhs)):
+        a = small(bound)
+        if a and len(a) == 1 and (below := smaller is x) != (larger is x) and small(larger if below else smaller) == a:
+            return Step(op, x, more=(compared,), **{"high" if below == (x is lhs) else "low": a[0]})
+    return None
+
+
+def _choice(tensor: Tensor) -> Step | None:
+    """The same, behind a tensor that nobody else reads."""
+    readers = [use.op for use in tensor.uses]
+    step = next((_chosen(op) for op in readers if op is not None and op.kind == "where"), None)
+    return step if step is not None and step.x is tensor and len(readers) == 2 and all(any(op is own for own in step.ops) for op in readers) else None
 
 
 _COMPARED = {"less": ("lhs", "rhs"), "less_or_equal": ("lhs", "rhs"), "greater": ("rhs", "lhs"), "greater_or_equal": ("rhs", "lhs")}

@@ -411,6 +411,40 @@ def test_channels_of_a_decomposed_weight(tmp_path):
     assert quantization(model) == "W4 per-channel"
 
 
+def chosen(net, x, low, high):
+    """A clamp as Brevitas writes it, one choice after the other."""
+    at_most = net.add("Where", net.add("Greater", x, net.const(high)), net.const(high), x)
+    return net.add("Where", net.add("Less", at_most, net.const(low)), net.const(low), at_most)
+
+
+def test_a_clamp_of_choices(tmp_path):
+    net = Net()
+    codes = chosen(net, steps(net, "x", ("Div", 0.1), ("Add", 3.0), ("Round", 0)), 0, 15)
+    q = only(op(net.canonical(tmp_path, net.add("Abs", steps(net, codes, ("Sub", 3.0), ("Mul", 0.1)))), "abs").uses["x"])
+    assert (q.storage, q.zero_point, (q.qmin, q.qmax)) == ("uint4", (3.0,), (0, 15)) and q.scale == pytest.approx((0.1,))
+
+
+def test_a_choice_that_is_no_clamp(tmp_path):
+    """Codes above the bound are kept and those below are replaced."""
+    net = Net()
+    rounded = steps(net, "x", ("Div", 0.1), ("Round", 0))
+    codes = net.add("Where", net.add("Greater", rounded, net.const(15)), rounded, net.const(15))
+    model = net.canonical(tmp_path, net.add("Abs", steps(net, codes, ("Min", 20), ("Mul", 0.1))))
+    assert [(q.qmin, q.qmax) for q in op(model, "abs").uses["x"].quantizers] == [(15, 20)]
+
+
+def test_a_weight_whose_scale_the_file_computes(tmp_path):
+    """Its largest magnitude in each channel: that it is quantized is seen without reading it, the scale is not."""
+    net = Net()
+    w = net.const(np.random.default_rng(0).normal(size=(64, 128, 1, 1)))
+    scale = net.add("Div", net.add("ReduceMax", net.add("Abs", w), axes=[1, 2, 3]), net.const(7))
+    codes = chosen(net, net.add("Round", net.add("Div", w, scale)), -7, 7)
+    model = net.canonical(tmp_path, net.add("Conv", "x", net.add("Mul", codes, scale)))
+    q = only(op(model, "conv").uses["w"])
+    assert (q.scale, q.granularity, q.axis, q.storage, (q.qmin, q.qmax), q.dynamic) == (None, "channel", 0, "int4", (-7, 7), False)
+    assert quantization(model) == "W4 per-channel"
+
+
 NO_QUANTIZERS = {
     "scales that differ": [("Div", 0.1), ("Round", 0), ("Clip", (-8, 7)), ("Mul", 0.2)],
     "no clamp": [("Div", 0.1), ("Round", 0), ("Mul", 0.1)],

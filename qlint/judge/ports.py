@@ -309,6 +309,8 @@ def _misses(space: Space, port: Port, wants: bool | None, parameters: Rows) -> I
     if space.absent:
         yield miss("presence", "present", "absent", MISSING)
         return
+    if space.partly is not None and (port.state == "partial") != space.partly:
+        yield miss("quantizer", None if port.quantizer is None else str(port.quantizer), _text(space), MISSING)
     if space.constant is not None and port.constant != space.constant:
         yield miss("constant", port.constant, space.constant, MISSING)
     if space.initializer is not None and port.initializer != space.initializer:

@@ -51,6 +51,7 @@ class Space(_Data):
 
     absent: bool = False  # the op does not have this input
     quantized: bool | None = None
+    partly: bool | None = None  # of an output: some of its readers quantize it, others take it as it is
     constant: bool | None = None
     initializer: bool | None = None  # a constant, or one that is an input's default: some optimizers compute with what a caller may replace
     dtype: Names = ()  # of the float tensor behind the quantizer, or of an unquantized one

@@ -102,6 +102,40 @@ def test_a_network_of_the_quantizer(tmp_path):
     assert count >= 8 and differ == {}
 
 
+@pytest.mark.parametrize("weights", [("first", "second"), ("first", "first")], ids=["two weights", "one weight"])
+@pytest.mark.parametrize("act", ["relu", "hardswish"])
+def test_a_result_that_one_reader_quantizes_and_another_takes_in_float(tmp_path, act, weights):
+    """Two convs with one weight are left in float."""
+    import torch.ao.quantization.fx._decomposed
+
+    pair = torch.ops.quantized_decomposed
+
+    def on_grid(x):
+        grid = (0.02, 100, 0, 255, torch.uint8)
+        return pair.dequantize_per_tensor(pair.quantize_per_tensor(x, *grid), *grid)
+
+    class Network(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            for name in ("first", "second"):
+                self.register_buffer(name, torch.randint(-60, 60, (8, 8, 3, 3), dtype=torch.int8))
+            self.register_buffer("scales", torch.full((8,), 0.01))
+            self.register_buffer("zeros", torch.zeros(8, dtype=torch.int64))
+
+        def conv(self, x, codes):
+            w = pair.dequantize_per_channel(codes, self.scales, self.zeros, 0, -128, 127, torch.int8)
+            return torch.nn.functional.conv2d(on_grid(x), w)
+
+        def forward(self, x):
+            one, two = (getattr(self, name) for name in weights)
+            y = getattr(torch.nn.functional, act)(self.conv(x, one))
+            return self.conv(y, two), torch.sigmoid(y)
+
+    torch.export.save(torch.export.export(Network().eval(), (torch.randn(1, 8, 10, 10),)), tmp_path / "network.pt2")
+    differ, count = compared(tmp_path / "network.pt2")
+    assert count >= 4 and differ == {}
+
+
 def test_an_exception_is_a_refusal(tmp_path):
     """Inductor hands signed activations to a kernel that does not take them."""
     path = tmp_path / "model.pt2"

@@ -30,6 +30,7 @@ _FLOATS = {
     (4, 3, 7, 448.0): "float8e4m3fn", (4, 3, 8, 240.0): "float8e4m3fnuz", (5, 2, 15, 57344.0): "float8e5m2",
     (5, 2, 16, 57344.0): "float8e5m2fnuz", (2, 3, 1, 7.5): "float6e2m3", (3, 2, 3, 28.0): "float6e3m2", (2, 1, 1, 6.0): "float4e2m1",
 }  # fmt: skip
+_WIDE = {"float16": 65504.0, "bfloat16": 3.3895313892515355e38}  # types that tensors have, too; Quark writes a cast to them as a quantizer
 _ALGORITHMS = {"Learnable": "LSQ", "DSQ": "DSQ", "Tqt": "TQT", "NNIE": "logarithmic"}  # MQBench names its operators after what trained them
 MAX_BITS = 32
 WHOLE = 1e-3  # levels: how far a zero point that was computed in float32 may lie beside the integer that it is
@@ -316,15 +317,38 @@ def _with_bounds(node: _Node) -> Quantizer:
     op = node.op
     stored = op.outputs[0].dtype if op.kind == "quantize" and op.outputs else op.uses["x"].tensor.dtype if "x" in op.uses else ""
     low, high = node.number("quant_min"), node.number("quant_max")
+    floats = FLOAT_GRIDS | _WIDE
     if low is None or high is None:
-        limit = FLOAT_GRIDS.get(stored)
+        limit = floats.get(stored)
         low, high = INTEGER_RANGES.get(stored, (0, 0)) if limit is None else (-limit, limit)
     least, most = INTEGER_RANGES.get(stored, (0, 0))
-    if stored not in FLOAT_GRIDS and not least <= low < high <= most:
+    if stored not in floats and not least <= low < high <= most:
         stored = container(low, high)
     axis = node.number("axis")
     origin = "fake-quant" if op.kind == "fake_quantize" else "qdq"
-    return node.quantizer(low, high, axis=1 if axis is None else int(axis), storage=stored, origin=origin, grid="float" if stored in FLOAT_GRIDS else "affine")
+    return node.quantizer(low, high, axis=1 if axis is None else int(axis), storage=stored, origin=origin, grid="float" if stored in floats else "affine")
+
+
+# -- Quark: blocks of numbers that share an exponent ------------------------------------------------------
+
+# Types of elements of MXQuantizeDequantize (OCP MX specification 1.0, table 1).
+_ELEMENTS = {
+    "int8": "int8", "fp8_e5m2": "float8e5m2", "fp8_e4m3": "float8e4m3fn", "fp6_e3m2": "float6e3m2", "fp6_e2m3": "float6e2m3", "fp4_e2m1": "float4e2m1",
+}  # fmt: skip
+_EXPONENT = 8  # bits of BFPQuantizeDequantize's `bit_width` that all elements of a block share
+
+
+def _shared_exponent(node: _Node) -> Quantizer:
+    """The exponent of a block is that of its largest magnitude, found while the model runs."""
+    bits, axis, size = node.number("bit_width"), node.number("axis"), node.number("block_size")
+    storage = f"int{int(bits) - _EXPONENT}" if bits else _ELEMENTS[str(node.op.attrs["element_dtype"])]
+    low, high = (-FLOAT_GRIDS[storage], FLOAT_GRIDS[storage]) if storage in FLOAT_GRIDS else INTEGER_RANGES[storage]
+    rank = node.op.uses["x"].tensor.rank or 0
+    along = 1 if axis is None else int(axis)
+    return Quantizer(
+        storage, None, (0,), granularity="block", axis=along + rank if along < 0 else along, block_size=int(size or 0), qmin=low, qmax=high,
+        grid="float" if storage in FLOAT_GRIDS else "affine", dynamic=True, origin="fake-quant",
+    )  # fmt: skip
 
 
 # -- Deeploy: integers from end to end --------------------------------------------------------------------
@@ -390,9 +414,11 @@ _READERS: dict[str, Callable[[_Node], Quantizer]] = {
         ("LearnablePerTensorAffine", "FixedPerTensorAffine", "FixedPerChannelAffine", "FakeQuantizeLearnablePerchannelAffine",
          "FakeQuantizeDSQPerchannel", "FakeQuantizeDSQPertensor", "FakeQuantizeTqtAffine"), _mqbench,
     ),
+    **dict.fromkeys(("BFPQuantizeDequantize", "MXQuantizeDequantize"), _shared_exponent),
     "NNIEQuantize": _nnie, "FakeQuantize": _openvino, "RequantShift": _requant_shift, "Dequant": _deeploy_quant,
     **dict.fromkeys(
         ("quantize_per_tensor", "quantize_per_channel", "dequantize_per_tensor", "dequantize_per_channel", "FakeQuant",
-         "TRT_FP8QuantizeLinear", "TRT_FP8DequantizeLinear", "TRT_INT4QuantizeLinear", "TRT_INT4DequantizeLinear"), _with_bounds,
+         "TRT_FP8QuantizeLinear", "TRT_FP8DequantizeLinear", "TRT_INT4QuantizeLinear", "TRT_INT4DequantizeLinear",
+         "ExtendedQuantizeLinear", "ExtendedDequantizeLinear", "VitisQuantizeLinear", "VitisDequantizeLinear"), _with_bounds,
     ),
 }  # fmt: skip

@@ -25,7 +25,8 @@ def _spellings(tool: str, kind: str, operators: dict[str, str], output: str | in
 
 # Sources: docs/qonnx-custom-ops of fastmachinelearning/qonnx; mqbench/custom_symbolic_opset.py and deploy/ of ModelTC/MQBench
 # (branch mqb-torch1.10); docs.openvino.ai, FakeQuantize-1; torch/ao/quantization/fx/_decomposed.py; pulp-platform/Deeploy,
-# Targets/Generic; modelopt/onnx of NVIDIA/Model-Optimizer; orttraining_defs.cc of microsoft/onnxruntime.
+# Targets/Generic; modelopt/onnx of NVIDIA/Model-Optimizer; orttraining_defs.cc of microsoft/onnxruntime;
+# quark/onnx of amd-quark 0.13, before which the tool was vai_q_onnx.
 _QONNX = {
     **_spellings("QONNX", "fake_quantize", {
         "Quant": "x scale zero_point bits", "IntQuant": "x scale zero_point bits", "BipolarQuant": "x scale",
@@ -53,6 +54,11 @@ _TENSORRT = {
     **_spellings("TensorRT", "quantize", {"TRT_INT4QuantizeLinear": "x scale zero_point"}, "int4"),
     **_spellings("TensorRT", "dequantize", dict.fromkeys(("TRT_FP8DequantizeLinear", "TRT_INT4DequantizeLinear"), "x scale zero_point"), "float32"),
 }  # fmt: skip
+_QUARK = {
+    **_spellings("AMD Quark", "quantize", dict.fromkeys(("ExtendedQuantizeLinear", "VitisQuantizeLinear"), "x scale zero_point"), 2),
+    **_spellings("AMD Quark", "dequantize", dict.fromkeys(("ExtendedDequantizeLinear", "VitisDequantizeLinear"), "x scale zero_point"), 1),
+    **_spellings("AMD Quark", "fake_quantize", dict.fromkeys(("BFPQuantizeDequantize", "MXQuantizeDequantize"), "x")),
+}
 _OPENVINO = _spellings("OpenVINO", "fake_quantize", {"FakeQuantize": "x in_low in_high out_low out_high"})
 _TRAINING = _spellings("ONNX Runtime training", "fake_quantize", {"FakeQuant": "x scale zero_point"})
 
@@ -64,6 +70,7 @@ DIALECTS: dict[str, dict[str, Spelling]] = {
     "org.openvinotoolkit": _OPENVINO,
     "quantized_decomposed": _TORCH,
     "trt": _TENSORRT,
+    **dict.fromkeys(("com.amd.quark", "com.vai.quantize"), _QUARK),
     "com.microsoft": _TRAINING,
 }
 

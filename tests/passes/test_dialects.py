@@ -2,6 +2,7 @@
 
 import math
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -297,6 +298,30 @@ def test_fp8_of_tensorrt(tmp_path):
 def test_fake_quant_of_the_training_build(tmp_path):
     _, q = single(tmp_path / "m.onnx", "FakeQuant", {"s": F32(0.5), "z": F32(3)}, "com.microsoft", quant_min=0, quant_max=255)
     assert (q.scale, q.zero_point, q.storage, q.origin) == ((0.5,), (3.0,), "uint8", "fake-quant")
+
+
+# -- Quark --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "domain"), [("Extended", "com.amd.quark"), ("Vitis", "com.vai.quantize")])
+@pytest.mark.parametrize(("zero", "storage", "grid"), [(np.int16(5), "int16", "affine"), (np.uint8(5), "uint8", "affine"), (ml_dtypes.bfloat16(0), "bfloat16", "float")])
+def test_quantizers_of_quark(tmp_path, kind, domain, zero, storage, grid):
+    nodes = [
+        helper.make_node(f"{kind}QuantizeLinear", ["x", "s", "z"], ["q"], domain=domain), helper.make_node(f"{kind}DequantizeLinear", ["q", "s", "z"], ["d"], domain=domain),
+        helper.make_node("Relu", ["d"], ["y"]),
+    ]  # fmt: skip
+    q = only(op(model_of(tmp_path / "m.onnx", nodes, {"s": F32(0.5), "z": zero}, ["y"], domains=[domain]), "relu").uses["x"])
+    assert (q.storage, q.grid, q.scale, q.zero_point, q.dynamic) == (storage, grid, (0.5,), (float(zero),), False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "attributes", "storage", "size"),
+    [("BFPQuantizeDequantize", {"bit_width": 16, "block_size": 8}, "int8", 8), ("MXQuantizeDequantize", {"element_dtype": "int8", "block_size": 32}, "int8", 32),
+     ("MXQuantizeDequantize", {"element_dtype": "fp4_e2m1", "block_size": 32}, "float4e2m1", 32)],
+)  # fmt: skip
+def test_blocks_that_share_an_exponent(tmp_path, kind, attributes, storage, size):
+    _, q = single(tmp_path / "m.onnx", kind, {}, "com.amd.quark", axis=-3, **attributes)
+    assert (q.storage, q.granularity, q.axis, q.block_size, q.scale, q.dynamic) == (storage, "block", 1, size, None, True)
 
 
 # -- Deeploy ------------------------------------------------------------------------------------------------

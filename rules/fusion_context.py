@@ -50,6 +50,14 @@ def _why_fused(facts: Facts) -> str:
     return f"{facts.backend} {facts.runs} in integer only if it is{'' if facts.wanted == 'yes' else ' not'}"
 
 
+def _vanishing(facts: Facts) -> str:
+    return f"{'a' if facts.found == 'yes' else 'no'} clamp behind it vanishes into the quantizer that follows"
+
+
+def _why_vanishing(facts: Facts) -> str:
+    return f"{facts.backend} {facts.runs} in integer only if {'one' if facts.wanted == 'yes' else 'none'} does"
+
+
 rule = Rule(
     name="fusion-context",
     code="QL404",
@@ -61,6 +69,8 @@ rule.explains("produced_by")
 rule.explains("read_by", what="the result goes to {found}", why="{backend} {runs} in integer only in front of {wanted}")
 rule.explains("fused", what=_fused, why=_why_fused)
 rule.explains("graph_output", what=_output, why=_why_output)
+rule.explains("quantized_behind", what="nothing quantizes what follows it", why="{backend} {runs} in integer only with a quantizer behind the {wanted} that follows")
+rule.explains("vanishing_clamp", what=_vanishing, why=_why_vanishing)
 
 
 @rule.bad(says="input x comes from softmax; toy runs a gather in integer only behind conv or input")

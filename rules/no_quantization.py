@@ -120,9 +120,13 @@ def _on_integers(op: Op) -> bool:
     return op.kind not in _NOT_ARITHMETIC and any(use.tensor.dtype in _NARROW for use in op.uses.values())
 
 
+def _weight_only(op: Op) -> bool:
+    return op.native.rpartition("::")[2] in _WEIGHT_ONLY
+
+
 def _on_integers_of_its_own(op: Op) -> bool:
     """As above, of activations."""
-    if op.native.rpartition("::")[2] in _WEIGHT_ONLY:
+    if _weight_only(op):
         return False
     if op.kind != "custom" and _QUANTIZED_NAME.match(op.native):
         return not _moving(op)
@@ -155,7 +159,7 @@ def whole_model(model: Model) -> Iterator[Issue]:
     """One issue with the model as a whole."""
     if without_activations(model):
         unknown = few(dict.fromkeys(op.native for op in model.walk() if op.kind == "custom" and _QUANTIZER_NAME.search(op.native)))
-        yield Issue(facts={"unknown": unknown, "moving": sum(map(_moving, model.walk())), "weights": "weights" * _has_quantizers(model),
+        yield Issue(facts={"unknown": unknown, "moving": sum(map(_moving, model.walk())), "weights": "weights" * (_has_quantizers(model) or any(map(_weight_only, model.walk()))),
                            "advice": ADVICE.get(model.format, "quantize it (calibrate, or train with fake quantizers), and export what that gives")})
 
 
@@ -202,7 +206,7 @@ def near_miss_one_activation() -> Model:
     return g.model(g.op("softmax", g.conv(g.input() | u8(), w=s8())))
 
 
-@rule.good
-def near_miss_weights_in_blocks_of_their_own() -> Model:
+@rule.bad(sites=0, says="only weights have a quantizer, no activation; integer arithmetic takes quantized activations, too")
+def weights_in_blocks_of_their_own() -> Model:
     g = Graph()
     return g.model(g.op("mat_mul_n_bits", g.input(), g.constant(16, 8, dtype="uint8"), native="MatMulNBits"))

@@ -55,6 +55,7 @@ rule = Rule(
 )
 rule.explains("readers")
 rule.explains("uses", what="{port}{origin} has {found} readers")
+rule.explains("edges", what="{port}{origin} has {found} nodes behind it, quantizers among them")
 rule.explains(
     "own_scale", what="the scale of {port}{origin} equals that of other quantizers, with which it is merged", why="{backend} wants one of its own"
 )

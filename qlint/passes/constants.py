@@ -157,8 +157,14 @@ def _cast(op: Op, inputs: dict[str, Values], shape: Shape) -> Values | None:
 
 
 def _clip(op: Op, inputs: dict[str, Values], shape: Shape) -> Values | None:
+    """Of one number, as scales are clamped: of a weight it is the clamp of a quantizer."""
     low, high = op.attrs.get("min", -math.inf), op.attrs.get("max", math.inf)
-    return None if len(inputs) > 1 else tuple(v if v is None or isinstance(v, str) else min(max(v, low), high) for v in inputs["x"])
+    return tuple(v if v is None or isinstance(v, str) else min(max(v, low), high) for v in inputs["x"]) if len(inputs) == _size(shape) == 1 else None
+
+
+def _round(op: Op, inputs: dict[str, Values], shape: Shape) -> Values | None:
+    """Of one number: an exponent; of a weight it is that of a quantizer."""
+    return tuple(None if v is None or isinstance(v, str) else float(round(v)) for v in inputs["x"]) if _size(shape) == 1 else None
 
 
 def _concat(op: Op, inputs: dict[str, Values], shape: Shape) -> Values | None:
@@ -230,10 +236,10 @@ _ELEMENTS: dict[str, Callable[..., Any]] = {
     "less_or_equal": operator.le, "greater_or_equal": operator.ge, "where": lambda c, a, b: a if c else b, "not": operator.not_,
     "and": lambda a, b: a and b, "or": lambda a, b: a or b, "max": max, "min": min, "sqrt": math.sqrt, "neg": operator.neg, "abs": abs,
     "floor": lambda v: float(math.floor(v)), "ceil": lambda v: float(math.ceil(v)), "reciprocal": lambda v: 1 / v,
-    "pow": math.pow, "exp": math.exp, "log": math.log, "log2": math.log2, "round": lambda v: float(round(v)),
+    "pow": math.pow, "log2": math.log2,
 }  # fmt: skip
 _FUNCTIONS: dict[str, Callable[[Op, dict[str, Values], Shape], Values | None]] = {
-    **dict.fromkeys(SAME_VALUES, _same), "cast": _cast, "clip": _clip, "concat": _concat, "gather": _gather, "slice": _slice, "transpose": _transpose, "range": _range,
+    **dict.fromkeys(SAME_VALUES, _same), "cast": _cast, "clip": _clip, "round": _round, "concat": _concat, "gather": _gather, "slice": _slice, "transpose": _transpose, "range": _range,
     "constant_of_shape": _constant_of_shape, "expand": _expand, "mul": _multiply,
     **{kind: _elementwise(function) for kind, function in _ELEMENTS.items()},
     "reduce_prod": _reduce(math.prod), "reduce_sum": _reduce(sum), "reduce_max": _reduce(max), "reduce_min": _reduce(min),

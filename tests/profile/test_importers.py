@@ -188,7 +188,6 @@ EXPLAINED = {
         ("*", "quantizer"): "NNCF allows 16 bits for the plugin's floats; the plugin removes such quantizers",
         ("*", "zero_point"): "NNCF lists asymmetric weights, and activations on both sides of a product; the plugin's kernels want int8 around zero",
         ("*", "storage"): "the same",
-        ("*", "presence"): "the same: a product of two activations of 16 bits",
         ("max_pool", "refusal"): "NNCF does not know that removing a 16-bit quantizer behind pooling leaves an invalid model",
         ("resize", "attribute"): "NNCF tells linear from nearest only; linear is computed in floats, nearest not in every coordinate mode",
     },

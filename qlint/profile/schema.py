@@ -330,6 +330,7 @@ class Profile(_Data):
     aliases: tuple[str, ...] = ()
     extends: str = ""
     ingests: tuple[str, ...] = ()
+    converts: tuple[str, ...] = ()  # formats that its own importer turns into one of those: judged as converted, which is no assumption
     encodings: tuple[str, ...] = ()  # whose encodings files tell the backend its quantizers beside the model: aimet, tensorrt, vitis ...
     toolchain: str = ""
     targets: tuple[str, ...] = ()

@@ -244,7 +244,10 @@ def _merge(sequence: tuple[Quantizer, ...], how: str) -> Quantizer | None:
         if merged != other and both is None:
             return None
         merged = both or merged
-    return replace(merged, dequantize=sequence[-1].dequantize) if len(set(sequence)) > 1 else merged
+    last = sequence[-1]  # each of the two nodes that stay keeps its parameters in the shapes that they have
+    if (last.scale_shape, last.zero_point_shape) != (merged.scale_shape, merged.zero_point_shape):
+        merged = replace(merged, read_as=replace(merged, scale_shape=last.scale_shape, zero_point_shape=last.zero_point_shape, dequantize=last.dequantize))
+    return replace(merged, dequantize=last.dequantize) if len(set(sequence)) > 1 else merged
 
 
 def _intersection(one: Quantizer, other: Quantizer) -> Quantizer | None:

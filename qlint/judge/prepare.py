@@ -14,6 +14,7 @@ from typing import Any
 
 from qlint.graph import INTEGER_RANGES, UNSEEN, Model, Op, Quantizer, Tensor, Use
 from qlint.judge.pattern import VARIADIC, kinds_of
+from qlint.judge.values import Values
 from qlint.profile.schema import Prepare, Profile
 
 
@@ -66,6 +67,11 @@ class Prepared:
     def dynamic(self, tensor: Tensor) -> bool:
         """Whether a dimension is open when the backend gets to see the tensor."""
         return tensor.dynamic and not (self.shapeless and not any(isinstance(size, str) for size in tensor.shape or ()))
+
+    @cached_property
+    def values(self) -> Values:
+        """Which tensors hold the same."""
+        return Values(self)
 
     @cached_property
     def scalars(self) -> Counter[float]:

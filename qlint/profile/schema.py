@@ -154,6 +154,7 @@ class Guard(_Data):
     known_shapes: bool | None = None  # no port of unknown rank
     readers: dict[str, Bounds] = {}  # readers of a port's tensor that see the same quantizer
     uses: dict[str, Bounds] = {}  # all readers of a port's tensor
+    merged_uses: dict[str, Bounds] = {}  # all readers of what a port's tensor is computed to, here or by another op that computes the same
     rank: dict[str, Bounds] = {}
     dims: dict[str, dict[str, Bounds]] = {}  # port -> dimension index (as a string) -> bounds
     last_and_other_axes: bool | None = None  # a reduction is over the last axis together with others

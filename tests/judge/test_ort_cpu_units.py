@@ -179,3 +179,24 @@ def test_products_of_equal_scales_share_one_that_then_keeps_them_apart(scales, w
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), tmp_path / "model.onnx")
     verdict = judge(canonical(read(tmp_path / "model.onnx")), load("ort-cpu@x86"))
     assert {p.op.name: p.where for p in verdict.placements.values()}["rescale0"] == where
+
+
+@pytest.mark.parametrize(("to", "outcome"), [(1, "runs"), (10, "refused")])
+def test_a_pair_is_not_inserted_in_front_of_what_vanishes(to, outcome, tmp_path):
+    """Pairs of int8 that are inserted become invalid at opset 21; behind a Cast to the type that is there already stands one."""
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+        helper.make_node("Transpose", ["d"], ["t"], perm=[1, 0]),
+        helper.make_node("Cast", ["t"], ["c"], to=to),
+    ]
+    if to == 1:
+        nodes += [helper.make_node("QuantizeLinear", ["c", "s", "z"], ["cq"]), helper.make_node("DequantizeLinear", ["cq", "s", "z"], ["y"])]
+    else:
+        nodes += [helper.make_node("Neg", ["c"], ["y"])]
+    tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in (("s", np.float32(0.02)), ("z", np.int8(0)))]
+    kinds = TensorProto.FLOAT, TensorProto.FLOAT if to == 1 else TensorProto.FLOAT16
+    x, y = (helper.make_tensor_value_info(name, kind, shape) for name, kind, shape in zip("xy", kinds, ([4, 8], [8, 4]), strict=True))
+    model = helper.make_model(helper.make_graph(nodes, "g", [x], [y], tensors), opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    onnx.save(onnx.shape_inference.infer_shapes(model), tmp_path / "model.onnx")
+    assert judge(canonical(read(tmp_path / "model.onnx")), load("ort-cpu@x86")).outcome == outcome

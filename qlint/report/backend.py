@@ -9,7 +9,7 @@ from typing import Any
 from qlint.judge.verdict import weakest
 from qlint.lint.words import FORMATS
 from qlint.profile import Profile, Space
-from qlint.profile.schema import EVIDENCE_STRENGTH, Arithmetic, Check, Guard, Kernel, Requirement
+from qlint.profile.schema import EVIDENCE_STRENGTH, Arithmetic, Check, Guard, Kernel, Requirement, When
 from qlint.profile.validate import claims
 
 
@@ -96,6 +96,7 @@ def _lines(profile: Profile) -> Iterator[str]:
         yield f"\n  {kernel.id}: {kernel.match} → {kernel.runs}" + (f" · {kernel.title}" if kernel.title else "")
         yield from (f"      {port:6} {requirement(wanted)}" for port, wanted in kernel.ports.items())
         yield from (f"      only if {guarded(guard)}" for guard in kernel.guards)
+        yield from (f"      unless the graph has {_node(when)}" for when in kernel.unless)
         for check in kernel.checks:
             yield f"      {checked(check)}" + (f" ({cited(profile, check.evidence)})" if check.evidence else "")
         yield from ([f"      note: {kernel.note}"] if kernel.note else [])
@@ -136,8 +137,19 @@ def cited(profile: Profile, refs: Iterable[str]) -> str:
 
 def checked(check: Check) -> str:
     """`rejected unless w is per-tensor`."""
-    needs = [*(f"{port} is {requirement(wanted)}" for port, wanted in check.ports.items()), *map(guarded, check.guards)]
-    return f"{check.otherwise} {'if it is a unit, ' if check.units else ''}unless {' and '.join(needs)}"
+    return f"{check.otherwise} {'if it is a unit, ' if check.units else ''}unless {_needed(check)}"
+
+
+def _node(when: When) -> str:
+    """`a conv|linear where w is float-constant`."""
+    rest = when.model_dump(exclude_defaults=True, exclude={"kinds", "ports", "guards"})
+    said = [text for text in (_needed(when), _said(rest)) if text]
+    return f"a {'|'.join(when.kinds) or 'node'}" + (f" where {' and '.join(said)}" if said else "")
+
+
+def _needed(claim: Check | When) -> str:
+    """What ports and guards want."""
+    return " and ".join([*(f"{port} is {requirement(wanted)}" for port, wanted in claim.ports.items()), *map(guarded, claim.guards)])
 
 
 def requirement(wanted: Requirement) -> str:

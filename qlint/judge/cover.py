@@ -195,6 +195,8 @@ class _Judge:
         def memory(op: Op) -> tuple[Memory, bool] | None:
             ready, chain = self.taken.get(id(op), (None, None))
             where = self.verdict.where(op)
+            if id(op) in self.prepared.removed and where in ("float", "absorbed"):
+                return "either", where == "absorbed"
             if ready is None or chain is None or where not in ("float", "integer", "absorbed"):
                 return None
             return ready.kernel.memory if op is chain.anchor else "either", where != "float"

@@ -80,11 +80,12 @@ def _lines(profile: Profile) -> Iterator[str]:
     if (how := profile.arithmetic) is not None:
         yield f"  arithmetic        {_arithmetic(how)}" + (f" ({cited(profile, how.evidence)})" if how.evidence else "")
     yield from (f"  note: {note}" for note in profile.notes)
-    if profile.refuses:
+    if profile.refuses or profile.partition is not None:
         yield "\nrefuses the model if"
         yield from (f"  {refusal.because} ({refusal.id}; {cited(profile, refusal.evidence)})" for refusal in profile.refuses)
         if (cut := profile.partition) is not None:
-            yield f"  {cut.because}: {requirement(cut.constants)} (partition; {cited(profile, cut.evidence)})"
+            which = f": {requirement(cut.constants)}" if cut.constants else ""
+            yield f"  {cut.because}{which} (partition; {cited(profile, cut.evidence)})"
     if profile.prepare:
         yield "\nbefore it selects kernels"
         yield from (f"  {step.because} ({step.id}; {cited(profile, step.evidence)})" for step in profile.prepare)

@@ -24,9 +24,11 @@ def residual(path: Path, nodes: int, shared: bool = False) -> Path:
         made.append(helper.make_node("DequantizeLinear", [f"{name}_q", scale, zero], [f"{name}_d"], f"{name}_d"))
         return f"{name}_d"
 
+    weights = np.random.default_rng(0).integers(-127, 128, (8, 8, 1, 1)).astype(np.int8)
+
     def conv(x: str, name: str) -> str:
         constants.extend((
-            numpy_helper.from_array(np.ones((8, 8, 1, 1), np.int8), f"{name}_w"), numpy_helper.from_array(np.full(8, 0.01, np.float32), f"{name}_ws"),
+            numpy_helper.from_array(weights, f"{name}_w"), numpy_helper.from_array(np.full(8, 0.01, np.float32), f"{name}_ws"),
             numpy_helper.from_array(np.zeros(8, np.int8), f"{name}_wz"), numpy_helper.from_array(np.zeros(8, np.int32), f"{name}_b"),
             numpy_helper.from_array(np.full(8, 0.0002, np.float32), f"{name}_bs"),
         ))  # fmt: skip

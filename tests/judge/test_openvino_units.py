@@ -193,6 +193,29 @@ def test_an_embedding_with_a_scale_for_each_row_is_read_in_float(scale, where, p
     assert _where(path, "Gather") == where
 
 
+_MOVES: dict[str, Callable[[_Graph, str], str]] = {
+    "Gather": lambda g, x: g.add("Gather", x, g.constant(np.array([1, 0])), axis=2),
+    "MaxPool": lambda g, x: g.add("MaxPool", x, kernel_shape=[2, 2]),
+    "Reshape": lambda g, x: g.add("Reshape", x, g.constant(np.array([4, 8, 36]))),
+    "Unsqueeze": lambda g, x: g.add("Unsqueeze", x, g.constant(np.array([4]))),
+    "Transpose": lambda g, x: g.add("Transpose", x, perm=[0, 2, 3, 1]),
+    "Slice": lambda g, x: g.add("Slice", x, g.constant(np.array([0])), g.constant(np.array([4])), g.constant(np.array([2]))),
+    "DepthToSpace": lambda g, x: g.add("DepthToSpace", x, blocksize=2),
+}
+
+
+@pytest.mark.parametrize("kind", _MOVES)
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_scales_that_are_moved(kind, axis, path):
+    """Those of channels, that is along the second axis; a Transpose moves any, a Slice and a DepthToSpace none."""
+    g = _Graph()
+    grid = g.grid(np.linspace(0.01, 0.02, (4, 8, 6)[axis]), *POSITIVE)
+    x = g.add("DequantizeLinear", g.add("QuantizeLinear", "x", *grid, axis=axis), *grid, axis=axis)
+    g.model(path, (4, 8, 6, 6), g.quantized(_MOVES[kind](g, x)))
+    moved = kind == "Transpose" or (axis == 1 and kind not in ("Slice", "DepthToSpace"))
+    assert _where(path, kind) == ("integer" if moved else "float")
+
+
 @pytest.mark.parametrize(("shape", "outcome"), [((8, 1, 1), "refused"), ((8,), "runs")])
 def test_scales_that_are_no_vector(shape, outcome, path):
     """As NNCF writes those of asymmetric weights of a convolution."""

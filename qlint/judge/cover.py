@@ -5,6 +5,7 @@ from __future__ import annotations
 from qlint.graph import Model, Op, Tensor, Use
 from qlint.graph.building import building
 from qlint.judge.explain import explain
+from qlint.judge.groups import circle
 from qlint.judge.kernels import Kernels, Ready
 from qlint.judge.memory import conflicts, habits_of, unsliced
 from qlint.judge.partition import constants_alone
@@ -15,7 +16,7 @@ from qlint.judge.refusals import Nodes, refusals
 from qlint.judge.segments import behind
 from qlint.judge.situations import Candidate, Settled, Situations
 from qlint.judge.verdict import Consequence, Mismatch, Miss, Placement, RefusalReason, Verdict, Where, weakest
-from qlint.profile.schema import Check, Evidence, Kernel, Memory, Profile
+from qlint.profile.schema import Check, Evidence, Kernel, Memory, Partition, Profile
 
 # Where an op runs when a check fails; None: the check does not move it.
 _PLACE: dict[str, Where | None] = {
@@ -178,16 +179,30 @@ class _Judge:
         self.verdict.placements[id(op)] = Placement(op, where, basis=basis, chain=(op,))
 
     def _partition(self) -> None:
-        """A partition of nothing but dequantized constants: the backend refuses the model."""
+        """What the backend takes cannot be cut out of the graph: it refuses the model."""
+        cut = self.profile.partition
+        if cut is None:
+            return
+        if cut.how == "groups":
+            if not self.prepared.converted:  # a converter writes dequantizes anew
+                self._groups(cut)
+            return
 
         def covered(op: Op) -> tuple[bool, bool]:
             ready, _ = self.taken.get(id(op), (None, None))
             return ready is not None and self.verdict.where(op) in ("float", "integer", "absorbed"), ready is not None and ready.unit
 
-        cut = self.profile.partition
-        if cut is not None and (alone := constants_alone(self.model.ops, covered, self.kernels.lone_constants, self.kernels.spaces, self.prepared)):
+        if alone := constants_alone(self.model.ops, covered, self.kernels.lone_constants, self.kernels.spaces, self.prepared):
             names = ", ".join(port.tensor.name for port in alone if port.tensor is not None)
             self.verdict.refusals.append(RefusalReason("partition", cut.because, alone[0].op, names, self.kernels.evidence(cut.evidence)))
+
+    def _groups(self, cut: Partition) -> None:
+        chains: dict[bool, dict[int, Chain]] = {True: {}, False: {}}  # units and others
+        for ready, chain in self.taken.values():
+            chains[ready.unit][id(chain.anchor)] = chain
+        found = circle(self.model, chains[True].values(), chains[False].values())
+        if found is not None:
+            self.verdict.refusals.append(RefusalReason("partition", cut.because, found.outside, found.dequantize.label, self.kernels.evidence(cut.evidence)))
 
     def _memory(self) -> None:
         """Ops that do not find their inputs in the memory that the compiler planned: it refuses the model."""
@@ -195,6 +210,8 @@ class _Judge:
         def memory(op: Op) -> tuple[Memory, bool] | None:
             ready, chain = self.taken.get(id(op), (None, None))
             where = self.verdict.where(op)
+            if id(op) in self.prepared.removed and where in ("float", "absorbed"):
+                return "either", where == "absorbed"
             if ready is None or chain is None or where not in ("float", "integer", "absorbed"):
                 return None
             return ready.kernel.memory if op is chain.anchor else "either", where != "float"

@@ -272,11 +272,14 @@ class Prepare(_Data):
 class Partition(_Data):
     """How a backend cuts what it takes out of a graph, where that can go wrong.
 
-    The DequantizeLinear of a constant is taken by itself if its reader is in no unit. Two of them and nothing
+    `waves`: the DequantizeLinear of a constant is taken by itself if its reader is in no unit. Two of them and nothing
     that depends on the input make a partition without inputs: the model is refused.
+    `groups`: units that share a dequantize are cut out together, and a path out of them and back makes that impossible
+    (see judge/groups.py): the model is refused.
     """
 
-    constants: Requirement  # of which constants the DequantizeLinear is taken
+    how: Literal["waves", "groups"] = "waves"
+    constants: Requirement = ()  # waves: of which constants the DequantizeLinear is taken
     because: str
     evidence: Names
 
@@ -332,6 +335,7 @@ class Profile(_Data):
     aliases: tuple[str, ...] = ()
     extends: str = ""
     ingests: tuple[str, ...] = ()
+    converts: tuple[str, ...] = ()  # formats that its own importer turns into one of those: judged as converted, which is no assumption
     encodings: tuple[str, ...] = ()  # whose encodings files tell the backend its quantizers beside the model: aimet, tensorrt, vitis ...
     toolchain: str = ""
     targets: tuple[str, ...] = ()

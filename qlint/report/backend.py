@@ -36,7 +36,7 @@ def listed(profile: Profile) -> dict[str, Any]:
     """What the list says of a backend, as plain data."""
     return {
         "id": profile.id, "title": profile.title, "vendor": profile.vendor, "aliases": [*profile.aliases], "targets": overlays(profile),
-        "default_target": profile.default_target, "ingests": [*profile.ingests], "encodings": [*profile.encodings], "toolchain": profile.toolchain,
+        "default_target": profile.default_target, "ingests": [*profile.ingests], "converts": [*profile.converts], "encodings": [*profile.encodings], "toolchain": profile.toolchain,
         "claims": {kind: bases(profile)[kind] for kind in EVIDENCE_STRENGTH},
     }  # fmt: skip
 
@@ -71,7 +71,7 @@ def _lines(profile: Profile) -> Iterator[str]:
     yield f"{profile.name} · {profile.title}" + (f" ({profile.vendor})" if profile.vendor else "")
     yield f"  established with  {profile.toolchain or 'nothing that can be named'}"
     yield f"  evidence          {evidence(profile)}"
-    yield f"  reads             {', '.join(FORMATS.get(form, form) for form in profile.ingests)}" + (f"; encodings files of {', '.join(profile.encodings)}" if profile.encodings else "")
+    yield f"  reads             {', '.join(FORMATS.get(form, form) for form in (*profile.ingests, *profile.converts))}" + (f"; encodings files of {', '.join(profile.encodings)}" if profile.encodings else "")
     yield f"  targets           {', '.join(overlays(profile)) or 'none'}" + (f" (default {profile.default_target})" if profile.default_target else "")
     rest = "unknown" if profile.world == "open" else {"cpu": "fall back to the CPU", "float": "run in float"}.get(profile.fallback, "are rejected")
     yield f"  all other ops     {rest}"
@@ -80,11 +80,12 @@ def _lines(profile: Profile) -> Iterator[str]:
     if (how := profile.arithmetic) is not None:
         yield f"  arithmetic        {_arithmetic(how)}" + (f" ({cited(profile, how.evidence)})" if how.evidence else "")
     yield from (f"  note: {note}" for note in profile.notes)
-    if profile.refuses:
+    if profile.refuses or profile.partition is not None:
         yield "\nrefuses the model if"
         yield from (f"  {refusal.because} ({refusal.id}; {cited(profile, refusal.evidence)})" for refusal in profile.refuses)
         if (cut := profile.partition) is not None:
-            yield f"  {cut.because}: {requirement(cut.constants)} (partition; {cited(profile, cut.evidence)})"
+            which = f": {requirement(cut.constants)}" if cut.constants else ""
+            yield f"  {cut.because}{which} (partition; {cited(profile, cut.evidence)})"
     if profile.prepare:
         yield "\nbefore it selects kernels"
         yield from (f"  {step.because} ({step.id}; {cited(profile, step.evidence)})" for step in profile.prepare)

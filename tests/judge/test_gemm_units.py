@@ -212,3 +212,29 @@ def test_htp_and_a_bias_beside_an_input_per_channel(kind, bias, where, tmp_path)
     y = graph.pair(graph.add(kind, x, graph.weights(*((4, 4, 1, 1) if spatial else (4, 4))), graph.bias(4, stored=bias)), 0.05)
     placed = graph.placed((1, 4, 8, 8) if spatial else (6, 4), [y], "qnn-htp@sm8550", tmp_path)
     assert (placed["outcome"] if spatial else placed["linear"]) == where
+
+
+@pytest.mark.parametrize("target", ["v73", "sm8550"])
+@pytest.mark.parametrize(
+    ("shape", "axis", "w_axis", "bias", "where"),
+    [
+        ((6, 4), 1, 0, False, "refused"),
+        ((1, 6, 4), 1, 0, False, "cpu"),
+        ((1, 6, 4), 2, 0, False, "cpu"),
+        ((1, 6, 4), 2, 1, False, "refused"),
+        ((1, 6, 4), 0, 0, False, "integer"),  # one channel is per tensor
+        ((2, 1, 6, 4), 0, 0, False, "cpu"),
+        ((6, 4), 1, 0, True, "refused"),
+        ((1, 6, 4), 1, 0, True, "float"),
+        ((1, 6, 4), 2, 1, True, "float"),
+        ((1, 6, 4), 0, 1, True, "integer"),
+    ],
+)
+def test_htp_and_products_of_two_operands_per_channel(shape, axis, w_axis, bias, where, target, tmp_path):
+    """Rows of more than one dimension are reshaped, and what comes of that has no kernel, is left alone, or stays in float."""
+    graph = _Graph()
+    scales = np.linspace(0.01, 0.02, shape[axis])
+    y = graph.add("MatMul", graph.pair("in", scales, axis=axis), graph.weights(4, 4, scale=np.linspace(0.01, 0.02, 4), axis=w_axis))
+    y = graph.add("Add", y, graph.bias(4)) if bias else y
+    placed = graph.placed(shape, [graph.pair(y, 0.05)], f"qnn-htp@{target}", tmp_path)
+    assert (placed["outcome"] if where == "refused" else placed["matmul"]) == where

@@ -15,6 +15,7 @@ from qlint.judge.prepare import Prepared, prepare
 from qlint.judge.refusals import Nodes, refusals
 from qlint.judge.segments import behind
 from qlint.judge.situations import Candidate, Settled, Situations
+from qlint.judge.spelled import Spelled
 from qlint.judge.verdict import Consequence, Mismatch, Miss, Placement, RefusalReason, Verdict, Where, weakest
 from qlint.profile.schema import Check, Evidence, Kernel, Memory, Partition, Profile
 
@@ -105,9 +106,9 @@ class _Judge:
             return
         run = self.situations.run(op)
         for one in self.situations.candidates(run):
-            if one.length > 1 and any(id(member) in self.taken for member in run.ops[1 : one.length]):
-                continue
             chain = run.chain(one.length)
+            if one.length > 1 and any(id(member) in self.taken for member in chain.members[1:]):
+                continue
             if one.left.hold(chain, self.prepared) and not self._spared(one.ready.kernel):
                 self._take(one, chain)
                 return
@@ -121,7 +122,7 @@ class _Judge:
 
     def _take(self, one: Candidate, chain: Chain) -> None:
         ready = one.ready
-        for member in chain.ops:
+        for member in chain.members:
             self.taken[id(member)] = (ready, chain)
         where: Where = "rejected" if ready.kernel.runs == "refused" else ready.kernel.runs
         refused, count = ready.kernel.runs == "refused", len(ready.checks)
@@ -138,7 +139,7 @@ class _Judge:
                 RefusalReason(ready.kernel.id, ready.kernel.title or ready.kernel.id, chain.anchor, "", self.kernels.evidence(evidence))
             )
         basis = self.kernels.basis(evidence + self._prepared_evidence(chain))
-        for member in chain.ops:
+        for member in chain.members:
             self._place(member, where, ready, chain, basis)
 
     def _place(self, op: Op, where: Where, ready: Ready, chain: Chain, basis: str) -> None:
@@ -147,7 +148,7 @@ class _Judge:
         if where == "cpu" and not self.fallback:
             where = "rejected"
         self.verdict.placements[id(op)] = Placement(
-            op, where, ready.kernel.id, basis, ready.kernel.note, chain.ops
+            op, where, ready.kernel.id, basis, ready.kernel.note, chain.members
         )
 
     def _prepared_evidence(self, chain: Chain) -> tuple[str, ...]:
@@ -295,7 +296,7 @@ class _Judge:
         self.verdict.mismatches.append(
             Mismatch(
                 ready.kernel.id if ready is not None else "", first, op, "", first.outputs[0] if first.outputs else None,
-                "kernel", *self._lacking(first, placement.where), CONSEQUENCE[placement.where], self.kernels.evidence(names), (), (), chain.ops,
+                "kernel", *self._lacking(first, placement.where), CONSEQUENCE[placement.where], self.kernels.evidence(names), (), (), chain.members,
             )
         )  # fmt: skip
 
@@ -317,7 +318,7 @@ class _Judge:
             trace = tuple(steps.values())
             self.verdict.mismatches.append(
                 Mismatch(
-                    ready.kernel.id, miss.op or chain.anchor, op, miss.role or miss.port, miss.tensor, miss.dimension,
-                    miss.found, miss.wanted, consequence, self.kernels.evidence(evidence), trace, miss.readers, chain.ops,
+                    ready.kernel.id, miss.op.parts[-1] if isinstance(miss.op, Spelled) else miss.op or chain.anchor, op, miss.role or miss.port, miss.tensor, miss.dimension,
+                    miss.found, miss.wanted, consequence, self.kernels.evidence(evidence), trace, miss.readers, chain.members,
                 )
             )  # fmt: skip

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from qlint.errors import ProfileError
 from qlint.graph import Op, Use
 from qlint.graph.kinds import CLASSES
+from qlint.judge.spelled import Spelled
 
 if TYPE_CHECKING:
     from qlint.judge.prepare import Prepared
@@ -41,6 +42,11 @@ class Chain(NamedTuple):
     @property
     def last(self) -> Op:
         return self.ops[-1]
+
+    @property
+    def members(self) -> tuple[Op, ...]:
+        """The ops of the file, the parts of those that are spelled out among them."""
+        return tuple(part for op in self.ops for part in (op.parts if isinstance(op, Spelled) else (op,)))
 
 
 def parse(pattern: str, classes: dict[str, str]) -> tuple[Step, ...]:

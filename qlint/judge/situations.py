@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from qlint.graph import Op
 from qlint.judge.kernels import NOTHING_LEFT, Kernels, Left, Ready
 from qlint.judge.pattern import Chain, lengths, only_use
 from qlint.judge.ports import look_at
 from qlint.judge.prepare import Prepared
+from qlint.judge.spelled import PARTS, Spelled, spelled_out
 from qlint.judge.verdict import Miss
 
 Key = tuple[object, ...]
@@ -44,7 +46,7 @@ class Candidate:
     checks: tuple[tuple[int, Left | None], ...] = ()  # the numbers of those that may fail; None: the situation tells that it does
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class Settled:
     """What holds of every op in a situation, in whatever graph; each graph adds to it."""
 
@@ -54,6 +56,11 @@ class Settled:
     candidates: dict[Key, tuple[Candidate, ...]] = field(default_factory=dict)
     advisers: dict[Key, tuple[Candidate, ...]] = field(default_factory=dict)
 
+    @cached_property
+    def spelled(self) -> bool:
+        """Whether some pattern has a function in several ops."""
+        return any(kind.endswith(PARTS) for ready in self.kernels.all for step in ready.steps for kind in step.kinds or ())
+
 
 class Situations:
     """What the ops of one graph have before them."""
@@ -62,6 +69,7 @@ class Situations:
         self.settled, self.kernels, self.prepared = settled, settled.kernels, prepared
         self._runs: dict[int, Run] = {}
         self._alike: dict[int, int] = {}
+        self._wholes: dict[int, Spelled | None] = {}
         self._missing: dict[tuple[int, int, int], list[Miss]] = {}
 
     def candidates(self, run: Run) -> tuple[Candidate, ...]:
@@ -100,15 +108,24 @@ class Situations:
         ops, entries, carried = [op], [""], [False]
         situation: list[object] = [self.like(op)]
         while len(ops) < reach:
-            use = only_use(ops[-1], self.prepared)
-            if use is None or use.op is None or use.op in ops or (kinds is not None and use.op.kind not in kinds):
+            follower, role = self._next(ops[-1])
+            if follower is None or follower in ops or (kinds is not None and follower.kind not in kinds):
                 break
-            quantized = bool(self.prepared.of(use))
-            ops.append(use.op)
-            entries.append(use.role)
+            quantized = bool(self.prepared.of(follower.uses[role]))
+            ops.append(follower)
+            entries.append(role)
             carried.append(quantized)
-            situation += (use.role, quantized, self.like(use.op))
+            situation += (role, quantized, self.like(follower))
         return Run(tuple(ops), tuple(entries), tuple(carried), tuple(situation))
+
+    def _next(self, op: Op) -> tuple[Op | None, str]:
+        """What alone reads the result of an op, and where; a function in several ops only if some pattern asks for one."""
+        use = only_use(op, self.prepared)
+        if use is not None and use.op is not None:
+            return use.op, use.role
+        if self.settled.spelled and op.outputs and id(op) not in self._wholes:
+            self._wholes[id(op)] = spelled_out(op.outputs[0], self.prepared)
+        return self._wholes.get(id(op)), "x"
 
     def _reaching(self, kind: str) -> tuple[int, frozenset[str] | None]:
         """How many ops the patterns of this kind can take, and the kinds of those behind the first; None: any."""

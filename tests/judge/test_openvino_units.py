@@ -193,6 +193,61 @@ def test_an_embedding_with_a_scale_for_each_row_is_read_in_float(scale, where, p
     assert _where(path, "Gather") == where
 
 
+def _gelu(g: _Graph, x: str, *grid: object) -> str:
+    """With numbers in float, or on a grid."""
+
+    def number(value: float) -> str:
+        return g.add("DequantizeLinear", g.constant(np.int8(127)), *g.grid(value / 127, *grid)) if grid else g.constant(np.float32(value))
+
+    gate = g.add("Add", g.add("Erf", g.add("Mul", x, number(0.70710678))), number(1))
+    return g.add("Mul", g.add("Mul", x, gate), number(0.5))
+
+
+_SPELLED: dict[str, Callable[[_Graph, str], str]] = {
+    "swish": lambda g, x: g.add("Mul", x, g.add("Sigmoid", x)),
+    "gelu": _gelu,
+    "mish": lambda g, x: g.add("Mul", x, g.add("Tanh", g.add("Softplus", x))),
+    "gelu of quantized constants": lambda g, x: _gelu(g, x, *AROUND),
+    "of two": lambda g, x: g.add("Mul", g.add("Abs", x), g.add("Sigmoid", x)),
+}
+
+
+@pytest.mark.parametrize("function", _SPELLED)
+@pytest.mark.parametrize(("grid", "fused"), [(None, True), (POSITIVE, True), (AROUND, True), (SHIFTED, False)])
+def test_a_function_in_several_operators_is_fused(function, grid, fused, path):
+    """If there is nothing but a scale to undo between it and what it is fused into; two functions of one tensor are not."""
+    g = _Graph()
+    x, product = g.quantized("x"), "gelu" in function
+    y = g.add("MatMul", x, g.add("DequantizeLinear", g.constant(np.ones((8, 8), np.int8)), *g.grid(0.01, *AROUND))) if product else g.conv(x)
+    if grid is not None:
+        y = g.quantized(y, *grid)
+    g.model(path, (2, 4, 8) if product else (1, 8, 6, 6), g.quantized(_SPELLED[function](g, y)))
+    assert _where(path, "Mul") == ("integer" if fused and " of " not in f" {function}" else "float")
+
+
+_MOVES: dict[str, Callable[[_Graph, str], str]] = {
+    "Gather": lambda g, x: g.add("Gather", x, g.constant(np.array([1, 0])), axis=2),
+    "MaxPool": lambda g, x: g.add("MaxPool", x, kernel_shape=[2, 2]),
+    "Reshape": lambda g, x: g.add("Reshape", x, g.constant(np.array([4, 8, 36]))),
+    "Unsqueeze": lambda g, x: g.add("Unsqueeze", x, g.constant(np.array([4]))),
+    "Transpose": lambda g, x: g.add("Transpose", x, perm=[0, 2, 3, 1]),
+    "Slice": lambda g, x: g.add("Slice", x, g.constant(np.array([0])), g.constant(np.array([4])), g.constant(np.array([2]))),
+    "DepthToSpace": lambda g, x: g.add("DepthToSpace", x, blocksize=2),
+}
+
+
+@pytest.mark.parametrize("kind", _MOVES)
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_scales_that_are_moved(kind, axis, path):
+    """Those of channels, that is along the second axis; a Transpose moves any, a Slice and a DepthToSpace none."""
+    g = _Graph()
+    grid = g.grid(np.linspace(0.01, 0.02, (4, 8, 6)[axis]), *POSITIVE)
+    x = g.add("DequantizeLinear", g.add("QuantizeLinear", "x", *grid, axis=axis), *grid, axis=axis)
+    g.model(path, (4, 8, 6, 6), g.quantized(_MOVES[kind](g, x)))
+    moved = kind == "Transpose" or (axis == 1 and kind not in ("Slice", "DepthToSpace"))
+    assert _where(path, kind) == ("integer" if moved else "float")
+
+
 @pytest.mark.parametrize(("shape", "outcome"), [((8, 1, 1), "refused"), ((8,), "runs")])
 def test_scales_that_are_no_vector(shape, outcome, path):
     """As NNCF writes those of asymmetric weights of a convolution."""

@@ -174,7 +174,7 @@ class Strided:
         if not width:
             raise self._error(f"is of the type {self.dtype}, which qlint cannot decode")
         count = math.prod(self.shape)
-        extent = 1 + sum(map(mul, self.shape, self.strides)) - sum(self.strides) if count else 0
+        extent = count if count < 2 else 1 + sum(map(mul, self.shape, self.strides)) - sum(self.strides)
         end = -(-(self.offset + extent) * width // 8)
         if min((self.offset, *self.strides, *self.shape)) < 0 or end > member.size or count > 8 * max(1, member.size):
             raise self._error(f"of shape {list(self.shape)} and type {self.dtype} would end at byte {end} of a storage of {member.size}")

@@ -282,7 +282,7 @@ class Builder:
         """What a number of c10::ScalarType, or a question for the type of a tensor, means; '?' if it cannot be told."""
         if isinstance(wanted, int) and not isinstance(wanted, bool) and 0 <= wanted < len(SCALAR_TYPES):
             return STORED.get(SCALAR_TYPES[wanted], SCALAR_TYPES[wanted])
-        if isinstance(wanted, Value) and wanted.node is not None and wanted.node.native == "prim::dtype":
+        if _is_question(wanted):
             return self.tensor(next(iter(wanted.node.args.values()))).dtype or "?"
         return "" if wanted is None else "?"
 
@@ -290,7 +290,7 @@ class Builder:
 
     def _operator(self, node: Node, rule: Rule | None, args: dict[str, Any]) -> None:
         namespace, _, name = node.native.partition("::")
-        symbols = [name for name, value in args.items() if type(value) not in _PLAIN and not _is_plain(value)]
+        symbols = [name for name, value in args.items() if type(value) not in _PLAIN and not _is_plain(value) and not _is_question(value)]
         attrs = self._attributes(rule, args)
         if rule is not None and rule.kind == "cast":
             attrs.setdefault("to", TYPE_CODES.get(self._cast_to(name, args), 0))
@@ -499,6 +499,11 @@ def kind_is_tensors(values: Any) -> bool:
 
 def _is_plain(value: Any) -> bool:
     return type(value) in _PLAIN or (isinstance(value, (list, tuple)) and all(map(_is_plain, value)))
+
+
+def _is_question(value: Any) -> bool:
+    """Whether a value is the type of a tensor: it has its say in the type of a result, and is no input."""
+    return type(value) is Value and value.node is not None and value.node.native == "prim::dtype"
 
 
 _PLAIN, _TENSORS = frozenset((type(None), bool, int, float, str)), frozenset((Value, TensorRecord))

@@ -336,6 +336,18 @@ def test_a_file_without_shapes_is_judged_as_if_it_were_converted_with_some(tmp_p
         assert [finding.rule for finding in result.findings] == ["assumed-conversion"]
 
 
+def test_a_bias_of_zeros_in_the_type_of_another_tensor_is_a_constant(tmp_path):
+    """Trained convolutions with their batch-norms add their bias later (torch/ao/nn/intrinsic/qat/modules/conv_fused.py); the code asks for its type."""
+    path = tmp_path / "scripted.pt"
+    models.scripted(models.prepared("qnnpack")).save(str(path))
+    model = canonical(read(path))
+    biases = [op.uses["b"].tensor.producer for op in model.ops if op.kind == "conv"]
+    assert {"aten::zeros", "aten::zeros_like"} <= {op.native for op in biases}, "with a bias of its own, and without"
+    assert {op.role for op in biases} == {"constant"} and {role for op in biases for role in op.uses} == {"x"}
+    results = qlint.check(path, backend=["snpe", "qnnpack"]).results
+    assert not any(op.placement == "unknown" for result in results for op in result.ops)
+
+
 def test_a_float_network_does_not(tmp_path):
     save(Exported().eval(), tmp_path / "model.pt")
     (result,) = qlint.check(tmp_path / "model.pt", "ort-cpu").results

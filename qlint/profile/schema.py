@@ -267,6 +267,13 @@ class Prepare(_Data):
     evidence: Names
 
 
+class DeclaredOnce(_Data):
+    """A partition has one tensor for each input of the model, whatever it is read as: the model is refused if that is a float and integers."""
+
+    because: str
+    evidence: Names
+
+
 class Partition(_Data):
     """How a backend cuts what it takes out of a graph, where that can go wrong.
 
@@ -277,6 +284,7 @@ class Partition(_Data):
     constants: Requirement  # of which constants the DequantizeLinear is taken
     because: str
     evidence: Names
+    inputs: DeclaredOnce | None = None
 
 
 class Arithmetic(_Data):

@@ -85,6 +85,8 @@ def _lines(profile: Profile) -> Iterator[str]:
         yield from (f"  {refusal.because} ({refusal.id}; {cited(profile, refusal.evidence)})" for refusal in profile.refuses)
         if (cut := profile.partition) is not None:
             yield f"  {cut.because}: {requirement(cut.constants)} (partition; {cited(profile, cut.evidence)})"
+            if cut.inputs is not None:
+                yield f"  {cut.inputs.because} (inputs; {cited(profile, cut.inputs.evidence)})"
     if profile.prepare:
         yield "\nbefore it selects kernels"
         yield from (f"  {step.because} ({step.id}; {cited(profile, step.evidence)})" for step in profile.prepare)

@@ -5,17 +5,18 @@ from __future__ import annotations
 from qlint.graph import Model, Op, Tensor, Use
 from qlint.graph.building import building
 from qlint.judge.explain import explain
+from qlint.judge.groups import circle
 from qlint.judge.kernels import Kernels, Ready
 from qlint.judge.memory import conflicts, habits_of, unsliced
 from qlint.judge.partition import constants_alone, declared_twice
 from qlint.judge.pattern import Chain
 from qlint.judge.ports import ports
 from qlint.judge.prepare import Prepared, prepare
-from qlint.judge.refusals import refusals
+from qlint.judge.refusals import Nodes, refusals
 from qlint.judge.segments import behind
 from qlint.judge.situations import Candidate, Settled, Situations
 from qlint.judge.verdict import Consequence, Mismatch, Miss, Placement, RefusalReason, Verdict, Where, weakest
-from qlint.profile.schema import Check, Evidence, Kernel, Memory, Profile
+from qlint.profile.schema import Check, Evidence, Kernel, Memory, Partition, Profile
 
 # Where an op runs when a check fails; None: the check does not move it.
 _PLACE: dict[str, Where | None] = {
@@ -60,6 +61,8 @@ class _Judge:
         self.profile = self.kernels.profile
         self.prepared: Prepared = prepare(model, self.profile)
         self.situations = Situations(settled, self.prepared)
+        self.nodes = Nodes(model, self.situations)
+        self.spared: dict[str, bool] = {}  # kernels that the rest of the graph keeps from being selected, or does not
         self.taken: dict[int, tuple[Ready, Chain]] = {}
         self.failed: dict[int, tuple[Check, list[Miss]]] = {}
         self.conflicting: dict[int, Mismatch] = {}
@@ -68,7 +71,7 @@ class _Judge:
         if self.prepared.converted and self.profile.conversion == "unknown":
             self._leave_open()
             return
-        self.verdict.refusals += refusals(self.model, self.situations, self.profile)
+        self.verdict.refusals += refusals(self.nodes, self.profile)
         for step, op in self.prepared.broken[:1]:
             because = f"{step.because or step.id}, {_BROKEN[step.step]}"
             self.verdict.refusals.append(RefusalReason(step.id, because, op, f"opset {op.opset}" if op else "", self.kernels.evidence(step.evidence)))
@@ -105,9 +108,16 @@ class _Judge:
             if one.length > 1 and any(id(member) in self.taken for member in run.ops[1 : one.length]):
                 continue
             chain = run.chain(one.length)
-            if one.left.hold(chain, self.prepared):
+            if one.left.hold(chain, self.prepared) and not self._spared(one.ready.kernel):
                 self._take(one, chain)
                 return
+
+    def _spared(self, kernel: Kernel) -> bool:
+        if not kernel.unless:
+            return False
+        if kernel.id not in self.spared:
+            self.spared[kernel.id] = self.nodes.some(kernel.unless)
+        return self.spared[kernel.id]
 
     def _take(self, one: Candidate, chain: Chain) -> None:
         ready = one.ready
@@ -169,16 +179,30 @@ class _Judge:
         self.verdict.placements[id(op)] = Placement(op, where, basis=basis, chain=(op,))
 
     def _partition(self) -> None:
-        """A partition of nothing but dequantized constants: the backend refuses the model."""
+        """What the backend takes cannot be cut out of the graph: it refuses the model."""
+        cut = self.profile.partition
+        if cut is None:
+            return
+        if cut.how == "groups":
+            if not self.prepared.converted:  # a converter writes dequantizes anew
+                self._groups(cut)
+            return
 
         def covered(op: Op) -> tuple[bool, bool]:
             ready, _ = self.taken.get(id(op), (None, None))
             return ready is not None and self.verdict.where(op) in ("float", "integer", "absorbed"), ready is not None and ready.unit
 
-        cut = self.profile.partition
-        if cut is not None and (alone := constants_alone(self.model.ops, covered, self.kernels.lone_constants, self.kernels.spaces, self.prepared)):
+        if alone := constants_alone(self.model.ops, covered, self.kernels.lone_constants, self.kernels.spaces, self.prepared):
             names = ", ".join(port.tensor.name for port in alone if port.tensor is not None)
             self.verdict.refusals.append(RefusalReason("partition", cut.because, alone[0].op, names, self.kernels.evidence(cut.evidence)))
+
+    def _groups(self, cut: Partition) -> None:
+        chains: dict[bool, dict[int, Chain]] = {True: {}, False: {}}  # units and others
+        for ready, chain in self.taken.values():
+            chains[ready.unit][id(chain.anchor)] = chain
+        found = circle(self.model, chains[True].values(), chains[False].values())
+        if found is not None:
+            self.verdict.refusals.append(RefusalReason("partition", cut.because, found.outside, found.dequantize.label, self.kernels.evidence(cut.evidence)))
 
     def _memory(self) -> None:
         """Ops that do not find their inputs in the memory that the compiler planned: it refuses the model."""

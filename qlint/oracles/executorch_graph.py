@@ -34,7 +34,8 @@ def placed(edge: Any, graphs: list[Any]) -> dict[str, str]:
     where: dict[str, str] = {}
 
     def say(name: str, place: str) -> None:
-        where[name] = place if where.get(name, place) == place or "absorbed" in (where.get(name), place) else "float"
+        known = where.get(name, "absorbed")
+        where[name] = known if place == "absorbed" else place if known in (place, "absorbed") else "float"
 
     parts = [module.original_module.graph for name, module in edge.graph_module.named_children() if name.startswith("lowered_module")]
     for part in parts:

@@ -26,13 +26,15 @@ NOT_SCORED = ("QuantizeLinear", "DequantizeLinear", "Constant", "QUANTIZE", "DEQ
 BACKENDS = [
     "ort-cpu@x86", "ort-cpu@arm", "qnn-htp@v73", "qnn-htp@sm8550", "openvino@avx2",
     "tflite@reference", "tflite@xnnpack", "tflm@reference", "ethos-u55@128", "ethos-u65@256", "ethos-u85@256",
-    "fbgemm@avx2", "x86@avx2", "onednn@avx2", "qnnpack@x86", "x86-inductor@avx2",
+    "fbgemm@avx2", "x86@avx2", "onednn@avx2", "qnnpack@x86", "x86-inductor@avx2", "xnnpack@arm",
 ]  # fmt: skip
+CORPORA = {"xnnpack": "delegated"}  # backends with corpora of their own, beside those of their file format
 
 
 def form(backend: str) -> str:
-    """The file format that a backend is asked about: `onnx`, `tflite`, `torchscript`, `pt2`."""
-    return ORACLES[backend.split("@")[0]].format
+    """The corpora that a backend is asked about: those of a file format (`onnx`, `tflite`, `torchscript`, `pt2`), or its own."""
+    name = backend.split("@")[0]
+    return CORPORA.get(name, ORACLES[name].format)
 
 
 def regenerate(corpus: str, backend: str, target: str, seed: int, force: bool) -> tuple[int, int]:

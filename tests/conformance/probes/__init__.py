@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from . import exported, lite, script
+from . import delegated, exported, lite, script
 from .combined import combined
 from .defect import defect
 from .mutated import mutated
@@ -13,15 +13,16 @@ from .single import single
 from .tools import tools
 from .zoo import zoo
 
-__all__ = ["FRESH", "Probe", "corpora", "probes"]
+__all__ = ["FRESH", "SEEDED", "Probe", "corpora", "probes"]
 
 _CORPORA: dict[str, dict[str, Callable[[int], Iterator[Probe]]]] = {
     "onnx": {"single": single, "defect": defect, "random": combined, "mutated": mutated, "tools": tools, "zoo": zoo},
     "tflite": {"tflite-single": lite.single, "tflite-shapes": lite.shapes, "tflite-defect": lite.defect, "tflite-random": lite.random},
     "torchscript": {"torch-single": script.single, "torch-random": script.random},
     "pt2": {"export-single": exported.single, "export-random": exported.random},
+    "delegated": {"delegated-single": delegated.single, "delegated-random": delegated.random},
 }
-SEEDED = ("random", "mutated", "tflite-random", "torch-random", "export-random")  # another seed makes other models of the same kind
+SEEDED = ("random", "mutated", "tflite-random", "torch-random", "export-random", "delegated-random")  # another seed makes other models of the same kind
 FRESH = 2027  # a seed that no profile was written against: nobody looks at what is wrong there, only at how much
 
 

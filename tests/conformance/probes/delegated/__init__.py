@@ -1,5 +1,5 @@
 """Probes for delegates that take exported programs: torch.export archives with quantizers as PT2E writes them."""
 
-from .corpora import recipes
+from .corpora import random, recipes, single
 
-__all__ = ["recipes"]
+__all__ = ["random", "recipes", "single"]

@@ -1,9 +1,10 @@
-"""Exported programs of one operator between the quantizers that PT2E writes, as ExecuTorch's delegates see them."""
+"""Exported programs between the quantizers that PT2E writes, as ExecuTorch's delegates see them: one operator, or a network."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from random import Random
 from typing import Any
 
 from probes.probe import Probe
@@ -11,6 +12,8 @@ from probes.script.cases import ATEN, BINARY, NORMS, UNARY, WEIGHTED, Case
 from probes.script.layers import Style
 
 from .net import Exported, Pairs
+from .networks import network
+from .pieces import PIECES, piece
 
 S8 = Style(x="s8", y="s8", zero=3)
 # Operators that the delegate takes quantized, or whose result must be on the grid of what they read: they get every factor.
@@ -22,6 +25,7 @@ WEIGHTS = {
 }  # fmt: skip
 ACTIVATIONS = {"relu": "relu({x})", "relu6": "hardtanh({x}, 0.0, 6.0)", "hardswish": "hardswish({x})"}
 CORE = ("conv2d", "linear")
+COUNT = 24
 WANTED = "conv2d conv2d-depthwise conv2d-grouped conv1d conv3d deconv2d deconv2d-grouped linear linear-tokens".split()
 
 
@@ -56,7 +60,18 @@ def recipes() -> Recipes:
             add(_weighted, key, key, "twice", S8, twice=True)
             for name, act in ACTIVATIONS.items():
                 add(_weighted, key, key, f"then-{name}", S8, act=act)
-    return found
+    return found | {f"single/piece/{name}": partial(piece, name) for name in PIECES}
+
+
+def single(seed: int = 0) -> Iterator[Probe]:
+    """One operator with one thing changed; the same for every seed."""
+    for make in recipes().values():
+        yield make()
+
+
+def random(seed: int = 0) -> Iterator[Probe]:
+    for number in range(COUNT):
+        yield Probe(f"random/{number:03}", network(Random(f"delegated {seed} {number}"), f"{seed} {number}"), None, {"form": "pt2e"})
 
 
 def _probe(case: Case, name: str, style: Style, rhs: str | None = None, then: str = "") -> Probe:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import zipfile
 from typing import Any
 
@@ -19,7 +20,28 @@ DTYPE = {"u8": "torch.uint8", "s8": "torch.int8", "s16": "torch.int16", "u16": "
 
 
 class Exported(Net):
-    """A network that is exported instead of scripted."""
+    """A network that is exported instead of scripted. With `readers` every reader of a quantized tensor has a dequantize of its own."""
+
+    def __init__(self, salt: str = "", readers: bool = False) -> None:
+        super().__init__(salt)
+        self.readers = readers
+        self.reads: dict[str, str] = {}  # how each dequantized tensor is read
+        self.read: set[str] = set()
+
+    def line(self, expression: str) -> str:
+        if self.readers and not expression.startswith(DECOMPOSED):
+            expression = re.sub(r"\bv\d+\b", lambda found: self._own(found[0]), expression)
+        made = super().line(expression)
+        if expression.startswith(f"{DECOMPOSED}.dequantize_per_tensor(v"):
+            self.reads[made] = expression
+        return made
+
+    def _own(self, name: str) -> str:
+        """A tensor for one more reader."""
+        if name not in self.reads or name not in self.read:
+            self.read.add(name)
+            return name
+        return super().line(self.reads[name])
 
     def bytes(self, result: str) -> bytes:
         names = ", ".join(f"x{n}" for n in range(len(self.shapes)))

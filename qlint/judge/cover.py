@@ -8,7 +8,7 @@ from qlint.judge.explain import explain
 from qlint.judge.groups import circle
 from qlint.judge.kernels import Kernels, Ready
 from qlint.judge.memory import conflicts, habits_of, unsliced
-from qlint.judge.partition import constants_alone
+from qlint.judge.partition import constants_alone, declared_twice
 from qlint.judge.pattern import Chain
 from qlint.judge.ports import ports
 from qlint.judge.prepare import Prepared, prepare
@@ -234,6 +234,9 @@ class _Judge:
             return bool(self.kernels.spaces.misses(self.kernels.lone_constants, port))
 
         habits = habits_of(self.model.ops, memory)
+        if self.profile.partition is not None and (once := self.profile.partition.inputs) is not None:
+            for use in declared_twice(self.model, habits, cut, self.prepared):
+                self.verdict.refusals.append(RefusalReason("inputs", once.because, use.op, use.tensor.name, self.kernels.evidence(once.evidence)))
         for op, use in list(unsliced(self.model.ops, habits, cut)):
             habits.pop(id(op), None)
             placed = self.verdict.placements[id(op)]

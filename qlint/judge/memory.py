@@ -30,6 +30,7 @@ from typing import Literal, NamedTuple
 
 from qlint.graph import Op, Use
 from qlint.graph.kinds import expand
+from qlint.judge.partition import waves
 from qlint.profile.schema import Memory
 
 _RETILED_IN_MAIN = ("add", "sub")
@@ -171,21 +172,11 @@ def _16_bits(use: Use) -> bool:
     return any(quantizer.storage in ("uint16", "int16") for quantizer in use.quantizers)
 
 
-def _waves(ops: list[Op], habits: dict[int, Habit], cut: Callable[[Use], bool]) -> dict[int, int]:
-    """The number of the partition that each op is in, by id: a later one than that of what it waits for (see judge/partition.py)."""
-    waves: dict[int, int] = {}
-    for op in ops:
-        before = [use for use in op.uses.values() if id(use.tensor.producer) in waves and not use.tensor.constant]  # not those of an outer graph
-        waits = (waves[id(use.tensor.producer)] + (id(op) in habits and (id(use.tensor.producer) not in habits or cut(use))) for use in before)
-        waves[id(op)] = max(waits, default=0)
-    return waves
-
-
 class _Plan:
     """The memory planned for the operators that have no fixed one."""
 
     def __init__(self, ops: list[Op], habits: dict[int, Habit], cut: Callable[[Use], bool]) -> None:
-        self.habits, self.cut, self.waves = habits, cut, _waves(ops, habits, cut)
+        self.habits, self.cut, self.waves = habits, cut, waves(ops, habits, cut)
         self.ops = [op for op in ops if id(op) in habits]
         self.free = [op for op in self.ops if habits[id(op)].reads in ("either", "prefers")]
         self.tcm = {id(op) for op in self.free if habits[id(op)].reads == "prefers"}

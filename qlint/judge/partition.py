@@ -8,9 +8,9 @@ takes it by itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 
-from qlint.graph import Op
+from qlint.graph import Model, Op, Use
 from qlint.judge.pattern import Chain
 from qlint.judge.ports import Port, Spaces, ports
 from qlint.judge.prepare import Prepared
@@ -39,6 +39,28 @@ def constants_alone(
         if waits or lone:
             later.update(id(tensor) for tensor in op.outputs)
     return alone if len(alone) > 1 else []
+
+
+def waves(ops: list[Op], on_device: Container[int], cut: Callable[[Use], bool]) -> dict[int, int]:
+    """The number of the partition that each op is in, by id: a later one than that of what it waits for."""
+    found: dict[int, int] = {}
+    for op in ops:
+        before = [use for use in op.uses.values() if id(use.tensor.producer) in found and not use.tensor.constant]  # not those of an outer graph
+        waits = (found[id(use.tensor.producer)] + (id(op) in on_device and (id(use.tensor.producer) not in on_device or cut(use))) for use in before)
+        found[id(op)] = max(waits, default=0)
+    return found
+
+
+def declared_twice(model: Model, on_device: Container[int], cut: Callable[[Use], bool], prepared: Prepared) -> Iterator[Use]:
+    """The float use of each input of the model that a partition reads in float and as integers, which are quantized outside of it."""
+    found: dict[int, int] = {}
+    for tensor in model.inputs:
+        read = [use for use in prepared.uses(tensor) if use.op is not None and use.op.role == "data" and id(use.op) in on_device]
+        plain = [use for use in read if not prepared.of(use)]
+        if plain and len(plain) < len(read):
+            found = found or waves(model.ops, on_device, cut)
+            stored = {found.get(id(use.op)) for use in read if prepared.of(use)}
+            yield from [use for use in plain if found.get(id(use.op)) in stored][:1]
 
 
 def _dead(prepared: Prepared) -> Iterator[Port]:

@@ -10,7 +10,8 @@ optimizations and with CPU fallback. Then
 * a node that the optimizer took away before the provider saw it has the placement of what does its work in the
   graph after the level-1 optimizations (see regions.py): `absorbed` if that is integer or a requantization.
 
-A session that cannot be created although fallback is allowed is a refused model. The nodes that the message
+A session that cannot be created although fallback is allowed, or that fails in its first run (on zeros, of a model
+without symbolic dimensions that is not too large to emulate), is a refused model. The nodes that the message
 or the log's last error names are `rejected`; a node whose validation failed is `cpu|rejected`, since nobody can tell.
 
 A target is an architecture (`v73`: only `htp_arch` is given to the provider, as for offline compilation) or a SoC
@@ -30,7 +31,7 @@ import onnx
 import onnxruntime as ort
 import onnxruntime_qnn
 
-from qlint.oracles.onnx_graph import QUANTIZERS, Traced, between_quantizers, constants, no_data, trace
+from qlint.oracles.onnx_graph import QUANTIZERS, Traced, between_quantizers, constants, no_data, symbolic, trace, zeros
 from qlint.oracles.qnn_log import Log, Made, Unit, original, read_log
 from qlint.oracles.regions import Region, regions
 
@@ -43,6 +44,8 @@ TARGETS = {
 PROVIDER = "QNNExecutionProvider"
 VERSIONS = {"onnxruntime": ort.__version__, "onnxruntime-qnn": onnxruntime_qnn.__version__}
 _UNSCORED = frozenset({"Shape", "Size", "ConstantOfShape", "Range", "NonZero", "DynamicQuantizeLinear", "If", "Loop", "Scan"})
+_EMULATED = 1_000_000  # bytes of a model that the emulator still runs in less than a minute
+_EMULATOR = "QNN_COMMON_ERROR_GENERAL"  # seen with a float convolution that compiles: nobody knows whether the device computes it
 _registered: list[ort.OrtEpDevice] = []
 
 
@@ -86,6 +89,7 @@ def compile_model(traced: Traced, target: str) -> tuple[dict[str, str], list[str
                     name = original(node.name)
                     same = assigned.get(name, part.ep_name) == part.ep_name
                     assigned[name] = part.ep_name if same else "several"
+            _run(session, traced)
             del session
         except Exception as failure:
             error = str(failure)
@@ -96,6 +100,18 @@ def compile_model(traced: Traced, target: str) -> tuple[dict[str, str], list[str
             os.close(saved[1])
         log.seek(0)
         return assigned, log.read().decode(errors="replace").splitlines(), error
+
+
+def _run(session: ort.InferenceSession, traced: Traced) -> None:
+    """Run once on zeros: some models that compile fail then."""
+    inputs = session.get_inputs()
+    if traced.model.ByteSize() < _EMULATED and not symbolic(inputs) and (feeds := zeros(inputs)) is not None:
+        session.disable_fallback()
+        try:
+            session.run(None, feeds)
+        except Exception as failure:
+            if _EMULATOR not in str(failure):
+                raise
 
 
 def _device() -> ort.OrtEpDevice:

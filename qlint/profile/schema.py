@@ -269,6 +269,13 @@ class Prepare(_Data):
     evidence: Names
 
 
+class DeclaredOnce(_Data):
+    """A partition has one tensor for each input of the model, whatever it is read as: the model is refused if that is a float and integers."""
+
+    because: str
+    evidence: Names
+
+
 class Partition(_Data):
     """How a backend cuts what it takes out of a graph, where that can go wrong.
 
@@ -276,12 +283,14 @@ class Partition(_Data):
     that depends on the input make a partition without inputs: the model is refused.
     `groups`: units that share a dequantize are cut out together, and a path out of them and back makes that impossible
     (see judge/groups.py): the model is refused.
+    `inputs`: whether a partition that reads an input in two ways is refused.
     """
 
     how: Literal["waves", "groups"] = "waves"
     constants: Requirement = ()  # waves: of which constants the DequantizeLinear is taken
     because: str
     evidence: Names
+    inputs: DeclaredOnce | None = None
 
 
 class Arithmetic(_Data):

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Collection, Iterator
 
 from qlint.graph.kinds import CLASSES
-from qlint.profile.schema import Arithmetic, Check, Kernel, Partition, Ports, Prepare, Profile, Refusal, Space
+from qlint.profile.schema import Arithmetic, Check, DeclaredOnce, Kernel, Partition, Ports, Prepare, Profile, Refusal, Space
 
 # Spaces that every profile may name; a profile's own definition of the same name wins.
 BUILTIN_SPACES: dict[str, Space] = {
@@ -33,7 +33,7 @@ def problems(profile: Profile) -> list[str]:
     return [*_dangling_spaces(profile), *_dangling_evidence(profile)]
 
 
-def claims(profile: Profile) -> Iterator[tuple[str, Refusal | Prepare | Kernel | Check | Partition | Arithmetic]]:
+def claims(profile: Profile) -> Iterator[tuple[str, Refusal | Prepare | Kernel | Check | Partition | DeclaredOnce | Arithmetic]]:
     """Every claim of the profile with the name it has in messages."""
     for refusal in profile.refuses:
         yield f"refuses {refusal.id}", refusal
@@ -43,6 +43,8 @@ def claims(profile: Profile) -> Iterator[tuple[str, Refusal | Prepare | Kernel |
         yield f"check {number}", check
     if profile.partition is not None:
         yield "partition", profile.partition
+        if profile.partition.inputs is not None:
+            yield "partition.inputs", profile.partition.inputs
     if profile.arithmetic is not None:
         yield "arithmetic", profile.arithmetic
     for kernel in profile.kernels:

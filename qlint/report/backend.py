@@ -86,6 +86,8 @@ def _lines(profile: Profile) -> Iterator[str]:
         if (cut := profile.partition) is not None:
             which = f": {requirement(cut.constants)}" if cut.constants else ""
             yield f"  {cut.because}{which} (partition; {cited(profile, cut.evidence)})"
+            if cut.inputs is not None:
+                yield f"  {cut.inputs.because} (inputs; {cited(profile, cut.inputs.evidence)})"
     if profile.prepare:
         yield "\nbefore it selects kernels"
         yield from (f"  {step.because} ({step.id}; {cited(profile, step.evidence)})" for step in profile.prepare)

@@ -104,6 +104,8 @@ def _claims(profile: Profile) -> dict[str, tuple[str, Facts]]:
         found[f"check {number}"] = ("", {"check": text.check(check)})
     if profile.partition is not None:
         found["partition"] = (profile.partition.because, {"constants": text.requirement(profile.partition.constants)})
+        if profile.partition.inputs is not None:
+            found["inputs"] = (profile.partition.inputs.because, {})
     for kernel in profile.kernels:
         found[f"kernel {kernel.id}"] = (kernel.title, text.kernel(kernel))
     for name, one in profile.evidence.items():

@@ -39,7 +39,7 @@ rule = Rule(
     since="0.1.0",
     what="{port}{origin} {is_} quantized to {found}",
     why="{backend} wants {wanted}",
-    fix="use {wanted}, with the zero point shifted by half of the range; the grid stays the same",
+    fix="use the unsigned type of the same width, with the zero point shifted by half of the range; the grid stays the same",
     cure="quantizers",
     applicability="safe",
     per_kind=False,
@@ -51,6 +51,12 @@ rule.explains("storage", where=(activation, signed))
 def attention_scores() -> Model:
     g = Graph()
     return g.model(g.op("matmul", g.input("q") | s8(), g.input("k") | s8()) | s8())
+
+
+@rule.bad(says="input x (the model's input x) is quantized to int8; toy wants uint8")
+def where_only_unsigned_integers_may_have_a_zero_point() -> Model:
+    g = Graph()
+    return g.model(g.op("softplus", g.input() | s8(zp=-37)) | s8())
 
 
 @rule.good

@@ -162,7 +162,7 @@ def _row(profile: Profile, bites: list[Bite]) -> Iterator[str]:
 def backends_index(profiles: list[Profile]) -> str:
     """All backends: what each is, what it reads, and on how much evidence its profile rests."""
     rows = [
-        (f"[{p.id}]({p.id}.md)", p.title, p.vendor, ", ".join(f"**{name}**" if name == p.default_target else name for name in overlays(p)), ", ".join(p.ingests), counted(p))
+        (f"[{p.id}]({p.id}.md)", p.title, p.vendor, ", ".join(f"**{name}**" if name == p.default_target else name for name in overlays(p)), ", ".join((*p.ingests, *p.converts)), counted(p))
         for p in profiles
     ]
     return (

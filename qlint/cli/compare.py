@@ -60,4 +60,4 @@ def _all(model: str) -> list[str]:
     from qlint.readers import read
 
     form = read(model).format
-    return [name for name in names() if form in load(name).ingests]
+    return [name for name in names() if form in (*load(name).ingests, *load(name).converts)]

@@ -12,7 +12,7 @@ from qlint.judge.partition import constants_alone
 from qlint.judge.pattern import Chain
 from qlint.judge.ports import ports
 from qlint.judge.prepare import Prepared, prepare
-from qlint.judge.refusals import refusals
+from qlint.judge.refusals import Nodes, refusals
 from qlint.judge.segments import behind
 from qlint.judge.situations import Candidate, Settled, Situations
 from qlint.judge.verdict import Consequence, Mismatch, Miss, Placement, RefusalReason, Verdict, Where, weakest
@@ -61,6 +61,8 @@ class _Judge:
         self.profile = self.kernels.profile
         self.prepared: Prepared = prepare(model, self.profile)
         self.situations = Situations(settled, self.prepared)
+        self.nodes = Nodes(model, self.situations)
+        self.spared: dict[str, bool] = {}  # kernels that the rest of the graph keeps from being selected, or does not
         self.taken: dict[int, tuple[Ready, Chain]] = {}
         self.failed: dict[int, tuple[Check, list[Miss]]] = {}
         self.conflicting: dict[int, Mismatch] = {}
@@ -69,7 +71,7 @@ class _Judge:
         if self.prepared.converted and self.profile.conversion == "unknown":
             self._leave_open()
             return
-        self.verdict.refusals += refusals(self.model, self.situations, self.profile)
+        self.verdict.refusals += refusals(self.nodes, self.profile)
         for step, op in self.prepared.broken[:1]:
             because = f"{step.because or step.id}, {_BROKEN[step.step]}"
             self.verdict.refusals.append(RefusalReason(step.id, because, op, f"opset {op.opset}" if op else "", self.kernels.evidence(step.evidence)))
@@ -106,9 +108,16 @@ class _Judge:
             if one.length > 1 and any(id(member) in self.taken for member in run.ops[1 : one.length]):
                 continue
             chain = run.chain(one.length)
-            if one.left.hold(chain, self.prepared):
+            if one.left.hold(chain, self.prepared) and not self._spared(one.ready.kernel):
                 self._take(one, chain)
                 return
+
+    def _spared(self, kernel: Kernel) -> bool:
+        if not kernel.unless:
+            return False
+        if kernel.id not in self.spared:
+            self.spared[kernel.id] = self.nodes.some(kernel.unless)
+        return self.spared[kernel.id]
 
     def _take(self, one: Candidate, chain: Chain) -> None:
         ready = one.ready
@@ -201,6 +210,8 @@ class _Judge:
         def memory(op: Op) -> tuple[Memory, bool] | None:
             ready, chain = self.taken.get(id(op), (None, None))
             where = self.verdict.where(op)
+            if id(op) in self.prepared.removed and where in ("float", "absorbed"):
+                return "either", where == "absorbed"
             if ready is None or chain is None or where not in ("float", "integer", "absorbed"):
                 return None
             return ready.kernel.memory if op is chain.anchor else "either", where != "float"

@@ -165,6 +165,16 @@ def _uses(wanted: dict[str, Bounds], chain: Chain, prepared: Prepared) -> Iterat
                 yield miss(port, "uses", count, text(bounds), RELATION)
 
 
+def _merged_uses(wanted: dict[str, Bounds], chain: Chain, prepared: Prepared) -> Iterator[Miss]:
+    for name, bounds in wanted.items():
+        for port in ports(chain, name, prepared):
+            if port.tensor is None or port.tensor.producer is None:
+                continue
+            count = sum(len(prepared.uses(tensor)) for tensor in prepared.values.equals(port.tensor))
+            if not within(count, bounds):
+                yield miss(port, "uses", count, text(bounds), RELATION)
+
+
 def _edges(wanted: dict[str, Bounds], chain: Chain, prepared: Prepared) -> Iterator[Miss]:
     for name, bounds in wanted.items():
         for port in ports(chain, name, prepared):
@@ -406,6 +416,7 @@ _TABLE: tuple[tuple[str, Callable[[Any, Chain, Prepared], Iterator[Miss]]], ...]
     ("produced_by", _produced_by),
     ("read_by", _read_by),
     ("quantized_behind", _quantized_behind),
+    ("merged_uses", _merged_uses),
     ("edges", _edges),
     ("vanishing", _vanishing),
     ("readers", _readers),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from qlint.graph import COUNTS, Op, Quantizer, Tensor, Use
+from qlint.graph import COUNTS, INTEGER_RANGES, Op, Quantizer, Tensor, Use
 from qlint.graph.axes import channel_axes
 from qlint.graph.kinds import expand
 from qlint.judge.integers import declared
@@ -67,6 +67,13 @@ class Port:
     def prequantized(self) -> bool:
         """Whether it is a constant that the file stores as integers."""
         return self.constant and self.quantizer is not None and self.quantizer.quantize is None
+
+    @property
+    def dtype(self) -> str:
+        """What the tensor holds: numbers on a grid are real ones to a converter, whatever integers the file has for them."""
+        assert self.tensor is not None
+        real = self.state == "one" and self.prepared is not None and self.prepared.converted and self.tensor.dtype in INTEGER_RANGES
+        return "float32" if real else self.tensor.dtype
 
     @property
     def constant(self) -> bool:
@@ -272,13 +279,18 @@ class Spaces:
 
     def _nearest(self, spaces: tuple[Space, ...], port: Port) -> list[Miss]:
         best: list[Miss] | None = None
+        every = []
         for space in spaces:
             asked = self._wanted(space)
             found = list(_misses(space, port, asked.quantized, asked.rows))
             if not found:
                 return []
+            every.append(found)
             if best is None or sum(m.weight for m in found) < sum(m.weight for m in best):
                 best = found
+        if best and len(best) == 1 and (best[0].dimension, best[0].wanted) == ("zero_point", "zero"):
+            # Rather than a zero point of 0, which changes the grid, the type that takes any zero point.
+            return next(([found[0]._replace(weight=VALUE)] for found in every if len(found) == 1 and _turned(found[0])), best)
         return best or []
 
     def _wanted(self, space: Space) -> _Asked:
@@ -315,8 +327,8 @@ def _misses(space: Space, port: Port, wants: bool | None, parameters: Rows) -> I
         yield miss("constant", port.constant, space.constant, MISSING)
     if space.initializer is not None and port.initializer != space.initializer:
         yield miss("constant", port.initializer, space.initializer, MISSING)
-    if space.dtype and port.tensor is not None and port.tensor.dtype and port.tensor.dtype not in space.dtype:
-        yield miss("dtype", port.tensor.dtype, space.dtype, SHAPE)
+    if space.dtype and port.tensor is not None and port.dtype and port.dtype not in space.dtype:
+        yield miss("dtype", port.dtype, space.dtype, SHAPE)
     if wants is None:
         return
     if not wants:
@@ -337,6 +349,11 @@ def _misses(space: Space, port: Port, wants: bool | None, parameters: Rows) -> I
     for dimension, weight, value, holds, found in parameters:
         if not holds(value, port.quantizer, port):
             yield miss(dimension, found(port.quantizer, port), value, weight)
+
+
+def _turned(miss: Miss) -> bool:
+    """Whether only the sign of the integer type is wrong: the same grid fits into the other one, with the zero point moved by half of the range."""
+    return miss.dimension == "storage" and (miss.found.removeprefix("u") if miss.found.startswith("u") else f"u{miss.found}") in miss.wanted
 
 
 def _axis(q: Quantizer, port: Port) -> str:

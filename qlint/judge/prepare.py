@@ -14,6 +14,7 @@ from typing import Any
 
 from qlint.graph import INTEGER_RANGES, UNSEEN, Model, Op, Quantizer, Tensor, Use
 from qlint.judge.pattern import VARIADIC, kinds_of
+from qlint.judge.values import Values
 from qlint.profile.schema import Prepare, Profile
 
 
@@ -66,6 +67,11 @@ class Prepared:
     def dynamic(self, tensor: Tensor) -> bool:
         """Whether a dimension is open when the backend gets to see the tensor."""
         return tensor.dynamic and not (self.shapeless and not any(isinstance(size, str) for size in tensor.shape or ()))
+
+    @cached_property
+    def values(self) -> Values:
+        """Which tensors hold the same."""
+        return Values(self)
 
     @cached_property
     def scalars(self) -> Counter[float]:
@@ -244,7 +250,10 @@ def _merge(sequence: tuple[Quantizer, ...], how: str) -> Quantizer | None:
         if merged != other and both is None:
             return None
         merged = both or merged
-    return replace(merged, dequantize=sequence[-1].dequantize) if len(set(sequence)) > 1 else merged
+    last = sequence[-1]  # each of the two nodes that stay keeps its parameters in the shapes that they have
+    if (last.scale_shape, last.zero_point_shape) != (merged.scale_shape, merged.zero_point_shape):
+        merged = replace(merged, read_as=replace(merged, scale_shape=last.scale_shape, zero_point_shape=last.zero_point_shape, dequantize=last.dequantize))
+    return replace(merged, dequantize=last.dequantize) if len(set(sequence)) > 1 else merged
 
 
 def _intersection(one: Quantizer, other: Quantizer) -> Quantizer | None:

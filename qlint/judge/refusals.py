@@ -15,24 +15,23 @@ from qlint.judge.verdict import RefusalReason
 from qlint.profile.schema import Bounds, Profile, When
 
 
-def refusals(model: Model, situations: Situations, profile: Profile) -> Iterator[RefusalReason]:
+def refusals(nodes: Nodes, profile: Profile) -> Iterator[RefusalReason]:
     """Each refusal of the profile that some node of the file meets, with the first such node.
 
     Of a file that has to be converted first, how its own format spells things is not looked at: the converter writes that anew.
     """
-    nodes = _Nodes(model, situations)
     for refusal in profile.refuses:
-        if situations.prepared.converted and not refusal.when.model_fields_set.isdisjoint(_SPELLING):
+        if nodes.situations.prepared.converted and not refusal.when.model_fields_set.isdisjoint(_SPELLING):
             continue
-        met = _first(refusal.when, model, profile, nodes)
-        if met is not None and not any(_first(spared, model, profile, nodes) for spared in refusal.unless):
+        met = nodes.first(refusal.when)
+        if met is not None and not nodes.some(refusal.unless):
             op, found = met
             evidence = tuple(profile.evidence[name] for name in refusal.evidence)
             yield RefusalReason(refusal.id, refusal.because, op, found, evidence)
 
 
-class _Nodes:
-    """The nodes of the file, those in control-flow bodies last."""
+class Nodes:
+    """The nodes of a graph, those in control-flow bodies last, and which of them meet conditions."""
 
     def __init__(self, model: Model, situations: Situations) -> None:
         self.model, self.situations = model, situations
@@ -68,6 +67,33 @@ class _Nodes:
         left = {number: rest for number, rest in settled.items() if rest is not None}
         return (op for op in (self.ops if left else ()) if (rest := left.get(like(op))) is not None and rest.hold(Chain((op,)), prepared))
 
+    def some(self, whens: tuple[When, ...]) -> bool:
+        """Whether some node meets one of these."""
+        return any(self.first(when) is not None for when in whens)
+
+    def first(self, when: When) -> tuple[Op | None, str] | None:
+        """The first node that meets a condition, and what was found there."""
+        model, kernels = self.model, self.situations.kernels
+        if when.format and model.format not in when.format:
+            return None
+        tests = [(name, test, wanted) for name, test in _NODE_TESTS if (wanted := getattr(when, name)) not in (None, ())]
+        kinds = kinds_of("|".join(when.kinds), kernels.profile.classes) if when.kinds else None
+        # Ports and guards look at canonical ops; the other tests look at every node of the file.
+        ops: Iterable[Op]
+        if when.ports or when.guards:
+            ops = self.meeting(required(when.ports, when.guards, kernels.spaces), kinds)
+        elif not tests:
+            return (None, "") if kinds is None else next(((op, op.native) for op in model.walk() if op.kind in kinds), None)
+        else:
+            ops = self if any(test is _zero_scale for _, test, _ in tests) else self.specimens
+        for op in ops:
+            if kinds is not None and op.kind not in kinds:
+                continue
+            found = [test(op, wanted, self.quantizers.get(id(op))) for _, test, wanted in tests]
+            if all(f is not None for f in found):
+                return op, next((f for f in found if f), op.native) or op.native
+        return None
+
     @cached_property
     def specimens(self) -> list[Op]:
         """The first node of each sort that tests tell apart, unless they look at numbers."""
@@ -85,28 +111,6 @@ class _Nodes:
         if q is None or q.granularity == "tensor":
             return sort
         return (sort, q.granularity, q.axis, q.scale_shape, None if q.scale is None else len(q.scale), None if x is None else x.tensor.shape)
-
-
-def _first(when: When, model: Model, profile: Profile, nodes: _Nodes) -> tuple[Op | None, str] | None:
-    if when.format and model.format not in when.format:
-        return None
-    tests = [(name, test, wanted) for name, test in _NODE_TESTS if (wanted := getattr(when, name)) not in (None, ())]
-    kinds = kinds_of("|".join(when.kinds), profile.classes) if when.kinds else None
-    # Ports and guards look at canonical ops; the other tests look at every node of the file.
-    ops: Iterable[Op]
-    if when.ports or when.guards:
-        ops = nodes.meeting(required(when.ports, when.guards, nodes.situations.kernels.spaces), kinds)
-    elif not tests:
-        return (None, "") if kinds is None else next(((op, op.native) for op in model.walk() if op.kind in kinds), None)
-    else:
-        ops = nodes if any(test is _zero_scale for _, test, _ in tests) else nodes.specimens
-    for op in ops:
-        if kinds is not None and op.kind not in kinds:
-            continue
-        found = [test(op, wanted, nodes.quantizers.get(id(op))) for _, test, wanted in tests]
-        if all(f is not None for f in found):
-            return op, next((f for f in found if f), op.native) or op.native
-    return None
 
 
 # Each test gives None (not met) or what it found.

@@ -158,7 +158,7 @@ class _Run:
             if reason not in folded.get(id(reason.op), ()):
                 self._refuse(reason)
         read = verdict.profile.ingests
-        if self.model.format and read and self.model.format not in read:
+        if self.model.format and read and self.model.format not in (*read, *verdict.profile.converts):
             found, *wanted = (FORMATS.get(form, form) for form in (self.model.format, *read))
             self._convert("format", found, " or ".join(wanted), "unknown" if verdict.profile.conversion == "unknown" else "note")
         told = self.model.encodings

@@ -271,6 +271,13 @@ runs = "integer"
 checks = [{ guards = [{ close = ["x", "y"] }], otherwise = "wrong", evidence = "toy" }]
 evidence = "toy"
 
+[[kernels]]                  # takes any zero point, if the integers are unsigned
+id = "unsigned"
+match = "softplus"
+ports = { x = [{ storage = "int8|int16", zero_point = "zero" }, { storage = "uint8" }], y = "a8" }
+runs = "integer"
+evidence = "toy"
+
 [[kernels]]                  # something that no rule puts into words
 id = "odd"
 match = "pow"

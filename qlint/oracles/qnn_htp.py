@@ -71,6 +71,7 @@ def compile_model(traced: Traced, target: str) -> tuple[dict[str, str], list[str
     device = {"backend_path": onnxruntime_qnn.get_qnn_htp_path(), "htp_arch": arch} | ({"soc_model": soc} if soc else {})
     options.add_provider_for_devices([_device()], device)
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    options.add_session_config_entry("session.qdqisint8allowed", "1")  # the device's own CPU is an ARM, on which int8 stays int8
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", traced.folder)
     assigned: dict[str, str] = {}
     error = ""

@@ -157,6 +157,7 @@ class Guard(_Data):
     known_shapes: bool | None = None  # no port of unknown rank
     readers: dict[str, Bounds] = {}  # readers of a port's tensor that see the same quantizer
     uses: dict[str, Bounds] = {}  # all readers of a port's tensor
+    merged_uses: dict[str, Bounds] = {}  # all readers of what a port's tensor is computed to, here or by another op that computes the same
     rank: dict[str, Bounds] = {}
     dims: dict[str, dict[str, Bounds]] = {}  # port -> dimension index (as a string) -> bounds
     last_and_other_axes: bool | None = None  # a reduction is over the last axis together with others
@@ -192,31 +193,8 @@ class Check(_Data):
     until: str = ""
 
 
-class Kernel(_Data):
-    """What the backend executes as one unit.
-
-    `match` is a pattern of kinds (`conv act?`); `ports` and `guards` decide whether it is selected;
-    `checks` are what must also hold afterwards.
-    """
-
-    id: str
-    title: str = ""
-    like: str = ""
-    before: str = ""  # where an inheriting profile inserts it
-    match: str
-    ports: Ports = {}
-    guards: tuple[Guard, ...] = ()
-    runs: Runs
-    unit: bool | None = None  # quantizers at its ports are part of it; default: if it runs in integer. Matters to `partition`
-    memory: Memory = "either"  # matters where `misplaced` is refused
-    checks: tuple[Check, ...] = ()
-    advise: bool = True  # may explain why another op is not in integer
-    note: str = ""  # shown with ops that run here, e.g. "quantizes on the fly"
-    evidence: Names
-
-
 class When(_Data):
-    """Conditions under which the importer says no to the model; any op that meets all of them."""
+    """Conditions that some node of the graph meets, all of them."""
 
     native: Names = ()
     domain: Names = ()
@@ -234,6 +212,30 @@ class When(_Data):
     guards: tuple[Guard, ...] = ()
     ports: Ports = {}
     kinds: Names = ()
+
+
+class Kernel(_Data):
+    """What the backend executes as one unit.
+
+    `match` is a pattern of kinds (`conv act?`); `ports` and `guards` decide whether it is selected;
+    `checks` are what must also hold afterwards.
+    """
+
+    id: str
+    title: str = ""
+    like: str = ""
+    before: str = ""  # where an inheriting profile inserts it
+    match: str
+    ports: Ports = {}
+    guards: tuple[Guard, ...] = ()
+    unless: tuple[When, ...] = ()  # an op of the graph that meets one of these keeps the kernel from being selected, wherever it is
+    runs: Runs
+    unit: bool | None = None  # quantizers at its ports are part of it; default: if it runs in integer. Matters to `partition`
+    memory: Memory = "either"  # matters where `misplaced` is refused
+    checks: tuple[Check, ...] = ()
+    advise: bool = True  # may explain why another op is not in integer
+    note: str = ""  # shown with ops that run here, e.g. "quantizes on the fly"
+    evidence: Names
 
 
 class Refusal(_Data):
@@ -336,6 +338,7 @@ class Profile(_Data):
     aliases: tuple[str, ...] = ()
     extends: str = ""
     ingests: tuple[str, ...] = ()
+    converts: tuple[str, ...] = ()  # formats that its own importer turns into one of those: judged as converted, which is no assumption
     encodings: tuple[str, ...] = ()  # whose encodings files tell the backend its quantizers beside the model: aimet, tensorrt, vitis ...
     toolchain: str = ""
     targets: tuple[str, ...] = ()

@@ -55,6 +55,8 @@ def _dangling_spaces(profile: Profile) -> Iterator[str]:
     known = {*BUILTIN_SPACES, *profile.spaces}
     ports: list[tuple[str, Ports]] = [("spaces", profile.spaces)]
     ports += [(name, claim.ports) for name, claim in claims(profile) if isinstance(claim, (Kernel, Check))]
+    ports += [(name, when.ports) for name, claim in claims(profile) if isinstance(claim, (Kernel, Refusal)) for when in claim.unless]
+    ports += [(f"refuses {refusal.id}", refusal.when.ports) for refusal in profile.refuses]
     ports += [("partition", {"constants": profile.partition.constants})] if profile.partition is not None else []
     for name, requirement in ports:
         for port, alternatives in requirement.items():

@@ -28,11 +28,12 @@ def read(path: str | Path) -> Model:
     from qlint.readers.sniff import sniff
 
     path = Path(path)
-    module, function = READERS[sniff(path)]
+    form, source = sniff(path)
+    module, function = READERS[form]
     reader = getattr(import_module(module), function)
     try:
         with building():
-            model: Model = reader(path)
+            model: Model = reader(source)
     except ReadError as error:
         error.subject = error.subject or str(path)
         error.hint = error.hint or "export or download it again"

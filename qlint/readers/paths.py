@@ -49,6 +49,7 @@ def _is_model(path: str) -> bool:
     from qlint.readers.sniff import sniff
 
     try:
-        return bool(sniff(Path(path)))
+        sniff(Path(path))
     except (ReadError, OSError):
         return False
+    return True

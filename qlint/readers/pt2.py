@@ -58,13 +58,13 @@ class Exported:
     notes: list[str] = field(default_factory=list)
 
 
-def read_pt2(path: Path) -> Model:
+def read_pt2(source: Path | Archive) -> Model:
     """The network of a torch.export archive; every operator that reaches an output is a node. Weights are lazy.
 
     Raises:
         ReadError: the file is damaged, or holds no exported program.
     """
-    return read_program(Archive(path))
+    return read_program(source if isinstance(source, Archive) else Archive(source))
 
 
 def read_program(archive: Archive, builder_of: type[Builder] = Builder) -> Model:

@@ -56,8 +56,8 @@ _MEMBERS: tuple[tuple[str, str, str], ...] = (
 )
 
 
-def sniff(path: Path) -> str:
-    """The format of a model file, a key of `qlint.readers.READERS`.
+def sniff(path: Path) -> tuple[str, Path | Archive]:
+    """The format of a model file, a key of `qlint.readers.READERS`, and what to read: the file, or the archive that it is.
 
     Raises:
         ReadError: there is no such file, or it is nothing that qlint reads; the hint says what to do.
@@ -79,7 +79,7 @@ def sniff(path: Path) -> str:
         raise ReadError("is empty", subject=subject, hint="the export or the download did not finish")
     for offset, magic, known in _READ:
         if head[offset : offset + len(magic)] == magic:
-            return known
+            return known, path
     for offset, magic, what, hint in _MAGIC:
         if head[offset : offset + len(magic)] == magic:
             raise ReadError(what, subject=subject, hint=hint)
@@ -88,7 +88,7 @@ def sniff(path: Path) -> str:
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 32:
         raise ReadError("is a safetensors file: weights without a graph", subject=subject, hint=_EXPORT)
     if _is_ir(head):
-        return "openvino"
+        return "openvino", path
     if _is_text(head):
         what, hint = next((what, hint) for start, what, hint in _TEXTS if head.lstrip().lower().startswith(start))
         raise ReadError(what, subject=subject, hint=hint)
@@ -98,10 +98,10 @@ def sniff(path: Path) -> str:
         raise ReadError("is a TensorFlow GraphDef", subject=subject, hint="export it to ONNX, for example with tf2onnx")
     if not _looks_like_onnx(head):
         raise ReadError("is of a format that qlint does not know, not a model", subject=subject, hint=_LATER)
-    return "onnx"
+    return "onnx", path
 
 
-def _zip(path: Path) -> str:
+def _zip(path: Path) -> tuple[str, Archive]:
     from qlint.readers.torch_archive import Archive
 
     try:
@@ -113,7 +113,7 @@ def _zip(path: Path) -> str:
     endings = {name.rpartition("/")[2] for name in members}
     for ending, form in _FORMATS:
         if ending in endings:
-            return form
+            return form, archive
     if "data.pkl" in members:
         raise _checkpoint(archive)
     for ending, what, hint in _MEMBERS:

@@ -7,7 +7,6 @@ that is fused into an operator is an op of its own behind it, as other formats s
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -110,7 +109,7 @@ class Builder:
         self.archive, self.model, self.outer = archive, model, outer
         self.tensors: dict[int, Tensor] = {}
         self.kept: list[Any] = []  # what tensors are known by, so that its identity stays its own
-        self.names: Counter[str] = outer.names if outer is not None else Counter()
+        self.names: dict[str, int] = outer.names if outer is not None else {}  # how often each was wanted
         self.updated: frozenset[int] = frozenset() if outer is None else outer.updated  # buffers, by id, that running the network changes
         self.ranges: Ranges = {} if outer is None else outer.ranges
         self.path = self.source = ""  # of the node that is being built
@@ -120,15 +119,17 @@ class Builder:
 
     def tensor(self, value: Any, like: str = "", hint: str = "constant") -> Tensor:
         """The tensor that stands for an argument; of plain data a constant, of the type `like` where it is a number."""
-        value = present(value)
-        if isinstance(value, list):
-            return self._listed(value, hint)
-        if not isinstance(value, (Value, TensorRecord)):
-            return self._literal(value, like, hint)
+        if type(value) is not TensorRecord:
+            value = present(value)
+            if isinstance(value, list):
+                return self._listed(value, hint)
+            if not isinstance(value, (Value, TensorRecord)):
+                return self._literal(value, like, hint)
         scope: Builder | None = self
         while scope is not None:
-            if id(value) in scope.tensors:
-                return scope.tensors[id(value)]
+            known = scope.tensors.get(id(value))
+            if known is not None:
+                return known
             scope = scope.outer
         if isinstance(value, TensorRecord):
             return self._root()._constant(value)
@@ -192,10 +193,9 @@ class Builder:
         return self.output(op, "int64", (len(parts),) if len(parts) == len(values) else None)
 
     def unique(self, name: str) -> str:
-        self.names[name] += 1
-        if self.names[name] == 1:
-            return name
-        return self.unique(f"{name}_{self.names[name] - 1}")
+        count = self.names.get(name, 0)
+        self.names[name] = count + 1
+        return self.unique(f"{name}_{count}") if count else name
 
     # -- ops -----------------------------------------------------------------------------------
 
@@ -290,60 +290,62 @@ class Builder:
 
     def _operator(self, node: Node, rule: Rule | None, args: dict[str, Any]) -> None:
         namespace, _, name = node.native.partition("::")
-        attrs, left = self._attributes(rule, args)
+        symbols = [name for name, value in args.items() if type(value) not in _PLAIN and not _is_plain(value)]
+        attrs = self._attributes(rule, args)
         if rule is not None and rule.kind == "cast":
             attrs.setdefault("to", TYPE_CODES.get(self._cast_to(name, args), 0))
         kind = narrowed(rule.kind, attrs) if rule is not None else name.strip("_") if namespace in ("aten", "prim", "quantized") else "custom"
         op = self.op(node.native, kind, node.path, node.source, attrs)
-        packed = self._packed(op, args, node.path)
+        packed = self._packed(op, args, symbols, node.path)
         roles = rule.roles if rule is not None else {}
-        for argument in [*(name for name in roles if name in left), *(name for name in left if name not in roles)]:
+        for argument in [*(name for name in roles if name in args), *(name for name in symbols if name not in roles)]:
             value = args[argument]
+            if value is None or isinstance(value, (Packed, Instance, str)):
+                continue
             role = roles.get(argument)
-            if role is not None and role.endswith("?") and _is_plain(value):
+            known = type(value) in _TENSORS
+            if not known and role is not None and role.endswith("?") and _is_plain(value):
                 continue
-            if isinstance(value, (Packed, Instance)) or value is None or isinstance(value, str):
-                continue
-            if isinstance(value, (list, tuple)) and any(isinstance(v, (Value, TensorRecord)) for v in value) and kind_is_tensors(value):
+            if not known and isinstance(value, (list, tuple)) and any(type(v) in _TENSORS for v in value) and kind_is_tensors(value):
                 for number, part in enumerate(value):
                     if part is not None:
                         self.use(op, f"{role or argument}{number}", self.tensor(part, hint=f"{op.name}.{argument}"))
-            elif role is not None or isinstance(value, (Value, TensorRecord)) or (isinstance(value, list) and value and not _is_plain(value)):
+            elif known or role is not None or (isinstance(value, list) and value and not _is_plain(value)):
                 name = (role or argument).removesuffix("?")
-                if name in _LIKE_INPUT and op.uses and isinstance(value, TensorRecord) and not value.shape:
-                    value = number_in(self.archive, value)  # it has no say in the type of the result
-                self.use(op, name, self.tensor(value, self._like(op) if name in _LIKE_INPUT else "", f"{op.name}.{name}"))
+                if name in _LIKE_INPUT:
+                    if op.uses and isinstance(value, TensorRecord) and not value.shape:
+                        value = number_in(self.archive, value)  # it has no say in the type of the result
+                    self.use(op, name, self.tensor(value, self._like(op), f"{op.name}.{name}"))
+                else:
+                    self.use(op, name, self.tensor(value, "", f"{op.name}.{name}"))
         self._outputs(node, op, rule, args, packed)
 
-    def _attributes(self, rule: Rule | None, args: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-        """The attributes of an operator, and the arguments that are its inputs: those that are no plain data, or have a role."""
-        symbols = [name for name, value in args.items() if not _is_plain(value)]
-        wanted = [name for name in args if rule is not None and name in rule.roles and args[name] is not None]
+    def _attributes(self, rule: Rule | None, args: dict[str, Any]) -> dict[str, Any]:
+        """The attributes of an operator."""
         if rule is None:
-            return {name: value for name, value in args.items() if _is_plain(value) and value is not None and name not in _QUIET}, symbols
+            return {name: value for name, value in args.items() if _is_plain(value) and value is not None and name not in _QUIET}
         attrs: dict[str, Any] = {}
         if rule.attributes is not None:
-            shaped = {name: self.tensor(value) if isinstance(value, TensorRecord) else value for name, value in args.items()}
             try:
-                attrs = rule.attributes(shaped)
+                attrs = rule.attributes(args)
             except (NotPlain, LookupError, TypeError, ValueError, AttributeError):
                 attrs = {}
         if "size" in attrs and rule.kind == "reshape":
             attrs["shape"] = attrs.pop("size")
-        return attrs, list(dict.fromkeys([*wanted, *symbols]))
+        return attrs
 
     @staticmethod
     def _like(op: Op) -> str:
         return next((use.tensor.dtype for use in op.uses.values()), "")
 
-    def _packed(self, op: Op, args: dict[str, Any], path: str) -> Packed | None:
+    def _packed(self, op: Op, args: dict[str, Any], symbols: list[str], path: str) -> Packed | None:
         """Weight and bias out of packed parameters, onto the op."""
-        found = next((value for value in args.values() if isinstance(value, (Packed, Instance))), None)
+        found = next((args[name] for name in symbols if isinstance(args[name], (Packed, Instance))), None)
         packed = unpack(found, self.archive) if isinstance(found, Instance) else found
         if packed is None or "weight" not in packed.args:
             return packed
         if "x" not in op.uses:
-            argument = next((name for name, value in args.items() if isinstance(value, (Value, TensorRecord))), "")
+            argument = next((name for name in symbols if isinstance(args[name], (Value, TensorRecord))), "")
             if argument:
                 self.use(op, "x", self.tensor(args.pop(argument)))
                 args[argument] = None
@@ -354,8 +356,7 @@ class Builder:
                     value.path = f"{path or op.name}.{name}"
                 self.use(op, role, self.tensor(value))
         if op.kind in ("conv", "conv_transpose"):
-            shaped = {name: self.tensor(value) if isinstance(value, TensorRecord) else value for name, value in packed.args.items()}
-            op.attrs.update(packed_attributes(shaped))
+            op.attrs.update(packed_attributes(packed.args))
         if "dynamic" in op.native and "x" in op.uses and "w" in op.uses and op.uses["w"].tensor.quantizer is not None:
             op.uses["x"].quantizers = (dynamic(bool(args.get("reduce_range"))),)
         return packed
@@ -445,25 +446,19 @@ class Builder:
             more.update(scale_shape=(), zero_point_shape=())
         if number_in(self.archive, args.get("observer_on")) or id(present(args.get("scale"))) in self.updated:
             more["observing"] = True
-        lows, highs = (args.get("running_min"), args.get("running_max")) if "running_min" in args else self.ranges.get(self.path, (None, None))
-        if "running_min" in args and self._empty(lows):
+        own = "running_min" in args
+        lows, highs = map(self._seen, (args["running_min"], args.get("running_max")) if own else self.ranges.get(self.path, (None, None)))
+        if own and lows is not None and all(value == math.inf for value in lows):  # what an observer starts with
             more["uncalibrated"] = True
-        more["observed"] = self._observed(lows, highs)
+        if lows is not None and highs is not None and len(lows) == len(highs):
+            more["observed"] = tuple(zip(lows, highs, strict=True))
         scale, zero_point = (self._number(args.get(name)) for name in ("scale", "zero_point"))
         found = grid(container(*bounds), scale, zero_point, op.attrs.get("axis"), bounds, "fake-quant", **more)
         return rounded(found) if "learnable" in op.native else found
 
-    def _empty(self, minimum: Any) -> bool:
-        """Whether a running minimum is still what an observer starts with: nothing, or infinite."""
-        if not isinstance(minimum, TensorRecord):
-            return False
-        data = self.plain(minimum)
-        return math.prod(data.shape) <= MAX_EAGER and all(value == math.inf for value in data.values())
-
-    def _observed(self, lows: Any, highs: Any) -> tuple[tuple[float, float], ...]:
-        """What the buffers of an observer say of the range that it has seen."""
-        found = [self.plain(one).values() for one in (lows, highs) if isinstance(one, TensorRecord) and math.prod(one.shape) <= MAX_EAGER]
-        return tuple(zip(*found, strict=True)) if len(found) == 2 and len(found[0]) == len(found[1]) else ()
+    def _seen(self, buffer: Any) -> tuple[float, ...] | None:
+        """The numbers in a buffer of an observer; None if there is no such buffer, or they are too many."""
+        return self.plain(buffer).values() if isinstance(buffer, TensorRecord) and math.prod(buffer.shape) <= MAX_EAGER else None
 
     # -- control flow --------------------------------------------------------------------------
 
@@ -503,9 +498,10 @@ def kind_is_tensors(values: Any) -> bool:
 
 
 def _is_plain(value: Any) -> bool:
-    return value is None or isinstance(value, (bool, int, float, str)) or (isinstance(value, (list, tuple)) and all(map(_is_plain, value)))
+    return type(value) in _PLAIN or (isinstance(value, (list, tuple)) and all(map(_is_plain, value)))
 
 
+_PLAIN, _TENSORS = frozenset((type(None), bool, int, float, str)), frozenset((Value, TensorRecord))
 _SCALARS = {"i": "int64", "f": "float32", "b": "bool", "i[]": "int64", "s": "float32"}
 _SHAPES: dict[str, tuple[int, ...]] = {"i": (1,), "f": (1,), "b": (1,), "s": (1,)}  # numbers are vectors of one, as ONNX's shapes are joined from
 _SECOND = {"reduce_max": "int64", "reduce_min": "int64", "top_k": "int64", "max_pool": "int64", "sort": "int64"}

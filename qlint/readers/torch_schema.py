@@ -48,7 +48,7 @@ def bind(native: str, args: list[Any], named: dict[str, Any]) -> tuple[dict[str,
                 continue
             else:
                 break
-            if not _fits(value, parameter[1]):
+            if parameter[1] not in _TAKEN.get(type(value), ()) and not _fits(value, parameter[1]):  # nearly always the first
                 break
             bound[name] = value
         else:
@@ -59,8 +59,6 @@ def bind(native: str, args: list[Any], named: dict[str, Any]) -> tuple[dict[str,
 
 def _fits(value: Any, kind: str) -> bool:
     """Whether a value may be of a type; of what is only known at run time everything is believed but what it is not."""
-    if kind in _TAKEN.get(type(value), ()):  # nearly always
-        return True
     own = getattr(value, "kind", "")
     if own and own == kind:
         return True

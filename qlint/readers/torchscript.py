@@ -32,13 +32,13 @@ _LOWERED = {
 }
 
 
-def read_torchscript(path: Path) -> Model:
+def read_torchscript(source: Path | Archive) -> Model:
     """The network of a TorchScript archive; every operator that reaches an output is a node. Weights are lazy.
 
     Raises:
         ReadError: the file is damaged, holds no code, or code that qlint cannot follow (at which place).
     """
-    return read_archive(Archive(path))
+    return read_archive(source if isinstance(source, Archive) else Archive(source))
 
 
 def evaluate(archive: Archive, evaluator_of: Callable[[Code, tuple[Any, ...]], Evaluator] = Evaluator) -> tuple[Evaluator, Instance, Block]:

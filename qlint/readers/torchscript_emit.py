@@ -19,7 +19,8 @@ AGAIN = "export the network in another way, for example with torch.onnx.export"
 # Operators on sizes, which the printer repeats wherever they are used.
 _SIZES = {"aten::size", "aten::dim", "aten::len", "aten::numel", "prim::NumToTensor", "aten::Int", "aten::IntImplicit", "aten::ScalarImplicit"}
 _ARITHMETIC = {f"aten::{name}{suffix}" for name in "add sub mul div floor_divide floordiv remainder neg eq ne lt gt le ge".split() for suffix in ("", "_")}
-_INTEGERS = ("i", "b", "f", "i[]")
+_INTEGERS = frozenset(("i", "b", "f", "i[]"))
+_UNWRITTEN = frozenset((type(None), bool, int, float, str))  # what no operator writes into
 # Operators whose result shares its elements with their first argument.
 _VIEWS = {f"aten::{name}" for name in "select slice view reshape narrow transpose permute unsqueeze squeeze expand t flatten detach alias chunk split unbind".split()}
 # Operators that are printed without their inputs, so that the file no longer tells what is connected to what.
@@ -48,7 +49,7 @@ class Emitter:
 
     def operator(self, native: str, args: list[Any], named: dict[str, Any], at: ast.AST) -> Any:
         """The result of a call of an operator: worked out if everything is known, else a node's."""
-        args = [_now(arg) for arg in args]
+        args = [arg if type(arg) in _UNWRITTEN else _now(arg) for arg in args]
         if native == "prim::RaiseException":
             raise Raised
         if native in _MUTE:
@@ -73,10 +74,10 @@ class Emitter:
 
     def _emit(self, native: str, bound: dict[str, Any], results: list[str] | None, at: ast.AST | None) -> Any:
         kinds = ["?"] if results is None else results
-        values = [part for value in bound.values() for part in (value if isinstance(value, list) else (value,)) if isinstance(part, Value)]
+        values = _values(bound) if native in _ARITHMETIC or kinds == ["t"] else []
         sizes = bool(values) and native in _ARITHMETIC and all(value.size for value in values)
         key = None
-        if native in _SIZES or sizes or (kinds and all(kind in _INTEGERS for kind in kinds)):
+        if native in _SIZES or sizes or (kinds and _INTEGERS.issuperset(kinds)):
             key = (native, *((name, identity(value)) for name, value in bound.items()))
             for block in reversed(self.blocks):
                 if key in block.shared:
@@ -156,12 +157,17 @@ class Emitter:
         found = number_in(self.code.archive, value)
         return value if found is None else found
 
-    def _where(self, at: ast.AST | None = None) -> str:
+    def _where(self, at: Any = None) -> str:
         file, line = self.files[-1]
         return f"{file}:{line + getattr(at, 'lineno', 1) - 1}" if file else ""
 
-    def error(self, at: ast.AST, what: str) -> ReadError:
+    def error(self, at: Any, what: str) -> ReadError:
         return ReadError(f"{what} ({self._where(at)})", hint=AGAIN)
+
+
+def _values(bound: dict[str, Any]) -> list[Value]:
+    """The arguments, and the elements of those that are lists, that only the running network knows."""
+    return [part for value in bound.values() for part in (value if isinstance(value, list) else (value,)) if isinstance(part, Value)]
 
 
 def _now(value: Any) -> Any:

@@ -8,12 +8,12 @@ with both, or with the only one that does not raise. Loops that are known are un
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from qlint.errors import ReadError
 from qlint.readers.torchscript_builtins import CALLS
-from qlint.readers.torchscript_code import Code, Function
+from qlint.readers.torchscript_code import Code, Function, Line
 from qlint.readers.torchscript_emit import AGAIN
 from qlint.readers.torchscript_flow import Flow
 from qlint.readers.torchscript_packed import Packed, unpack
@@ -100,7 +100,7 @@ class Evaluator(Flow):
                 if name not in function.defaults:
                     raise self.error(tree, f"calls {tree.name!r} without {name!r}")
                 env[name] = self.eval(function.defaults[name], env)
-        found = self._body(tree.body, env)
+        found = self._body(function.body, env)
         self.files.pop()
         self.paths.pop()
         return found
@@ -160,7 +160,7 @@ class Evaluator(Flow):
             value.path = f"{target.path}.{name}" if target.path else name
         return value
 
-    def _body(self, statements: list[ast.stmt], env: dict[str, Any]) -> Any:
+    def _body(self, statements: Sequence[ast.stmt | Line], env: dict[str, Any]) -> Any:
         """What a list of statements returns; None if it returns nothing."""
         self.steps += len(statements)
         if self.steps > MAX_STEPS:
@@ -173,6 +173,15 @@ class Evaluator(Flow):
                 raise self.error(statement, f"has a statement that TorchScript does not write, {type(statement).__name__}")
             handler(self, statement, env)
         return None
+
+    def _line(self, line: Any, env: dict[str, Any]) -> None:
+        name, owner, attribute, arguments, _ = line
+        target = env[owner] if owner in env else self._unknown(owner, line)
+        if arguments is None:
+            env[name] = self.attribute(target, attribute, line)
+        else:
+            args = [env[argument] if argument in env else self._unknown(argument, line) for argument in arguments]
+            env[name] = self._method(target, attribute, args, {}, line)
 
     def _pass(self, statement: Any, env: dict[str, Any]) -> None: ...
 
@@ -237,11 +246,13 @@ class Evaluator(Flow):
         return tree.value
 
     def _name(self, tree: Any, env: dict[str, Any]) -> Any:
-        if tree.id in env:
-            return env[tree.id]
-        if tree.id in _NUMBERS:
-            return _NUMBERS[tree.id]
-        raise self.error(tree, f"uses the name {tree.id!r}, which nothing defines")
+        return env[tree.id] if tree.id in env else self._unknown(tree.id, tree)
+
+    def _unknown(self, name: str, at: Any) -> Any:
+        """What a name stands for that is no variable."""
+        if name in _NUMBERS:
+            return _NUMBERS[name]
+        raise self.error(at, f"uses the name {name!r}, which nothing defines")
 
     def _sign(self, tree: Any, env: dict[str, Any]) -> Any:
         value = self.eval(tree.operand, env)
@@ -346,8 +357,8 @@ def _is_state(value: Any) -> bool:
 
 
 _PLACED = frozenset((Instance, TensorRecord))  # what hangs in the module tree
-_STATEMENTS: dict[type[ast.stmt], Callable[[Evaluator, Any, dict[str, Any]], None]] = {
-    ast.Assign: Evaluator._assign, ast.AnnAssign: Evaluator._annotated, ast.Expr: Evaluator._expression, ast.If: Evaluator._if, ast.For: Evaluator._for,
+_STATEMENTS: dict[type, Callable[[Evaluator, Any, dict[str, Any]], None]] = {
+    Line: Evaluator._line, ast.Assign: Evaluator._assign, ast.AnnAssign: Evaluator._annotated, ast.Expr: Evaluator._expression, ast.If: Evaluator._if, ast.For: Evaluator._for,
     ast.While: Evaluator._while, ast.With: Evaluator._with, ast.Pass: Evaluator._pass,
 }  # fmt: skip
 _EXPRESSIONS: dict[type[ast.expr], Callable[[Evaluator, Any, dict[str, Any]], Any]] = {

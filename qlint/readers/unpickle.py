@@ -7,12 +7,11 @@ Opcodes: Lib/pickletools.py; what PyTorch writes: torch/csrc/jit/serialization/p
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import islice
-from operator import length_hint
 from typing import Any
 
 from qlint.errors import ReadError
@@ -138,6 +137,7 @@ _MAKERS: dict[str, _Make] = {
     "torch.jit._pickle.build_tensor_from_id": lambda args: Instance("tensor", args),
 }
 # Names beside those of the file's own classes (`__torch__`), of dtypes and of storages.
+_REBUILD, _HOOKS = "torch._utils._rebuild_tensor_v2", "collections.OrderedDict"
 _NAMES = frozenset(_MAKERS) | {"torch.storage.UntypedStorage", "torch.storage.TypedStorage", "torch.Tensor", "torch.nn.parameter.Parameter"}
 _SCHEMES = frozenset(f"torch.per_{kind}" for kind in ("tensor_affine", "tensor_symmetric", "channel_affine", "channel_symmetric", "channel_affine_float_qparams"))
 
@@ -168,20 +168,39 @@ def loads(raw: bytes, what: str, folder: str = "data") -> Any:
         raise ReadError(f"has a damaged pickle, {what}", hint=_AGAIN) from error
 
 
+# A tensor as PyTorch writes it (torch/csrc/jit/serialization/pickler.cpp, pushLiteralTensor), after the name that rebuilds it: its storage, offset,
+# shape, strides and two arguments more. Nearly all steps of a pickle are those of its tensors, so that these are taken in one.
+_INT, _PUT = rb"(?:K.|M..|J....)", rb"(?:q.|r....)?"
+_TENSOR = re.compile(
+    rb"\(\(h(.)h(.)X(.)\0\0\0([0-9]+)(%b)h(.)(%b)tQ(%b)(%b)\((%b*)t\((%b*)t[\x88\x89]h(.)\)RtR" % (_PUT, _INT, _PUT, _INT, _INT, _INT), re.DOTALL
+)  # fmt: skip
+
+
 def _run(raw: bytes, what: str, folder: str) -> Any:
-    data = iter(raw)  # reading is what moves on
     stack: list[Any] = []  # since the last mark
     before: list[list[Any]] = []  # and since each of the marks before it
     memo: dict[int, Any] = {}
-
-    def number(width: int) -> int:
-        return int.from_bytes(islice(data, width), "little")
-
-    for code in islice(data, MAX_OPCODES):  # the commonest first
-        if code == 0x68:  # BINGET
-            stack.append(memo[next(data)])
+    at = 0
+    for _ in range(MAX_OPCODES):
+        code = raw[at]
+        at += 1
+        if code == 0x68:  # BINGET; the commonest first
+            value = memo[raw[at]]
+            at += 1
+            if value.__class__ is Global and value.name == _REBUILD:
+                found = _TENSOR.match(raw, at)
+                tensor = _at_once(found, memo, folder) if found is not None else None
+                if found is not None and tensor is not None:
+                    value, at = tensor, found.end()
+            stack.append(value)
         elif code == 0x4B:  # BININT1
-            stack.append(next(data))
+            stack.append(raw[at])
+            at += 1
+        elif code in _VALUES:
+            stack.append(_VALUES[code])
+        elif code == 0x72:  # LONG_BINPUT
+            memo[_LONG(raw, at)[0]] = stack[-1]
+            at += 4
         elif code == 0x28:  # MARK
             before.append(stack)
             stack = []
@@ -189,27 +208,28 @@ def _run(raw: bytes, what: str, folder: str) -> Any:
             made = tuple(stack)
             stack = before.pop()
             stack.append(made)
-        elif code in _VALUES:
-            stack.append(_VALUES[code])
-        elif code == 0x72:  # LONG_BINPUT
-            memo[int.from_bytes(islice(data, 4), "little")] = stack[-1]
         elif code == 0x52 or code == 0x81:  # REDUCE, NEWOBJ
             args = stack.pop()
             stack[-1] = _made(stack[-1], args)
         elif code == 0x71:  # BINPUT
-            memo[next(data)] = stack[-1]
+            memo[raw[at]] = stack[-1]
+            at += 1
         elif code in _TEXTS:
-            size = number(_TEXTS[code])
-            if size > length_hint(data):
+            width = _TEXTS[code]
+            start = at + width
+            at = start + int.from_bytes(raw[at:start], "little")
+            if at > len(raw):
                 raise ReadError(f"has a truncated pickle, {what}", hint=_AGAIN)
-            stack.append(bytes(islice(data, size)).decode("utf-8", "replace"))
+            stack.append(raw[start:at].decode("utf-8", "replace"))
         elif code == 0x51:  # BINPERSID
             stack[-1] = _storage(stack[-1], folder)
         elif code == 0x6A:  # LONG_BINGET
-            stack.append(memo[number(4)])
+            stack.append(memo[_LONG(raw, at)[0]])
+            at += 4
         elif code in _NUMBERS:
             form, width = _NUMBERS[code]
-            stack.append(struct.unpack(form, bytes(islice(data, width)))[0])
+            stack.append(struct.unpack_from(form, raw, at)[0])
+            at += width
         elif code == 0x75:  # SETITEMS
             items, stack = stack, before.pop()
             _set(stack[-1], items[::2], items[1::2])
@@ -238,33 +258,56 @@ def _run(raw: bytes, what: str, folder: str) -> Any:
             item = stack.pop()
             _list(stack[-1]).append(item)
         elif code == 0x63:  # GLOBAL
-            lines = (bytes(iter(data.__next__, _NEWLINE)).decode("utf-8", "replace") for _ in range(2))
-            stack.append(_named(".".join(lines), what))
+            middle = raw.index(b"\n", at)
+            end = raw.index(b"\n", middle + 1)
+            stack.append(_named(f"{raw[at:middle].decode('utf-8', 'replace')}.{raw[middle + 1 : end].decode('utf-8', 'replace')}", what))
+            at = end + 1
         elif code == 0x93:  # STACK_GLOBAL
             name, module = stack.pop(), stack.pop()
             stack.append(_named(f"{module}.{name}", what))
         elif code in (0x8A, 0x8B):  # LONG1, LONG4
-            size = number(1 if code == 0x8A else 4)
+            start = at + (1 if code == 0x8A else 4)
+            size = int.from_bytes(raw[at:start], "little")
             if size > 8:
                 raise ReadError(f"has an integer of {size} bytes in its pickle, {what}", hint="it is no sensible model")
-            stack.append(int.from_bytes(islice(data, size), "little", signed=True))
+            at = start + size
+            stack.append(int.from_bytes(raw[start:at], "little", signed=True))
         elif code == 0x80:  # PROTO
-            number(1)
+            at += 1
         elif code == 0x95:  # FRAME
-            number(8)
+            at += 8
         elif code == 0x30:  # POP
             stack.pop()
         elif code == 0x2E:  # STOP
             return stack.pop()
         else:
-            at = len(raw) - length_hint(data) - 1
-            raise ReadError(f"has a pickle, {what}, with the opcode 0x{code:02x} at byte {at}, which PyTorch does not write", hint=_AGAIN)
-    if not length_hint(data):
-        raise EOFError
+            raise ReadError(f"has a pickle, {what}, with the opcode 0x{code:02x} at byte {at - 1}, which PyTorch does not write", hint=_AGAIN)
     raise ReadError(f"has a pickle, {what}, of more than {MAX_OPCODES} steps", hint="it is no sensible model")
 
 
-_NEWLINE = 0x0A
+def _at_once(found: re.Match[bytes], memo: dict[int, Any], folder: str) -> TensorRecord | None:
+    """The tensor that a match of `_TENSOR` is; None if something in it does not stand for what it does elsewhere."""
+    kind, cls, length, key, key_put, _, size, storage_put, offset, shape, strides, hooks = found.groups()
+    element, hook = memo[cls[0]], memo[hooks[0]]
+    if memo[kind[0]] != "storage" or element.__class__ is not Global or hook.__class__ is not Global or hook.name != _HOOKS or len(key) != length[0]:
+        return None
+    name = key.decode()
+    storage = Storage(_dtype_named(element.name) or "uint8", f"{folder}/{name}", _integers_of(size)[0])
+    if key_put:
+        memo[int.from_bytes(key_put[1:], "little")] = name
+    if storage_put:
+        memo[int.from_bytes(storage_put[1:], "little")] = storage
+    return TensorRecord(storage.dtype, storage, _integers_of(offset)[0], _integers_of(shape), _integers_of(strides))
+
+
+@lru_cache(maxsize=4096)
+def _integers_of(raw: bytes) -> tuple[int, ...]:
+    """The numbers that BININT1, BININT2 and BININT push."""
+    return tuple(int.from_bytes(one[1:], "little", signed=one[0] == 0x4A) for one in _EACH.findall(raw))
+
+
+_EACH = re.compile(_INT, re.DOTALL)
+_LONG = struct.Struct("<I").unpack_from
 _TEXTS = {0x58: 4, 0x8C: 1, 0x8D: 8, 0x55: 1, 0x54: 4, 0x43: 1, 0x42: 4}  # BINUNICODE, SHORT_BINUNICODE, BINUNICODE8, *BINSTRING, *BINBYTES
 _NUMBERS = {0x4D: ("<H", 2), 0x4A: ("<i", 4), 0x47: (">d", 8)}  # BININT2, BININT, BINFLOAT
 _VALUES: dict[int, Any] = {0x4E: None, 0x88: True, 0x89: False, 0x29: ()}

@@ -9,7 +9,7 @@ from typing import Any
 from qlint.judge.verdict import weakest
 from qlint.lint.words import FORMATS
 from qlint.profile import Profile, Space
-from qlint.profile.schema import EVIDENCE_STRENGTH, Arithmetic, Check, Guard, Kernel, Requirement
+from qlint.profile.schema import EVIDENCE_STRENGTH, Arithmetic, Check, Guard, Kernel, Requirement, When
 from qlint.profile.validate import claims
 
 
@@ -36,7 +36,7 @@ def listed(profile: Profile) -> dict[str, Any]:
     """What the list says of a backend, as plain data."""
     return {
         "id": profile.id, "title": profile.title, "vendor": profile.vendor, "aliases": [*profile.aliases], "targets": overlays(profile),
-        "default_target": profile.default_target, "ingests": [*profile.ingests], "encodings": [*profile.encodings], "toolchain": profile.toolchain,
+        "default_target": profile.default_target, "ingests": [*profile.ingests], "converts": [*profile.converts], "encodings": [*profile.encodings], "toolchain": profile.toolchain,
         "claims": {kind: bases(profile)[kind] for kind in EVIDENCE_STRENGTH},
     }  # fmt: skip
 
@@ -71,7 +71,7 @@ def _lines(profile: Profile) -> Iterator[str]:
     yield f"{profile.name} · {profile.title}" + (f" ({profile.vendor})" if profile.vendor else "")
     yield f"  established with  {profile.toolchain or 'nothing that can be named'}"
     yield f"  evidence          {evidence(profile)}"
-    yield f"  reads             {', '.join(FORMATS.get(form, form) for form in profile.ingests)}" + (f"; encodings files of {', '.join(profile.encodings)}" if profile.encodings else "")
+    yield f"  reads             {', '.join(FORMATS.get(form, form) for form in (*profile.ingests, *profile.converts))}" + (f"; encodings files of {', '.join(profile.encodings)}" if profile.encodings else "")
     yield f"  targets           {', '.join(overlays(profile)) or 'none'}" + (f" (default {profile.default_target})" if profile.default_target else "")
     rest = "unknown" if profile.world == "open" else {"cpu": "fall back to the CPU", "float": "run in float"}.get(profile.fallback, "are rejected")
     yield f"  all other ops     {rest}"
@@ -97,6 +97,7 @@ def _lines(profile: Profile) -> Iterator[str]:
         yield f"\n  {kernel.id}: {kernel.match} → {kernel.runs}" + (f" · {kernel.title}" if kernel.title else "")
         yield from (f"      {port:6} {requirement(wanted)}" for port, wanted in kernel.ports.items())
         yield from (f"      only if {guarded(guard)}" for guard in kernel.guards)
+        yield from (f"      unless the graph has {_node(when)}" for when in kernel.unless)
         for check in kernel.checks:
             yield f"      {checked(check)}" + (f" ({cited(profile, check.evidence)})" if check.evidence else "")
         yield from ([f"      note: {kernel.note}"] if kernel.note else [])
@@ -137,8 +138,19 @@ def cited(profile: Profile, refs: Iterable[str]) -> str:
 
 def checked(check: Check) -> str:
     """`rejected unless w is per-tensor`."""
-    needs = [*(f"{port} is {requirement(wanted)}" for port, wanted in check.ports.items()), *map(guarded, check.guards)]
-    return f"{check.otherwise} {'if it is a unit, ' if check.units else ''}unless {' and '.join(needs)}"
+    return f"{check.otherwise} {'if it is a unit, ' if check.units else ''}unless {_needed(check)}"
+
+
+def _node(when: When) -> str:
+    """`a conv|linear where w is float-constant`."""
+    rest = when.model_dump(exclude_defaults=True, exclude={"kinds", "ports", "guards"})
+    said = [text for text in (_needed(when), _said(rest)) if text]
+    return f"a {'|'.join(when.kinds) or 'node'}" + (f" where {' and '.join(said)}" if said else "")
+
+
+def _needed(claim: Check | When) -> str:
+    """What ports and guards want."""
+    return " and ".join([*(f"{port} is {requirement(wanted)}" for port, wanted in claim.ports.items()), *map(guarded, claim.guards)])
 
 
 def requirement(wanted: Requirement) -> str:

@@ -90,7 +90,7 @@ def _claims(profile: Profile) -> dict[str, tuple[str, Facts]]:
     text = _Text(profile)
     rest = "unknown" if profile.world == "open" else profile.fallback
     found: dict[str, tuple[str, Facts]] = {
-        WHOLE: ("", {"toolchain": profile.toolchain, "reads": ", ".join(profile.ingests), "all other ops": rest, "misplaced tensors": profile.misplaced}),
+        WHOLE: ("", {"toolchain": profile.toolchain, "reads": ", ".join((*profile.ingests, *profile.converts)), "all other ops": rest, "misplaced tensors": profile.misplaced}),
     }  # fmt: skip
     for refusal in profile.refuses:
         when = refusal.when.model_dump(exclude_defaults=True, exclude={"ports", "guards"})

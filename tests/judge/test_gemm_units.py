@@ -121,6 +121,33 @@ def test_ort_folds_the_bias_of_scales_of_one_shape(vector, weights, where, tmp_p
     assert graph.placed((1, 4, 8, 8), [y], "ort-cpu@x86", tmp_path)["conv"] == where
 
 
+_OTHERS: dict[str, tuple[object, dict[str, object], bool | None, str]] = {  # scale of the input, weights, bias stored (None: no bias), behind it
+    "of two shapes": ([0.03], {"scale": 0.011}, False, "q"),
+    "of one shape": (0.03, {}, False, "q"),
+    "of one shape, not quantized behind": (0.03, {}, False, ""),
+    "of one shape in front of a Relu": (0.03, {}, False, "relu q"),
+    "of one shape in front of a LeakyRelu": (0.03, {}, False, "leaky q"),
+    "stored": (0.03, {}, True, "q"),
+    "none, weights in float": ([0.03], {"stored": False}, None, "q"),
+    "scales of weights as a vector": ([0.03], {"scale": [0.01]}, False, "q"),
+    "scales per channel": ([0.03], {"scale": [0.01, 0.02, 0.03, 0.04], "axis": 0}, False, "q"),
+}
+
+
+@pytest.mark.parametrize(
+    ("other", "where"), list(zip(_OTHERS, ("float", "integer", "float", "integer", "float", "float", "integer", "integer", "integer"), strict=True))
+)
+def test_ort_folds_a_bias_of_two_shapes_once_it_folds_another(other, where, tmp_path):
+    scale, weights, stored, behind = _OTHERS[other]
+    graph = _Graph()
+    y = graph.pair(graph.add("Conv", graph.pair("in", [0.02]), graph.weights(4, 4, 1, 1), graph.bias(4, stored=False)), [0.05])
+    bias = [] if stored is None else [graph.bias(4, stored=stored, scale=3e-4)]
+    z = graph.add("Conv", graph.pair(y, scale), graph.weights(4, 4, 1, 1, **weights), *bias)
+    for step in behind.split():
+        z = graph.pair(z, 0.05) if step == "q" else graph.add({"relu": "Relu", "leaky": "LeakyRelu"}[step], z)
+    assert graph.placed((1, 4, 8, 8), [z], "ort-cpu@x86", tmp_path)["conv"] == where
+
+
 @pytest.mark.parametrize(
     ("rank", "bias", "stored", "what", "where"),
     [
@@ -185,3 +212,29 @@ def test_htp_and_a_bias_beside_an_input_per_channel(kind, bias, where, tmp_path)
     y = graph.pair(graph.add(kind, x, graph.weights(*((4, 4, 1, 1) if spatial else (4, 4))), graph.bias(4, stored=bias)), 0.05)
     placed = graph.placed((1, 4, 8, 8) if spatial else (6, 4), [y], "qnn-htp@sm8550", tmp_path)
     assert (placed["outcome"] if spatial else placed["linear"]) == where
+
+
+@pytest.mark.parametrize("target", ["v73", "sm8550"])
+@pytest.mark.parametrize(
+    ("shape", "axis", "w_axis", "bias", "where"),
+    [
+        ((6, 4), 1, 0, False, "refused"),
+        ((1, 6, 4), 1, 0, False, "cpu"),
+        ((1, 6, 4), 2, 0, False, "cpu"),
+        ((1, 6, 4), 2, 1, False, "refused"),
+        ((1, 6, 4), 0, 0, False, "integer"),  # one channel is per tensor
+        ((2, 1, 6, 4), 0, 0, False, "cpu"),
+        ((6, 4), 1, 0, True, "refused"),
+        ((1, 6, 4), 1, 0, True, "float"),
+        ((1, 6, 4), 2, 1, True, "float"),
+        ((1, 6, 4), 0, 1, True, "integer"),
+    ],
+)
+def test_htp_and_products_of_two_operands_per_channel(shape, axis, w_axis, bias, where, target, tmp_path):
+    """Rows of more than one dimension are reshaped, and what comes of that has no kernel, is left alone, or stays in float."""
+    graph = _Graph()
+    scales = np.linspace(0.01, 0.02, shape[axis])
+    y = graph.add("MatMul", graph.pair("in", scales, axis=axis), graph.weights(4, 4, scale=np.linspace(0.01, 0.02, 4), axis=w_axis))
+    y = graph.add("Add", y, graph.bias(4)) if bias else y
+    placed = graph.placed(shape, [graph.pair(y, 0.05)], f"qnn-htp@{target}", tmp_path)
+    assert (placed["outcome"] if where == "refused" else placed["matmul"]) == where

@@ -149,3 +149,54 @@ def test_matmul_n_bits_quantizes_its_input_where_its_result_is_not_that_in_float
     codes = np.stack([constants["w"] >> shift & (1 << bits) - 1 for shift in range(0, 8, bits)], -1).reshape(n, k).astype(np.float64)
     exact = x @ ((codes - (1 << bits - 1)) * np.repeat(constants["s"], block, 1)).T
     assert placement.where == ("integer" if np.abs(y - exact).max() > 1e-4 * np.abs(exact).max() else "float")
+
+
+@pytest.mark.parametrize("twice", [False, True])
+@pytest.mark.parametrize(
+    ("scales", "where"),
+    [((0.01,), "absorbed"), ((0.01, 0.02), "absorbed"), ((0.01, 0.01), "float"), ((0.01, 0.02, 0.01), "float")],
+)
+def test_products_of_equal_scales_share_one_that_then_keeps_them_apart(scales, where, twice, tmp_path):
+    """The first of some products of one input that is quantized on the fly, at once or for each of them again: its rescaling."""
+    nodes, tensors = [], []
+
+    def constant(value):
+        tensors.append(numpy_helper.from_array(np.asarray(value), f"c{len(tensors)}"))
+        return tensors[-1].name
+
+    for number, scale in enumerate(scales):
+        q, s, z = (f"{role}{number if twice else 0}" for role in "qsz")
+        if twice or not number:
+            nodes.append(helper.make_node("DynamicQuantizeLinear", ["x"], [q, s, z]))
+        nodes += [
+            helper.make_node("Mul", [s, constant(np.float32(scale))], [f"scale{number}"]),
+            helper.make_node("MatMulInteger", [q, constant(np.full((8, 4), number + 1, np.int8)), z], [f"sum{number}"]),
+            helper.make_node("Cast", [f"sum{number}"], [f"cast{number}"], to=1),
+            helper.make_node("Mul", [f"cast{number}", f"scale{number}"], [f"y{number}"], name=f"rescale{number}"),
+        ]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in (("x", [6, 8]), *((f"y{number}", [6, 4]) for number in range(len(scales))))]
+    graph = helper.make_graph(nodes, "g", values[:1], values[1:], tensors)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), tmp_path / "model.onnx")
+    verdict = judge(canonical(read(tmp_path / "model.onnx")), load("ort-cpu@x86"))
+    assert {p.op.name: p.where for p in verdict.placements.values()}["rescale0"] == where
+
+
+@pytest.mark.parametrize(("to", "outcome"), [(1, "runs"), (10, "refused")])
+def test_a_pair_is_not_inserted_in_front_of_what_vanishes(to, outcome, tmp_path):
+    """Pairs of int8 that are inserted become invalid at opset 21; behind a Cast to the type that is there already stands one."""
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+        helper.make_node("Transpose", ["d"], ["t"], perm=[1, 0]),
+        helper.make_node("Cast", ["t"], ["c"], to=to),
+    ]
+    if to == 1:
+        nodes += [helper.make_node("QuantizeLinear", ["c", "s", "z"], ["cq"]), helper.make_node("DequantizeLinear", ["cq", "s", "z"], ["y"])]
+    else:
+        nodes += [helper.make_node("Neg", ["c"], ["y"])]
+    tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in (("s", np.float32(0.02)), ("z", np.int8(0)))]
+    kinds = TensorProto.FLOAT, TensorProto.FLOAT if to == 1 else TensorProto.FLOAT16
+    x, y = (helper.make_tensor_value_info(name, kind, shape) for name, kind, shape in zip("xy", kinds, ([4, 8], [8, 4]), strict=True))
+    model = helper.make_model(helper.make_graph(nodes, "g", [x], [y], tensors), opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    onnx.save(onnx.shape_inference.infer_shapes(model), tmp_path / "model.onnx")
+    assert judge(canonical(read(tmp_path / "model.onnx")), load("ort-cpu@x86")).outcome == outcome

@@ -13,7 +13,7 @@ from .single import single
 from .tools import tools
 from .zoo import zoo
 
-__all__ = ["FRESH", "Probe", "corpora", "probes"]
+__all__ = ["FRESH", "SEEDED", "Probe", "corpora", "probes"]
 
 _CORPORA: dict[str, dict[str, Callable[[int], Iterator[Probe]]]] = {
     "onnx": {"single": single, "defect": defect, "random": combined, "mutated": mutated, "tools": tools, "zoo": zoo},

@@ -46,6 +46,7 @@ rule = Rule(
     per_kind=False,
 )
 rule.explains("storage", where=other_width)
+rule.explains("bits")
 
 
 @rule.bad(says="is quantized to uint16; toy has no kernel for that and wants uint8 or int8")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from qlint.graph import Model, Op, Tensor, Use
 from qlint.graph.building import building
 from qlint.judge.explain import explain
-from qlint.judge.groups import circle
+from qlint.judge.groups import uncut
 from qlint.judge.kernels import Kernels, Ready
 from qlint.judge.memory import conflicts, habits_of, unsliced
 from qlint.judge.partition import constants_alone, declared_twice
@@ -201,7 +201,7 @@ class _Judge:
         chains: dict[bool, dict[int, Chain]] = {True: {}, False: {}}  # units and others
         for ready, chain in self.taken.values():
             chains[ready.unit][id(chain.anchor)] = chain
-        found = circle(self.model, chains[True].values(), chains[False].values())
+        found = uncut(self.model, chains[True].values(), chains[False].values())
         if found is not None:
             self.verdict.refusals.append(RefusalReason("partition", cut.because, found.outside, found.dequantize.label, self.kernels.evidence(cut.evidence)))
 

@@ -5,6 +5,10 @@ takes as one unit together: the operators, the dequantize in front of each, the 
 one group: those that read one dequantize. Any other node that the delegate takes is a group of its own. From the end of the graph
 on, each group is then joined with every later one, if no path leads out of both and back. A group out of which one still leads, and
 back, is no partition ("Invalid partition, found dependency cycles").
+
+A dequantize that is a part of a unit is nothing of its own any more: its tensor is one of integers. What the delegate computes on
+floats gets those if it reads it, too, and the runtime says no. So does the lowering if something outside reads an image that operators
+of the same partition want to have with its channels last (backends/xnnpack/_passes/channels_last_tagged_reshape_pass.py).
 """
 
 from __future__ import annotations
@@ -14,32 +18,43 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from qlint.graph import Model, Op, Quantizer, Use
+from qlint.graph.kinds import QUANTIZER_KINDS
 from qlint.judge.pattern import Chain
 
+CHANNELS_LAST = frozenset("conv conv_transpose resize max_pool avg_pool global_avg_pool reduce_mean reduce_max prelu".split())
 
-class Circle(NamedTuple):
-    """A dequantize that several operators read, and an operator on a path between two of its group that is not in it."""
+
+class Uncut(NamedTuple):
+    """A dequantize that several operators read, and what is in the way: one that is no unit, or on a path between two of its group."""
 
     dequantize: Op
-    outside: Op
+    outside: Op | None  # None: a graph output
 
 
-def circle(model: Model, units: Iterable[Chain], others: Iterable[Chain]) -> Circle | None:
-    """The first group that is no partition. `units` take quantizers with them, `others` are delegated without any."""
-    groups = [_unit(chain) for chain in units]
-    shared = [node for node, readers in _readers(model).items() if len(readers) > 1 and any(node in group for group in groups)]
+def uncut(model: Model, units: Iterable[Chain], others: Iterable[Chain]) -> Uncut | None:
+    """The first group that cannot be cut out. `units` take quantizers with them, `others` are delegated without any."""
+    groups, floats = [_unit(chain) for chain in units], [set(chain.ops) for chain in others]
+    inside = set[Op]().union(*groups)
+    shared = {node: readers for node, readers in _readers(model).items() if len(readers) > 1 and node in inside}
     if not shared:  # then every path out of a unit leads away
         return None
+    strangers = [(node, reader) for node, readers in shared.items() for reader in readers if not any(node in group and reader in group for group in groups)]
+    computed = set[Op]().union(*floats)
+    for node, reader in strangers:
+        if reader in computed:
+            return Uncut(node, reader)
     lone = [{node} for _, q in model.quantizers() for node in (q.quantize, q.dequantize) if node is not None and q.granularity == "tensor" and q.storage == "int8"]
     graph = _Graph(model)
-    masks = graph.joined([*groups, *(set(chain.ops) for chain in others), *lone])
-    if all(graph.convex(mask) for mask in masks):
-        return None
-    for mask in graph.merged(masks):
+    masks = graph.joined([*groups, *floats, *lone])
+    if strangers or not all(graph.convex(mask) for mask in masks):
+        masks = graph.merged(masks)
+    for mask in masks:
         if not graph.convex(mask):
-            outside = graph.between(mask)
-            inside = next((node for node in shared if graph.bit(node) & mask), shared[0])
-            return Circle(inside, outside)
+            return Uncut(next(node for node in shared if graph.bit(node) & mask), graph.between(mask))
+        laid_out = any(op.kind in CHANNELS_LAST and graph.bit(op) & mask for op in model.ops)
+        for node, reader in strangers if laid_out else ():
+            if graph.bit(node) & mask and node.outputs[0].rank == 4 and (reader is None or reader.kind not in QUANTIZER_KINDS):
+                return Uncut(node, reader)
     return None
 
 
@@ -75,16 +90,17 @@ def _nodes(quantizer: Quantizer) -> Iterator[Op]:
     yield from (node for node in (quantizer.quantize, quantizer.dequantize) if node is not None)
 
 
-def _readers(model: Model) -> dict[Op, set[tuple[int, int]]]:
-    """What reads each dequantize: the operator and the slot, or the number of the graph output."""
-    readers: dict[Op, set[tuple[int, int]]] = {}
+def _readers(model: Model) -> dict[Op, list[Op | None]]:
+    """What reads each dequantize: operators, quantizers, None for a graph output."""
+    readers: dict[Op, list[Op | None]] = {}
+    seen: set[tuple[Op, Op | None]] = set()
     for tensor in model.tensors.values():
         for use in tensor.uses:
             for quantizer, behind in zip(use.quantizers, (*use.quantizers[1:], None), strict=False):
-                if quantizer.dequantize is not None:
-                    reader = behind.quantize if behind is not None else use.op
-                    key = (-1, use.slot) if reader is None else (reader.index, use.slot if behind is None else 0)
-                    readers.setdefault(quantizer.dequantize, set()).add(key)
+                reader = use.op if behind is None else behind.quantize
+                if quantizer.dequantize is not None and (behind is None or (quantizer.dequantize, reader) not in seen):
+                    seen.add((quantizer.dequantize, reader))
+                    readers.setdefault(quantizer.dequantize, []).append(reader)
     return readers
 
 

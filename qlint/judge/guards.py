@@ -73,6 +73,12 @@ def _numbers_within(wanted: dict[str, Bounds], chain: Chain, _: Prepared) -> Ite
             yield _about(chain.anchor, f"attribute {name}", value, text(bounds), SHAPE)
 
 
+def _gapless(wanted: bool, chain: Chain, _: Prepared) -> Iterator[Miss]:
+    windows, strides = (chain.anchor.attrs.get(name) or () for name in ("kernel_shape", "strides"))
+    if all(stride <= window for window, stride in zip(windows, strides, strict=False)) != wanted:
+        yield _about(chain.anchor, "attribute strides", list(strides), f"at most {list(windows)}" if wanted else f"more than {list(windows)}", SHAPE)
+
+
 def _factors(wanted: Factors, chain: Chain, _: Prepared) -> Iterator[Miss]:
     op, x, name = chain.anchor, chain.anchor.uses.get("x"), "scale factor"
     before, after = x.tensor.shape if x is not None else None, op.outputs[0].shape if op.outputs else None
@@ -108,6 +114,12 @@ def _factors_kept(wanted: bool, chain: Chain, prepared: Prepared) -> Iterator[Mi
 def _native(wanted: tuple[str, ...], chain: Chain, _: Prepared) -> Iterator[Miss]:
     if chain.anchor.native not in wanted:
         yield _about(chain.anchor, "native", chain.anchor.native, wanted, ANOTHER)
+
+
+def _op_native(wanted: dict[str, tuple[str, ...]], chain: Chain, _: Prepared) -> Iterator[Miss]:
+    for op in chain.ops:
+        if op.native not in wanted.get(op.kind, (op.native,)):
+            yield _about(op, "native", op.native, wanted[op.kind], ANOTHER)
 
 
 def _not_native(unwanted: tuple[str, ...], chain: Chain, _: Prepared) -> Iterator[Miss]:
@@ -381,6 +393,7 @@ def _quantized_conv(op: Op, prepared: Prepared) -> bool:
 _TABLE: tuple[tuple[str, Callable[[Any, Chain, Prepared], Iterator[Miss]]], ...] = (
     ("native", _native),
     ("not_native", _not_native),
+    ("op_native", _op_native),
     ("present", _present),
     ("inputs", _inputs),
     ("opset", _opset),
@@ -388,6 +401,7 @@ _TABLE: tuple[tuple[str, Callable[[Any, Chain, Prepared], Iterator[Miss]]], ...]
     ("attrs", _attrs),
     ("op_attrs", _op_attrs),
     ("within", _numbers_within),
+    ("gapless", _gapless),
     ("factors", _factors),
     ("factors_kept", _factors_kept),
     ("static", _static),

@@ -438,6 +438,7 @@ _DIMENSIONS: tuple[_Row, ...] = (
     ("written", MISSING, lambda s: s.written, lambda w, q, p: p.written in w, lambda q, p: p.written),
     ("prequantized", SHAPE, lambda s: s.prequantized, lambda w, q, p: p.prequantized == w, lambda q, p: p.prequantized),
     ("storage", SHAPE, lambda s: s.storage, lambda w, q, p: q.storage in w, lambda q, p: q.storage),
+    ("bits", SHAPE, lambda s: s.bits, lambda w, q, p: q.bits in w, lambda q, p: f"{q.bits} bits"),
     ("granularity", SHAPE, lambda s: s.granularity, lambda w, q, p: q.granularity in w, lambda q, p: q.granularity),
     ("block_size", SHAPE, lambda s: s.block_size, lambda w, q, p: q.block_size in w, lambda q, p: q.block_size),
     ("scale_shape", SHAPE, lambda s: s.scale_shape, _shape_holds, lambda q, p: list(q.scale_shape)),

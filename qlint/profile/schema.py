@@ -59,6 +59,7 @@ class Space(_Data):
     stored: bool | None = None  # the op itself reads or writes the integers; no node that quantizes or dequantizes stands between
     written: Names = ()  # where the grid stands: operator (it reads or writes the integers itself), nodes (around it), fake-quant
     storage: Names = ()  # container: int8, uint8, int4 ...
+    bits: tuple[int, ...] = ()  # of the grid, which may be smaller than its container
     granularity: Names = ()  # tensor, channel, block
     axis: Literal["out", "in"] | int | None = None  # of a per-channel quantizer, in the op's own terms; where it has none, by number
     axis_from_end: bool | None = None  # the axis of the scales is written as a negative number (some optimizers compare the number)
@@ -145,11 +146,13 @@ class Guard(_Data):
     one_channel: tuple[str, ...] = ()  # at most one of these ports is per channel; the first one is to blame
     attrs: dict[str, tuple[int | float | str | None, ...]] = {}  # of the anchor; "absent": not given
     op_attrs: dict[str, dict[str, tuple[int | float | str | None, ...]]] = {}  # of another op of the chain, by kind
+    gapless: bool | None = None  # windows of a pool, or of a convolution, leave nothing out between them (or do): strides are at most the kernel
     within: dict[str, Bounds] = {}  # every number of an attribute of the anchor, or one of them: `steps.-1`
     factors: Factors | None = None  # of a resize
     factors_kept: bool | None = None  # those of a resize that are 1 still are (and else: are not) once they are quantized
     native: Names = ()
     not_native: Names = ()
+    op_native: dict[str, Names] = {}  # of another op of the chain, by kind
     static: bool | None = None  # no symbolic dimension on any port
     known_shapes: bool | None = None  # no port of unknown rank
     readers: dict[str, Bounds] = {}  # readers of a port's tensor that see the same quantizer

@@ -78,6 +78,7 @@ REACHED = [
     ("onednn", "avx2", "torch-random", 99.9, 0.1, 99.9),
     ("qnnpack", "x86", "torch-random", 99.9, 0.1, 99.9),
     ("x86-inductor", "avx2", "export-random", 99.9, 0.1, 99.9),
+    ("xnnpack", "arm", "delegated-random", 99.9, 0.1, 99.9),  # and some of delegated-single in tests/judge/test_xnnpack_executorch.py
 ]
 
 

@@ -1,6 +1,6 @@
-"""What ExecuTorch's XNNPACK delegate does with one operator between quantizers, and what qlint says: exported networks that the delegate answered.
+"""What ExecuTorch's XNNPACK delegate does with exported networks, and what qlint says: some of the ledger's smallest.
 
-Answers of executorch 1.5.1 (lowered, and run by its runtime); with ExecuTorch installed a few of them are asked again.
+Its answers are those of executorch 1.5.1 (lowered, and run by its runtime); with ExecuTorch installed a few of them are asked again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ import pytest
 pytest.importorskip("torch")
 sys.path.insert(0, str(Path(__file__).parents[1] / "conformance"))
 
+import ledger
+from ledger import digest
 from probes.delegated import recipes
+from probes.delegated.pieces import PIECES
 
 from qlint.judge import judge
 from qlint.oracles import judge as ask
@@ -22,14 +25,15 @@ from qlint.passes import canonical
 from qlint.profile import load
 from qlint.readers import read
 
-ANSWERS = {
-    "conv2d/s8": "integer", "conv2d/y=none": "float", "conv2d/x=none": "float", "conv2d/w=float": "float", "conv2d/w=tensor": "integer", "conv2d/bias=none": "integer",
-    "conv2d/u8": "wrong", "conv2d/w=zero-channel": "wrong", "conv2d/w=zero": "refused", "conv2d/w=u8": "refused", "conv2d/w=in": "refused", "conv2d/multiplier": "refused",
-    "conv2d/then-relu": "integer", "conv2d/then-hardswish": "float", "conv2d/twice": "float", "conv2d/dynamic-tensor": "float", "conv2d-depthwise/dynamic": "float", "conv3d/s8": "refused",
-    "deconv2d/s8": "float", "deconv2d/w=in": "integer", "linear/s8": "integer", "linear/then-relu6": "integer", "linear-tokens/s8": "integer",
-    "relu/s8": "integer", "relu/y=none": "float", "elu/s8": "float", "sigmoid/s8": "float", "mul/then-relu": "float", "add/then-relu": "integer", "slice/s8": "float", "squeeze/same": "float",
-}  # fmt: skip
-AGAIN = ("conv2d/s8", "conv2d/u8", "conv2d/w=zero", "mul/then-relu")
+NAMES = [
+    *(f"conv2d/{name}" for name in "s8 y=none x=none w=float w=tensor bias=none u8 w=zero-channel w=zero w=u8 w=in w=s4 multiplier then-relu then-hardswish twice dynamic-tensor".split()),
+    "conv2d-depthwise/dynamic", "conv3d/s8", "deconv2d/s8", "deconv2d/w=in", "linear/s8", "linear/then-relu6", "linear-tokens/s8",
+    "relu/s8", "relu/y=none", "elu/s8", "sigmoid/s8", "mul/then-relu", "add/then-relu", "slice/s8", "squeeze/same", "sort/s8", "nearest/s8", "max/s8",
+    *(f"piece/{name}" for name in PIECES),
+]  # fmt: skip
+LEDGER = {row.id: row for row in ledger.read("delegated-single", "xnnpack", "arm").values()}
+AGAIN = ("conv2d/s8", "conv2d/u8", "conv2d/w=zero", "piece/gated")
+CLASS = {"integer": "i", "absorbed": "i", "float": "f"}
 
 
 def archive(name: str, folder: Path) -> Path:
@@ -38,18 +42,25 @@ def archive(name: str, folder: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ANSWERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_verdict(name: str, tmp_path: Path) -> None:
-    verdict = judge(canonical(read(archive(name, tmp_path))), load("xnnpack"))
-    where = {verdict.of(op).where for op in verdict.model.ops if op.role == "data"} - {"absorbed"}
-    wrong = any(m.consequence == "wrong" for m in verdict.mismatches)
-    said = "refused" if verdict.outcome == "refused" else "wrong" if wrong else "integer" if where == {"integer"} else "float"
-    assert said == ANSWERS[name]
+    row = LEDGER[f"single/{name}"]
+    model = canonical(read(archive(name, tmp_path)))
+    assert digest((tmp_path / "probe.pt2").read_bytes()) == row.sha
+    verdict = judge(model, load("xnnpack"))
+    assert verdict.outcome == row.outcome
+    if row.outcome == "refused":
+        return
+    places = {op.index: CLASS[verdict.of(op).where] for op in model.ops}
+    nodes = [op for op in model.nodes if op.kind not in ("quantize", "dequantize", "constant")]
+    said = {op.label: (places[op.index], letter) for op, letter in zip(nodes, row.placements, strict=True) if letter != "s"}
+    assert all(ours == theirs.replace("w", "i").replace("a", "i") for ours, theirs in said.values()), said
+    assert any(m.consequence == "wrong" for m in verdict.mismatches) == ("w" in row.placements)
 
 
 @pytest.mark.skipif(find_spec("executorch") is None, reason="needs executorch")
 @pytest.mark.parametrize("name", AGAIN)
 def test_the_delegate_still_says_so(name: str, tmp_path: Path) -> None:
-    answer = ask(archive(name, tmp_path), "xnnpack", "x86")
-    said = "refused" if answer.outcome == "refused" else "wrong" if answer.errors else next(iter(answer.placements.values()))
-    assert said == ANSWERS[name]
+    answer, row = ask(archive(name, tmp_path), "xnnpack", "x86"), LEDGER[f"single/{name}"]
+    assert answer.outcome == row.outcome
+    assert bool(answer.errors) == ("w" in row.placements)

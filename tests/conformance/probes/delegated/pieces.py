@@ -82,6 +82,26 @@ def _readers(m: Piece, other: str) -> str:
     return m.both(m.conv(x), m.op(other.format(x=x)) if other else x)
 
 
+def _rows(m: Piece, other: str) -> str:
+    x = m.quantized(m.rows(), GRID)
+    return m.both(m.quantized(m.linear(x), GRID), m.op(other.format(x=x)) if other else x)
+
+
+def _sums(m: Piece, other: str) -> str:
+    x = m.quantized(m.rows(), GRID)
+    return m.both(m.pair(f"add({x}, {m.quantized(m.rows(), GRID)})"), m.op(other.format(x=x)))
+
+
+def _images(m: Piece, y: str, other: str) -> str:
+    x = m.image()
+    return m.both(m.pair(f"add({x}, {y})"), m.op(other.format(x=x)) if other else x)
+
+
+def _again(m: Piece) -> str:
+    x = m.image()
+    return m.both(m.conv(x), m.quantized(x, GRID.but(scale=0.03)))
+
+
 def _result(m: Piece, other: str) -> str:
     y = m.conv(m.image())
     return m.both(m.pair(f"relu({y})"), m.op(other.format(x=y)) if other else y)
@@ -113,6 +133,10 @@ PIECES: dict[str, Callable[[Piece], Any]] = {
     "tied": lambda m: m.tied(), "tied-relu": lambda m: m.tied("relu({x})"), "tied-relu-relu": lambda m: m.tied("relu({x})", "hardtanh({x}, -1.0, 1.0)"), "tied-portable": lambda m: m.tied("cumsum({x}, 1)"),
     "gated": _gated, "readers-conv": lambda m: m.both(m.conv(x := m.image()), m.conv(x)), "readers-float": lambda m: _readers(m, "tanh({x})"), "readers-portable": lambda m: _readers(m, "cumsum({x}, 1)"),
     "readers-output": lambda m: _readers(m, ""), "result-float": lambda m: _result(m, "tanh({x})"), "result-portable": lambda m: _result(m, "cumsum({x}, 1)"), "result-output": lambda m: _result(m, ""),
+    "rows-float": lambda m: _rows(m, "tanh({x})"), "rows-portable": lambda m: _rows(m, "cumsum({x}, 1)"), "rows-output": lambda m: _rows(m, ""), "readers-quantize": _again,
+    "sums-float": lambda m: _sums(m, "tanh({x})"), "sums-portable": lambda m: _sums(m, "cumsum({x}, 1)"),
+    "images-portable": lambda m: _images(m, m.image(), "cumsum({x}, 1)"), "images-output": lambda m: _images(m, m.image(), ""),
+    "images-conv-portable": lambda m: _images(m, m.conv(m.image()), "cumsum({x}, 1)"), "images-conv-output": lambda m: _images(m, m.conv(m.image()), ""),
     "self": lambda m: m.pair(f"add({(x := m.image())}, {x})"), "two-grids": _two_grids, "two-quantizers": _two_quantizers,
     "bias-tensor": lambda m: m.conv(m.image(), bias=m.bias(False)), "bias-channel": lambda m: m.conv(m.image(), bias=m.bias(True)),
     "dynamic-relu": lambda m: m.op(f"relu({m.linear(m.dynamic(m.rows()))})"), "dynamic-relu6": lambda m: m.op(f"hardtanh({m.linear(m.dynamic(m.rows()))}, 0.0, 6.0)"),

@@ -238,3 +238,12 @@ def test_htp_and_products_of_two_operands_per_channel(shape, axis, w_axis, bias,
     y = graph.add("Add", y, graph.bias(4)) if bias else y
     placed = graph.placed(shape, [graph.pair(y, 0.05)], f"qnn-htp@{target}", tmp_path)
     assert (placed["outcome"] if where == "refused" else placed["matmul"]) == where
+
+
+@pytest.mark.parametrize(("clamp", "zero_point", "outcome"), [("", 128, "refused"), ("Relu", 0, "refused"), ("Relu", 10, "runs")])
+def test_htp_and_a_bias_of_two_shapes_in_front_of_a_clamp(clamp, zero_point, outcome, tmp_path):
+    """The scale of the input is a vector, that of the weights a scalar: a unit with its float bias has no kernel with its layout changed."""
+    graph = _Graph()
+    y = graph.add("Conv", graph.pair("in", [0.02]), graph.weights(4, 4, 1, 1), graph.bias(4, stored=False))
+    y = graph.pair(graph.add(clamp, y) if clamp else y, zero_point=zero_point)
+    assert graph.placed((1, 4, 8, 8), [y], "qnn-htp@sm8550", tmp_path)["outcome"] == outcome

@@ -131,8 +131,8 @@ class _Graph:
                 self.behind[self.places[node]] |= self.bit(reader)
         self.below = list(self.behind)  # whatever depends on it
         for place in reversed(range(len(self.nodes))):
-            for reader in _bits(self.behind[place]):
-                self.below[place] |= self.below[reader]
+            for behind in _bits(self.behind[place]):
+                self.below[place] |= self.below[behind]
 
     def bit(self, node: Op) -> int:
         return 1 << self.places[node]

@@ -104,7 +104,10 @@ def prepare(model: Model, profile: Profile) -> Prepared:
     for use, quantizer in model.quantizers():
         if quantizer.origin in UNSEEN:
             prepared.sequences[id(use)] = tuple(q for q in use.quantizers if q.origin not in UNSEEN)
+    classes = {module.cls.rpartition(".")[2] for module in model.modules.values()}
     for step in profile.prepare:
+        if step.modules and classes.isdisjoint(step.modules):
+            continue
         _STEPS[step.step](prepared, step, profile)
     return prepared
 

@@ -261,6 +261,7 @@ class Prepare(_Data):
     breaks_behind: Names = ()
     kinds: Names = ()  # remove (where they do nothing), transparent
     aligns: Names = ()  # transparent: containers whose operands are brought onto one grid, if their scales are different
+    modules: Names = ()  # only of a network in which there is a module of one of these classes
     forward: bool = False
     backward: bool = False
     writers: int | None = None  # transparent, backward: quantize nodes behind, after merging those that share their parameters

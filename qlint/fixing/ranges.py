@@ -198,7 +198,7 @@ class Ranges:
             array = tensor.data.array()
             return (float(array.min()), float(array.max())) if array.size and array.dtype.kind in "fiu" else None
         op = tensor.producer
-        if op is None or depth == 0 or tensor is not op.outputs[0]:
+        if op is None or depth == 0 or (tensor is not op.outputs[0] and op.kind not in MOVES):  # each part of a split is of its input
             return None
         if op.kind in _OWN:
             return _OWN[op.kind]
@@ -265,7 +265,7 @@ def _clamped(tensor: Tensor, low: float, high: float, depth: int) -> bool:
         array = tensor.data.array()
         return bool(array.size == 0 or (array.min() >= low and array.max() <= high))
     op = tensor.producer
-    if op is None or depth == 0 or tensor is not op.outputs[0]:
+    if op is None or depth == 0 or (tensor is not op.outputs[0] and op.kind not in MOVES):  # each part of a split is of its input
         return False
     if op.kind == "clip":
         return _clip(op)[0] >= low and _clip(op)[1] <= high

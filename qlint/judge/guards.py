@@ -74,9 +74,10 @@ def _numbers_within(wanted: dict[str, Bounds], chain: Chain, _: Prepared) -> Ite
 
 
 def _gapless(wanted: bool, chain: Chain, _: Prepared) -> Iterator[Miss]:
-    windows, strides = (chain.anchor.attrs.get(name) or () for name in ("kernel_shape", "strides"))
+    name = "strides"
+    windows, strides = chain.anchor.attrs.get("kernel_shape") or (), chain.anchor.attrs.get(name) or ()
     if all(stride <= window for window, stride in zip(windows, strides, strict=False)) != wanted:
-        yield _about(chain.anchor, "attribute strides", list(strides), f"at most {list(windows)}" if wanted else f"more than {list(windows)}", SHAPE)
+        yield _about(chain.anchor, f"attribute {name}", list(strides), f"at most {list(windows)}" if wanted else f"more than {list(windows)}", SHAPE)
 
 
 def _factors(wanted: Factors, chain: Chain, _: Prepared) -> Iterator[Miss]:

@@ -498,7 +498,7 @@ def kind_is_tensors(values: Any) -> bool:
 
 
 def _is_plain(value: Any) -> bool:
-    return type(value) in _PLAIN or (isinstance(value, (list, tuple)) and all(map(_is_plain, value)))
+    return type(value) in _PLAIN or (isinstance(value, (list, tuple)) and all(map(_is_plain, value))) or isinstance(value, (int, float))
 
 
 def _is_question(value: Any) -> bool:

@@ -83,7 +83,7 @@ REACHED = [
 
 
 # Of the largest corpora, every so many probes: `make score` looks at all.
-EVERY = {"single": 5, "defect": 4, "random": 2, "mutated": 2, "tools": 2, "tflite-single": 5, "tflite-defect": 4, "tflite-random": 2}
+EVERY = {"single": 5, "defect": 4, "random": 2, "mutated": 2, "tools": 2, "tflite-single": 5}
 EVERY_FRESH = 4
 SEEDED = [(backend, target, corpus) for backend, target, corpus, *_ in REACHED if corpus in probes.SEEDED and not corpus.startswith(("torch", "export"))]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from qlint.graph import Model, Op, Use
 
-# Input roles that take shapes, sizes, axes, indices and conditions, never activations.
+# Input roles that take shapes, sizes, axes and indices, never activations.
 SHAPE_ROLES = frozenset(
-    ["cond", "shape", "sizes", "scales", "starts", "ends", "axes", "steps", "pads", "repeats", "split", "k", "axis", "roi", "sequence_lens", "depth", "output_shape",
+    ["shape", "sizes", "scales", "starts", "ends", "axes", "steps", "pads", "repeats", "split", "k", "axis", "roi", "sequence_lens", "depth", "output_shape",
      "begin", "end", "start", "step", "size", "strides", "perm", "paddings", "block_shape", "crops", "dims"]  # TFLite's
 )
 _SHAPE_KINDS = {"shape", "size", "rank", "range", "constant_of_shape"}
@@ -33,4 +33,5 @@ def _only_shapes(op: Op) -> bool:
 def _is_shape(use: Use) -> bool:
     if use.op is None:
         return False
-    return use.role in SHAPE_ROLES or use.op.role == "shape" or use.op.kind in _SHAPE_KINDS
+    branches = use.role in ("cond", "trip_count") and bool(use.op.bodies)  # where's condition picks numbers, it is data
+    return branches or use.role in SHAPE_ROLES or use.op.role == "shape" or use.op.kind in _SHAPE_KINDS

@@ -80,6 +80,7 @@ KIND_ROLES: dict[str, list[str]] = {
     "instance_norm": ["x", "gamma", "beta"], "group_norm": ["x", "gamma", "beta"], "rms_norm": ["x", "gamma"],
     "lstm": ["x", "w", "r", "b", "sequence_lens", "initial_h", "initial_c", "p"],
     "gru": ["x", "w", "r", "b", "sequence_lens", "initial_h"], "where": ["cond", "lhs", "rhs"],
+    "if": ["cond"], "loop": ["trip_count", "cond"],
     **dict.fromkeys(["add", "sub", "mul", "div", "pow", "mod", "equal", "greater", "less", "greater_or_equal", "less_or_equal", "and", "or", "xor"], _BINARY),
     "prelu": ["x", "slope"], "pad": ["x", "pads", "value", "axes"], "clip": ["x", "min", "max"], "reshape": ["x", "shape"],
     "gather": ["x", "indices"], "gather_elements": ["x", "indices"], "gather_nd": ["x", "indices"],

@@ -72,7 +72,10 @@ REACHED = [
     ("ethos-u85", "256", "tflite-defect", 99.1, 0.6, 99.3),
     ("ethos-u85", "256", "tflite-shapes", 99.4, 0.6, 99.9),
     ("ethos-u85", "256", "tflite-random", 99.7, 0.2, 99.6),
-    # torch-single takes PyTorch a minute to write: `make score` holds the engines against it.
+    ("fbgemm", "avx2", "torch-single", 99.8, 0.1, 99.8),
+    ("x86", "avx2", "torch-single", 99.8, 0.1, 99.8),
+    ("onednn", "avx2", "torch-single", 99.5, 0.1, 99.5),
+    ("qnnpack", "x86", "torch-single", 99.5, 0.5, 99.5),
     ("fbgemm", "avx2", "torch-random", 99.5, 0.2, 99.5),
     ("x86", "avx2", "torch-random", 99.9, 0.1, 99.9),
     ("onednn", "avx2", "torch-random", 99.9, 0.1, 99.9),
@@ -83,7 +86,7 @@ REACHED = [
 
 
 # Of the largest corpora, every so many probes: `make score` looks at all.
-EVERY = {"single": 5, "defect": 4, "random": 2, "mutated": 2, "tools": 2, "tflite-single": 5}
+EVERY = {"single": 5, "defect": 4, "random": 2, "mutated": 2, "tools": 2, "tflite-single": 5, "torch-single": 3}
 EVERY_FRESH = 4
 SEEDED = [(backend, target, corpus) for backend, target, corpus, *_ in REACHED if corpus in probes.SEEDED and not corpus.startswith(("torch", "export"))]
 

@@ -48,14 +48,15 @@ from qlint.lint.sweep import graphs
 from qlint.lint.testing import Graph, quantizer, s8, u8
 
 ADVICE = {
-    "QONNX": "export from Brevitas with export_onnx_qcdq, or convert the file with qonnx's QONNXToQCDQ",
-    "MQBench": "rewrite the nodes as QuantizeLinear and DequantizeLinear, with a Clip between them for fewer than 8 bits",
-    "OpenVINO": "give the file to OpenVINO, or quantize with NNCF for ONNX, which writes QuantizeLinear and DequantizeLinear",
+    "QONNX": "write QuantizeLinear and DequantizeLinear in their place, as Brevitas does with export_onnx_qcdq",
+    "MQBench": "write QuantizeLinear and DequantizeLinear in their place, with a Clip between them for fewer than 8 bits",
+    "OpenVINO": "write QuantizeLinear and DequantizeLinear in their place; or give the file to OpenVINO, or quantize with NNCF for ONNX, which writes QuantizeLinear and DequantizeLinear",
     "TensorRT": "write float8 QuantizeLinear and DequantizeLinear, which ONNX has from opset 19 on",
     "torch": "export with functions for quantized_decomposed, or with torch.onnx.export(dynamo=True) of this year's torch",
     "Deeploy": "give the file to Deeploy",
 }
-KINDS = ("quantize", "dequantize", "fake_quantize", "requantize", "multi_threshold")
+INCURABLE = frozenset({"requantize", "multi_threshold"})  # they compute on integers or thresholds, and are no quantizers of real numbers
+KINDS = INCURABLE | {"quantize", "dequantize", "fake_quantize"}
 
 BOUNDS = ("quant_min", "quant_max")
 PAIR = ("QuantizeLinear", "DequantizeLinear")
@@ -74,6 +75,7 @@ rule = Rule(
     why="a runtime that does not have it refuses the model, or drops the quantizer",
     fix="{advice}",
     cure="explicit",
+    incurable=INCURABLE,
     applicability="safe",
     severity="warning",
     per_kind=False,

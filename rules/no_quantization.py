@@ -67,6 +67,8 @@ def _what(facts: Facts) -> str:
 
 
 def _why(facts: Facts) -> str:
+    if facts.causes and all(cause.consequence == "wrong" for cause in facts.causes):
+        return f"{facts.backend} quantizes it all the same, on grids of its own"
     if facts["weights"] and facts["moving"] == "0":
         return "integer arithmetic takes quantized activations, too"
     what = "nothing else in it" if facts["moving"] != "0" else "nothing in it"

@@ -58,11 +58,16 @@ def _head(facts: Facts) -> str:
     return facts.dimension.partition(" ")[0]
 
 
+def _what(facts: Facts) -> str:
+    unknown = _head(facts) == "attribute" and facts.found == "absent"
+    return ("what {attribute} is cannot be told" if unknown else _WHAT[_head(facts)]).format_map(facts)
+
+
 rule = Rule(
     name="operator-constraint",
     code="QL603",
     since="0.1.0",
-    what=lambda facts: _WHAT[_head(facts)].format_map(facts),
+    what=_what,
     why=lambda facts: _WHY.get(_head(facts), "{backend} {runs} in integer only with {wanted}").format_map(facts),
 )
 rule.explains("|".join(_WHAT))

@@ -27,21 +27,27 @@ Export with standard operators, or make sure that the runtime has the plugin.
 """
 
 from qlint.graph import Model
+from qlint.lint.message import Facts
 from qlint.lint.rule import Rule
 from qlint.lint.testing import Graph, u8
+
+def _why(facts: Facts) -> str:
+    runs = all(cause.consequence == "float" for cause in facts.causes)
+    return f"{facts.backend} has no {'integer ' if runs else ''}kernel for it"
+
 
 rule = Rule(
     name="unknown-operator",
     code="QL602",
     since="0.1.0",
     what="{native} is not a known operator",
-    why="{backend} has no kernel for it",
+    why=_why,
     fix="export with standard operators",
 )
 rule.explains("kernel", kinds="custom")
 
 
-@rule.bad(says="FancyActivation is not a known operator")
+@rule.bad(says="FancyActivation is not a known operator; toy has no integer kernel for it, here the custom op runs in float")
 def custom_domain() -> Model:
     g = Graph()
     return g.model(g.op("custom", g.input() | u8(), native="FancyActivation") | u8())

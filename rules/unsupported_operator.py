@@ -30,7 +30,7 @@ usually best left alone.
 """
 
 from qlint.graph import Model
-from qlint.judge.verdict import Mismatch
+from qlint.judge.verdict import ELSEWHERE, Mismatch
 from qlint.lint.message import Facts
 from qlint.lint.rule import Rule
 from qlint.lint.testing import Graph, s8, u8
@@ -56,6 +56,11 @@ def _not_established(facts: Facts) -> str:
     return f"whether {facts.backend} has {one} is not established" if unknown else f"nothing says that {facts.backend} has {one}"
 
 
+def _another(facts: Facts) -> str:
+    """Of an operator that has an integer kernel where it is spelled otherwise."""
+    return f"{facts.backend} {facts.runs} in integer only {'in another form' if facts.wanted == ELSEWHERE else f'as {facts.wanted}'}"
+
+
 def _fix(facts: Facts) -> str:
     kind, it = (f"the {facts.kind}", "it") if _alike(facts) else ("them", "them")
     otherwise = f"leave {it} out of the quantized part of the network"
@@ -63,6 +68,8 @@ def _fix(facts: Facts) -> str:
         return "compile the float model, or choose a backend that has integer kernels"
     if all(cause.found == "any operator" for cause in facts.causes):
         return "try the model on the device, or ask its vendor"
+    if facts.dimension == "native" and facts.wanted != ELSEWHERE:
+        return f"write {it} as {facts.wanted}, or {otherwise}"
     if all(cause.consequence == "unknown" for cause in facts.causes):
         return f"try {kind} on the device, or {otherwise}"
     return f"replace {kind}, or {otherwise}"
@@ -87,7 +94,7 @@ rule.explains(
     "kernel", where=(_nowhere, unestablished), model=lambda _: True, about=lambda _: "the backend",
     what="no integer kernel of {backend} is known for {found}", why="what it does with the quantizers of a model is not established",
 )
-rule.explains("native", what="{native} is not the form of it that has an integer kernel", why="{backend} wants {wanted}")
+rule.explains("native", why=_another)
 
 
 @rule.bad(says="there is no integer kernel for Mish; toy cannot run a mish in integer, here the mish runs in float")

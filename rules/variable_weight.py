@@ -30,17 +30,37 @@ to float rounding.
 """
 
 from qlint.graph import Model
+from qlint.lint.message import Facts
 from qlint.lint.rule import Rule
 from qlint.lint.testing import Graph, s8, u8
 from qlint.lint.where import wanted_is
+
+
+def _defaults(facts: Facts) -> bool:
+    """Constants of the file that are inputs of the model, too."""
+    return all(cause.tensor is not None and cause.tensor.overridable for cause in facts.causes)
+
+
+def _what(facts: Facts) -> str:
+    said = "{port} ({tensor}) is only the default of an input of the model, which callers may replace" if _defaults(facts) else "{port}{origin} is not a constant"
+    return said.format_map(facts)
+
+
+def _why(facts: Facts) -> str:
+    return f"{facts.backend} {facts.runs} in integer only if it is {'a constant' if _defaults(facts) else 'one'}"
+
+
+def _fix(facts: Facts) -> str:
+    return ("take {tensor} off the inputs of the model" if _defaults(facts) else "fold what computes {port} of the {kind} into a constant").format_map(facts)
+
 
 rule = Rule(
     name="variable-weight",
     code="QL605",
     since="0.1.0",
-    what="{port}{origin} is not a constant",
-    why="{backend} {runs} in integer only if it is one",
-    fix="fold what computes {port} of the {kind} into a constant",
+    what=_what,
+    why=_why,
+    fix=_fix,
 )
 rule.explains("constant", where=wanted_is(True))
 rule.explains(
@@ -62,6 +82,14 @@ def weight_is_an_input() -> Model:
     g = Graph()
     w = g.input("w", (8, 8, 3, 3)) | s8()
     return g.model(g.conv(g.input() | u8(), w=w) | u8())
+
+
+@rule.bad(says="the weight (w) is only the default of an input of the model, which callers may replace; toy runs a conv in integer only if it is a constant")
+def default_of_an_input() -> Model:
+    g = Graph()
+    weight = g.constant(8, 8, 3, 3, name="w")
+    weight.tensor.overridable = True
+    return g.model(g.conv(g.input() | u8(), w=weight | s8()) | u8())
 
 
 @rule.good

@@ -287,7 +287,8 @@ class _Judge:
                 names = check.evidence or ready.kernel.evidence
                 self._report(op, ready, chain, misses, consequence, names)
             return
-        if placement.where in ("integer", "absorbed") or op.role != "data":
+        branches = bool(op.bodies) and placement.where == "float"  # the host decides which way to go; what is in the bodies is explained there
+        if placement.where in ("integer", "absorbed") or op.role != "data" or branches:
             return
         nearest = explain(op, self.situations, self.verdict)
         if nearest is not None:

@@ -14,7 +14,7 @@ from qlint.judge.pattern import Chain, kinds_of
 from qlint.judge.ports import ANOTHER, MISSING, RELATION, SHAPE, VALUE, ports
 from qlint.judge.prepare import Prepared, readers
 from qlint.judge.relations import miss, quantized, text, within
-from qlint.judge.verdict import Miss
+from qlint.judge.verdict import ELSEWHERE, Miss
 from qlint.profile.schema import Bounds, Factors, Guard
 
 MAX_BYTES = 1 << 20  # of a constant whose numbers are looked at
@@ -125,7 +125,7 @@ def _op_native(wanted: dict[str, tuple[str, ...]], chain: Chain, _: Prepared) ->
 
 def _not_native(unwanted: tuple[str, ...], chain: Chain, _: Prepared) -> Iterator[Miss]:
     if chain.anchor.native in unwanted:
-        yield _about(chain.anchor, "native", chain.anchor.native, ("another operator",), MISSING)
+        yield _about(chain.anchor, "native", chain.anchor.native, (ELSEWHERE,), MISSING)
 
 
 def _tensors(chain: Chain) -> Iterator[Any]:

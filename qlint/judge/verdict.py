@@ -18,6 +18,9 @@ SEVERITY: dict[Consequence, Literal["error", "warning", "info"]] = {
 }  # fmt: skip
 
 
+ELSEWHERE = "another operator"  # wanted by a kernel that takes a kind in every other spelling
+
+
 class Miss(NamedTuple):
     """One requirement that a port, or a relation between ports, does not meet."""
 

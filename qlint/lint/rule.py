@@ -143,6 +143,7 @@ class Rule:
         since: the version of qlint that brought it.
         fix: advice (a template) shown with each finding.
         cure: the name of what `qlint check --fix` does about it (`qlint.fixing.cures`); empty if only people can.
+        incurable: kinds of ops that the cure leaves as they are.
         applicability: `safe` if the cure leaves the numbers as they are, always; `unsafe` if it may change them.
         consequence: of what the rule's own check finds; a mismatch brings its own.
         severity: of what the rule's own check finds, where the consequence alone would mislead.
@@ -156,6 +157,7 @@ class Rule:
     why: Text = ""
     fix: Text = ""
     cure: str = ""
+    incurable: frozenset[str] = frozenset()
     applicability: Applicability = "display"
     consequence: Consequence = "note"
     severity: Severity | None = None

@@ -252,7 +252,10 @@ class _Run:
 
     def _cured(self, causes: list[Cause]) -> bool:
         """Whether `--fix` has something to go by: the search follows what a backend misses, unless it runs in integer all the same."""
-        cure = causes[0].rule.cure
+        rule = causes[0].rule
+        cure = rule.cure
+        if all(cause.op is not None and cause.op.kind in rule.incurable for cause in causes):
+            return False
         return cure in self.curable and (cure not in SEARCHED or any(cause.selector is not None and cause.consequence not in ("slow", "note") for cause in causes))
 
 

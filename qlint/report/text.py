@@ -62,7 +62,8 @@ def _model(console: Console, results: list[Result]) -> None:
             console.print()
         if later := [finding for finding in findings if finding not in first_of]:
             console.print(_beside(Text(), MARGIN, Text("once the model loads:", style="dim")))
-            console.print(Group(*(_finding(finding, brief=True) for finding in later)))
+            briefly = {(finding.severity, finding.rule, finding.subject): finding for finding in later}  # causes that differ in their sentences alone
+            console.print(Group(*(_finding(finding, brief=True) for finding in briefly.values())))
             console.print()
     if first.notes:
         console.print(_beside(Text("reader", style="dim", justify="right"), MARGIN, *(Text(note, style="dim") for note in _some(first.notes))))
@@ -73,7 +74,7 @@ def told(results: list[Result]) -> list[tuple[str, list[Finding]]]:
     """What is said about a model under which heading: each backend's findings, and once what is the model's own business and the same on all."""
     on: dict[str, list[int]] = {}  # which backends a note is about, by what it says
     for number, result in enumerate(results):
-        for line in {finding.line for finding in result.findings if finding.consequence == "note"}:
+        for line in {finding.line for finding in result.findings if finding.consequence in ("note", "slow")}:
             on.setdefault(line, []).append(number)
     shared = {line: tuple(numbers) for line, numbers in on.items() if len(numbers) > 1}
     alike: dict[tuple[int, ...], list[Finding]] = {}
@@ -256,7 +257,8 @@ def _statistics(report: Report) -> RenderableType:
 
 def _footer(report: Report) -> str:
     models = [list(results) for _, results in groupby(report.results, key=lambda result: result.model)]
-    severities = Counter[str](finding.severity for results in models for _, findings in told(results) for finding in findings)
+    shown = [finding for results in models for _, findings in told(results) for finding in findings]
+    severities = Counter[str](finding.severity for finding in shown)
     named = (("error", "error"), ("warning", "warning"), ("info", "note"))
     words = [count(severities[severity], noun) for severity, noun in named if severities[severity]] or ["no findings"]
     if report.errors:
@@ -267,7 +269,7 @@ def _footer(report: Report) -> str:
     accepted = Counter[str](finding.suppressed.by for finding in report.suppressed if finding.suppressed is not None)
     if accepted:
         parts.append(", ".join(f"{accepted[by]} {said}" for by, said in (("suppression", "suppressed"), ("baseline", "in the baseline")) if accepted[by]))
-    curable = [finding.fix.applicability for finding in report.findings if finding.fix is not None and finding.fix.applicability != "display"]
+    curable = [finding.fix.applicability for finding in shown if finding.fix is not None and finding.fix.applicability != "display"]
     if curable:
         parts.append(f"{len(curable)} fixable, {curable.count('safe')} of them safely (--fix)")
     if report.findings:

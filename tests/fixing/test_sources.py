@@ -31,7 +31,7 @@ class Plain(Network):
 def network(path: Path, source: str, kind: type[Network] = Network) -> Path:
     """A residual block in which one quantizer is missing, and only one thing says what its range is."""
     n = kind(storage=np.uint8)
-    x = "x"
+    x = n.op("Neg", "x", name="neg") if source == "batch-norm statistics" else "x"  # HTP refuses a graph input that is read in float, too
     first = n.op("Relu", n.conv(n.grid(x, 0.03), "conv1", (3, 8)), name="relu1")
     skip = n.grid(first, 0.02, 0)
     second = n.conv(skip, "conv2", (8, 8))

@@ -31,6 +31,7 @@ from qlint.lint.message import Facts
 from qlint.lint.rule import Rule
 from qlint.lint.testing import Graph, u8
 
+
 def _why(facts: Facts) -> str:
     runs = all(cause.consequence == "float" for cause in facts.causes)
     return f"{facts.backend} has no {'integer ' if runs else ''}kernel for it"

@@ -51,9 +51,7 @@ def _why(facts: Facts) -> str:
 
 
 def _not_established(facts: Facts) -> str:
-    one = "one" if _alike(facts) else "them"
-    unknown = all(cause.consequence == "unknown" for cause in facts.causes)
-    return f"whether {facts.backend} has {one} is not established" if unknown else f"nothing says that {facts.backend} has {one}"
+    return f"whether {facts.backend} has {'one' if _alike(facts) else 'them'} is not established"
 
 
 def _another(facts: Facts) -> str:
@@ -70,7 +68,7 @@ def _fix(facts: Facts) -> str:
         return "try the model on the device, or ask its vendor"
     if facts.dimension == "native" and facts.wanted != ELSEWHERE:
         return f"write {it} as {facts.wanted}, or {otherwise}"
-    if all(cause.consequence == "unknown" for cause in facts.causes):
+    if all(cause.consequence == "unknown" or cause.wanted == "not established" for cause in facts.causes):
         return f"try {kind} on the device, or {otherwise}"
     return f"replace {kind}, or {otherwise}"
 

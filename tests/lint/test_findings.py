@@ -1,9 +1,12 @@
 """Findings: one for each cause, whoever sees it, with the ops that it drags along and a fingerprint that lasts."""
 
+from pathlib import Path
 
+import qlint
 from qlint.lint import lint, registry
 from qlint.lint.testing import Graph, s8, u8, verdict
 
+ZOO = Path(__file__).parents[1] / "zoo"
 RULES = [rule for rule in registry.load(plugins=False).rules if rule.name != "degenerate-weight"]  # the weights here are all alike
 
 
@@ -51,6 +54,14 @@ def test_what_a_check_and_a_kernel_both_see_is_one_finding():
     assert finding.rule == "invalid-scale" and finding.severity == "error"
     assert "in channel 0" in finding.message and "here the conv gives other numbers" in finding.message
     assert len(finding.evidence) == 1  # of the kernel's requirement
+
+
+def test_an_operator_on_positions_is_not_told_to_have_constants():
+    report = qlint.check(ZOO / "test_data/movenet_single_pose_lightning_ptq.tflite", backend=["tidl", "edgetpu"])
+    told = {(finding.rule, site.op) for finding in report.findings for site in finding.sites}
+    assert {("unsupported-dtype", "MUL:94"), ("unsupported-dtype", "CONCATENATION:151")} <= told
+    assert not {("variable-weight", "MUL:94"), ("variable-weight", "CONCATENATION:151"), ("operator-constraint", "CONCATENATION:151")} & told
+    assert ("variable-weight", "SUB:95") in told  # TIDL subtracts constants alone, whatever the type
 
 
 def test_a_float_model_is_one_finding():

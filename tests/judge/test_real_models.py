@@ -48,7 +48,8 @@ def test_every_model_on_every_backend(path, backend):
     assert len(result.ops) >= result.summary.ops
     for op in result.canonical.ops:  # whatever is not integer says why
         place = result.verdict.where(op)
-        if place in ("float", "cpu") and op.role == "data" and result.outcome == "runs":
+        branches = bool(op.bodies) and place == "float"  # computes nothing itself
+        if place in ("float", "cpu") and op.role == "data" and result.outcome == "runs" and not branches:
             assert any(m.op is op for m in result.verdict.mismatches), op
 
 

@@ -361,6 +361,23 @@ def _through(op: Op, quantizer: Quantizer) -> Quantizer | None:
     return quantizer if op.kind == "identity" else None
 
 
+def _handed_on(prepared: Prepared, step: Prepare, profile: Profile) -> None:
+    """A data movement whose output is declared with the scales of its input, whatever single scale is behind it. Of two in a row nothing
+    is known to be handed on.
+    """
+    kinds, spared = (kinds_of("|".join(names), dict(profile.classes)) for names in (step.kinds, step.but_for))
+    for op in prepared.model.ops:
+        before = prepared.of(op.uses["x"])[-1:] if op.kind in kinds and "x" in op.uses else ()
+        moved = _through(op, before[0].read_as or before[0]) if before and before[0].granularity == "channel" else None
+        made = op.uses["x"].tensor.producer if moved is not None else None
+        if moved is None or not moved.scale or (made is not None and made.kind in kinds):
+            continue
+        for use in prepared.uses(op.outputs[0]):
+            behind = prepared.of(use)
+            if use.op is not None and use.op.kind not in spared and behind and behind[0].granularity == "tensor" and behind[0].scale == moved.scale[:1]:
+                prepared.set(use, (replace(moved, quantize=behind[0].quantize, dequantize=behind[0].dequantize), *behind[1:]), step)
+
+
 # -- storage ------------------------------------------------------------------------------------
 
 
@@ -415,5 +432,6 @@ _STEPS: dict[str, Callable[[Prepared, Prepare, Profile], None]] = {
     "dead": _dead,
     "series": _series,
     "transparent": _transparent,
+    "handed-on": _handed_on,
     "storage": _storage,
 }

@@ -254,12 +254,14 @@ class Prepare(_Data):
 
     id: str
     # defaults: parameters that a caller may replace are taken for constants; dead: readers that lead nowhere are no readers
-    step: Literal["defaults", "remove", "strip", "dead", "series", "transparent", "storage"]
+    # handed-on: behind `kinds` stays the grid in front, if that has a scale per channel and the first of them is the one behind
+    step: Literal["defaults", "remove", "strip", "dead", "series", "transparent", "handed-on", "storage"]
     storage: Names = ()  # strip: quantizers of activations with these containers are removed
     how: Literal["intersect", "first", "last", "keep"] = "keep"  # series
     # strip: kinds behind which removing one in front of a graph output makes the model invalid; `input`: a graph input, `output`: what is a graph output already
     breaks_behind: Names = ()
-    kinds: Names = ()  # remove (where they do nothing), transparent
+    kinds: Names = ()  # remove (where they do nothing), transparent, handed-on
+    but_for: Names = ()  # handed-on: readers that see the grid behind all the same
     aligns: Names = ()  # transparent: containers whose operands are brought onto one grid, if their scales are different
     modules: Names = ()  # only of a network in which there is a module of one of these classes
     forward: bool = False

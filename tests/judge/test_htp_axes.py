@@ -1,0 +1,82 @@
+"""A Transpose of activations with a scale per channel on Qualcomm's HTP: graphs that the real backend answered.
+
+Answers of onnxruntime-qnn 2.7.0, with htp_arch 73 and with the SoC of SM8550 alike: where the operator behind the Transpose runs,
+or that the model is refused. The Transpose's own output has one scale, which is the first of those in front or another one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from onnx_nodes import Nodes
+
+from qlint.judge import judge
+from qlint.passes import canonical
+from qlint.profile import load
+from qlint.readers import read
+
+
+class _Graph(Nodes):
+    def pair(self, x: str, scale: list[float] | float = 0.02, axis: int = 1) -> str:
+        size = np.shape(scale)
+        grid = self.constant(np.array(scale, np.float32)), self.constant(np.full(size, 122, np.uint8))
+        kept = {"axis": axis} if size else {}
+        return self.add("DequantizeLinear", self.add("QuantizeLinear", x, *grid, **kept), *grid, **kept)
+
+    def sizes(self, *numbers: int) -> str:
+        return self.constant(np.array(numbers, np.int64))
+
+    def weight(self, *shape: int) -> str:
+        return self.pair(self.constant(np.ones(shape, np.float32)), 0.01)
+
+    def reader(self, kind: str, x: str) -> str:
+        more: dict[str, tuple[list[str], dict[str, object]]] = {
+            "Reshape": ([self.sizes(1, 4, 12)], {}), "Squeeze": ([self.sizes(0)], {}), "Flatten": ([], {}), "Tile": ([self.sizes(1, 1, 2, 1)], {}),
+            "Gather": ([self.sizes(0, 2)], {"axis": 3}), "Softmax": ([], {}), "Slice": ([self.sizes(0), self.sizes(1), self.sizes(1)], {}), "Add": ([x], {}),
+            "Concat": ([x], {"axis": 2}), "Pad": ([self.sizes(0, 0, 0, 0, 0, 0, 1, 0)], {}), "ReduceMean": ([self.sizes(3)], {}), "MatMul": ([self.weight(6, 5)], {}),
+            "Transpose": ([], {"perm": (0, 1, 3, 2)}), "Conv": ([self.weight(3, 4, 1, 1)], {}), "MaxPool": ([], {"kernel_shape": [2, 2]}),
+            "AveragePool": ([], {"kernel_shape": [2, 2]}), "Resize": (["", "", self.sizes(1, 4, 4, 12)], {"mode": "nearest"}), "DepthToSpace": ([], {"blocksize": 2}),
+        }  # fmt: skip
+        inputs, attributes = more.get(kind, ([], {}))
+        return self.add(kind, x, *inputs, **attributes)
+
+
+def _model(reader: str, path: Path, behind: float = 0.02) -> Path:
+    g = _Graph()
+    x = g.pair(g.add("Sigmoid", g.pair("a", 0.05)), [0.02, 0.022])
+    x = g.pair(g.add("Transpose", x, perm=(0, 2, 1, 3)), behind)
+    y = g.pair(g.add("Tanh", g.pair(g.reader(reader, x), behind)), 0.01)
+    values = [helper.make_tensor_value_info("a", TensorProto.FLOAT, [1, 2, 4, 6]), helper.make_tensor_value_info(y, TensorProto.FLOAT, None)]
+    model = helper.make_model(helper.make_graph(g.nodes, "g", values[:1], values[1:], g.constants), opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.save(model, path)
+    return path
+
+
+def _place(path: Path, kind: str, backend: str) -> str:
+    model = canonical(read(path))
+    verdict = judge(model, load(backend))
+    place = next(verdict.where(op) for op in reversed(model.ops) if op.native == kind)
+    return "refused" if verdict.outcome == "refused" else {"absorbed": "integer"}.get(place, place)
+
+
+ANSWERS = {
+    "cpu": ["Reshape", "Squeeze", "Flatten", "Tile", "Gather"],
+    "refused": ["Relu", "Sigmoid", "Softmax", "Slice", "Add", "Concat", "Pad", "ReduceMean"],
+    "integer": ["MatMul", "Transpose", "Conv", "MaxPool", "AveragePool", "Resize", "DepthToSpace"],
+}
+
+
+@pytest.mark.parametrize("backend", ["qnn-htp@v73", "qnn-htp@sm8550"])
+@pytest.mark.parametrize(("reader", "place"), [(reader, place) for place, readers in ANSWERS.items() for reader in readers])
+def test_a_transpose_hands_on_the_scales_in_front_of_it(reader: str, place: str, backend: str, tmp_path: Path) -> None:
+    assert _place(_model(reader, tmp_path / "model.onnx"), reader, backend) == place
+
+
+@pytest.mark.parametrize("backend", ["qnn-htp@v73", "qnn-htp@sm8550"])
+@pytest.mark.parametrize("reader", ["Relu", "Reshape"])
+def test_one_whose_output_has_another_scale_is_no_unit(reader: str, backend: str, tmp_path: Path) -> None:
+    assert _place(_model(reader, tmp_path / "model.onnx", behind=0.0201), reader, backend) == "integer"

@@ -8,7 +8,7 @@ from functools import cached_property
 from itertools import accumulate
 
 from qlint.judge import guards
-from qlint.judge.pattern import Chain, Step, parse
+from qlint.judge.pattern import Chain, Step, kinds_of, parse
 from qlint.judge.ports import Port, Rows, Spaces, ports
 from qlint.judge.prepare import Prepared
 from qlint.judge.verdict import Miss, weakest
@@ -118,6 +118,11 @@ def is_unit(kernel: Kernel) -> bool:
     return kernel.runs == "integer" if kernel.unit is None else kernel.unit
 
 
+def _expanded(check: Check, profile: Profile) -> Check:
+    """With the kinds that its names stand for."""
+    return check.model_copy(update={"kinds": tuple(kinds_of("|".join(check.kinds), dict(profile.classes)))}) if check.kinds else check
+
+
 class Kernels:
     """All kernels of a profile, in file order, by the kind that they start with."""
 
@@ -125,7 +130,7 @@ class Kernels:
         self.profile = profile
         spaces = self.spaces = Spaces(profile)
         self.lone_constants = spaces.resolve(profile.partition.constants) if profile.partition is not None else ()
-        every = tuple((c, required(c.ports, c.guards, spaces)) for c in profile.checks)
+        every = tuple((_expanded(c, profile), required(c.ports, c.guards, spaces)) for c in profile.checks)
         self.all = [
             Ready(
                 kernel,
@@ -134,7 +139,7 @@ class Kernels:
                 required(kernel.ports, kernel.guards, spaces),
                 (
                     *(one for one in every if kernel.runs != "absorbed" and (is_unit(kernel) or not one[0].units)),
-                    *((c, required(c.ports, c.guards, spaces)) for c in kernel.checks),
+                    *((_expanded(c, profile), required(c.ports, c.guards, spaces)) for c in kernel.checks),
                 ),
             )
             for order, kernel in enumerate(profile.kernels)

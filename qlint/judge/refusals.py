@@ -133,8 +133,14 @@ def _unknown_attrs(op: Op, wanted: bool, _: Quantizer | None) -> str | None:
     return ", ".join(names) or "none" if bool(names) == wanted else None
 
 
+# Operators of ONNX's domain that ONNX Runtime has at every opset, whatever the specification says (measured, 1.32).
+_AT_EVERY_OPSET = frozenset({"LayerNormalization", "SimplifiedLayerNormalization", "MeanVarianceNormalization", "ThresholdedRelu"})
+
+
 def _unknown_op(op: Op, wanted: bool, _: Quantizer | None) -> str | None:
-    return op.native if (op.kind == "custom" or bool(op.dialect)) == wanted else None
+    newer = bool(op.opset) and not op.domain and not op.since and op.native not in _AT_EVERY_OPSET
+    said = f"{op.native} of a later opset than {op.opset}" if newer and op.kind != "custom" and not op.dialect else op.native
+    return said if (op.kind == "custom" or bool(op.dialect) or newer) == wanted else None
 
 
 def _opset(op: Op, wanted: Bounds, _: Quantizer | None) -> str | None:

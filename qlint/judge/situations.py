@@ -156,7 +156,11 @@ class Situations:
             chain = run.chain(one.length)
             left = one.ready.selection.left(chain, self.prepared)
             if left is not None:
-                checks = ((number, check.left(chain, self.prepared)) for number, (_, check) in enumerate(one.ready.checks))
+                checks = (
+                    (number, wanted.left(chain, self.prepared))
+                    for number, (check, wanted) in enumerate(one.ready.checks)
+                    if not check.kinds or chain.anchor.kind in check.kinds
+                )
                 yield Candidate(one.ready, one.length, 0, left, tuple(check for check in checks if check[1] != NOTHING_LEFT))
 
     def _distance(self, one: Candidate, run: Run) -> int:

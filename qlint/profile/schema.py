@@ -188,6 +188,7 @@ class Check(_Data):
     guards: tuple[Guard, ...] = ()
     otherwise: Otherwise
     units: bool = False  # of those that hold for every kernel: only for units
+    kinds: Names = ()  # only for chains that begin with an op of these kinds
     evidence: Names = ()
     since: str = ""
     until: str = ""

@@ -6,6 +6,7 @@ or that the model is refused. The Transpose's own output has one scale, which is
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -34,14 +35,14 @@ class _Graph(Nodes):
         return self.pair(self.constant(np.ones(shape, np.float32)), 0.01)
 
     def reader(self, kind: str, x: str) -> str:
-        more: dict[str, tuple[list[str], dict[str, object]]] = {
-            "Reshape": ([self.sizes(1, 4, 12)], {}), "Squeeze": ([self.sizes(0)], {}), "Flatten": ([], {}), "Tile": ([self.sizes(1, 1, 2, 1)], {}),
-            "Gather": ([self.sizes(0, 2)], {"axis": 3}), "Softmax": ([], {}), "Slice": ([self.sizes(0), self.sizes(1), self.sizes(1)], {}), "Add": ([x], {}),
-            "Concat": ([x], {"axis": 2}), "Pad": ([self.sizes(0, 0, 0, 0, 0, 0, 1, 0)], {}), "ReduceMean": ([self.sizes(3)], {}), "MatMul": ([self.weight(6, 5)], {}),
-            "Transpose": ([], {"perm": (0, 1, 3, 2)}), "Conv": ([self.weight(3, 4, 1, 1)], {}), "MaxPool": ([], {"kernel_shape": [2, 2]}),
-            "AveragePool": ([], {"kernel_shape": [2, 2]}), "Resize": (["", "", self.sizes(1, 4, 4, 12)], {"mode": "nearest"}), "DepthToSpace": ([], {"blocksize": 2}),
+        more: dict[str, Callable[[], tuple[list[str], dict[str, object]]]] = {
+            "Reshape": lambda: ([self.sizes(1, 4, 12)], {}), "Squeeze": lambda: ([self.sizes(0)], {}), "Flatten": lambda: ([], {}), "Tile": lambda: ([self.sizes(1, 1, 2, 1)], {}),
+            "Gather": lambda: ([self.sizes(0, 2)], {"axis": 3}), "Softmax": lambda: ([], {}), "Slice": lambda: ([self.sizes(0), self.sizes(1), self.sizes(1)], {}), "Add": lambda: ([x], {}),
+            "Concat": lambda: ([x], {"axis": 2}), "Pad": lambda: ([self.sizes(0, 0, 0, 0, 0, 0, 1, 0)], {}), "ReduceMean": lambda: ([self.sizes(3)], {}), "MatMul": lambda: ([self.weight(6, 5)], {}),
+            "Transpose": lambda: ([], {"perm": (0, 1, 3, 2)}), "Conv": lambda: ([self.weight(3, 4, 1, 1)], {}), "MaxPool": lambda: ([], {"kernel_shape": [2, 2]}),
+            "AveragePool": lambda: ([], {"kernel_shape": [2, 2]}), "Resize": lambda: (["", "", self.sizes(1, 4, 4, 12)], {"mode": "nearest"}), "DepthToSpace": lambda: ([], {"blocksize": 2}),
         }  # fmt: skip
-        inputs, attributes = more.get(kind, ([], {}))
+        inputs, attributes = more.get(kind, lambda: ([], {}))()
         return self.add(kind, x, *inputs, **attributes)
 
 

@@ -345,6 +345,15 @@ def _innermost_axes(wanted: bool, chain: Chain, _: Prepared) -> Iterator[Miss]:
         yield _about(op, f"attribute {name}", sorted(over), "the last axes" if wanted else "other axes", SHAPE)
 
 
+def _one_stays(wanted: bool, chain: Chain, _: Prepared) -> Iterator[Miss]:
+    for op in chain.ops:
+        perm, shape = op.attrs.get("perm"), op.uses["x"].tensor.shape if op.kind == "transpose" and "x" in op.uses else None
+        if shape is None or not isinstance(perm, (list, tuple)) or len(perm) != len(shape):
+            continue
+        if any(size == 1 and place == at for at, (size, place) in enumerate(zip(shape, perm, strict=True))) != wanted:
+            yield _about(op, "attribute perm", list(perm), "a dimension of one that stays" if wanted else "none that stays", SHAPE)
+
+
 def _repeats(wanted: bool, chain: Chain, _: Prepared) -> Iterator[Miss]:
     shapes = [chain.anchor.uses[role].tensor.shape for role in ("lhs", "rhs") if role in chain.anchor.uses]
     sizes = [tuple(size for size in shape) if shape is not None else None for shape in shapes]
@@ -436,6 +445,7 @@ _TABLE: tuple[tuple[str, Callable[[Any, Chain, Prepared], Iterator[Miss]]], ...]
     ("absorbed", relations.absorbed),
     ("finer", relations.finer),
     ("innermost_axes", _innermost_axes),
+    ("one_stays", _one_stays),
     ("layout", _layout),
     ("pair_sum", relations.pair_sum),
 )

@@ -176,6 +176,7 @@ class Guard(_Data):
     scale_shape_equal: tuple[str, ...] = ()
     finer: tuple[str | float, str] | None = None  # steps of the first port (or this step) are at most twice those of the second one
     innermost_axes: bool | None = None  # a reduction is over the last axes, and no other
+    one_stays: bool | None = None  # a transpose of the chain leaves (or does not) a dimension of one where it is
     repeats: bool | None = None  # an element-wise op repeats an input along some axis, or does not
     layout: dict[str, Literal["channels first", "channels last"]] = {}  # of a port's tensor; convs of PyTorch's engines leave channels last
     pair_sum: Literal["shown", "possible"] | None = None  # pairs of products fit into `pair_bits`; misses if the file shows that they do not, or if it cannot tell

@@ -28,10 +28,10 @@ class _Graph(Nodes):
         super().__init__()
         self.quantized = quantized
 
-    def grid(self, x: str) -> str:
+    def grid(self, x: str, scale: float = 0.05) -> str:
         if not self.quantized:
             return x
-        grid = self.constant(np.float32(0.05)), self.constant(np.uint8(122))
+        grid = self.constant(np.float32(scale)), self.constant(np.uint8(122))
         return self.add("DequantizeLinear", self.add("QuantizeLinear", x, *grid), *grid)
 
     def numbers(self, *values: int) -> str:
@@ -87,3 +87,38 @@ def test_in_float(kind: str, five: str, backend: str, tmp_path: Path) -> None:
     assert _place(kind, 4, False, backend, tmp_path / "model.onnx") == "float"
     assert _place(kind, 5, False, backend, tmp_path / "model.onnx") == five
     assert _place(kind, 6, False, backend, tmp_path / "model.onnx") in ("cpu", "refused")
+
+
+WINDOWS = (0, 1, 3, 2, 4, 5)
+
+
+@pytest.mark.parametrize(
+    ("six", "perm", "behind", "place"),
+    [
+        ((1, 2, 4, 2, 4, 6), WINDOWS, 0.05, "integer"), ((1, 2, 4, 2, 4, 6), WINDOWS, 0.03, "refused"), ((1, 2, 4, 2, 4, 6), (1, 0, 3, 2, 4, 5), 0.05, "cpu"),
+        ((2, 2, 4, 2, 2, 6), WINDOWS, 0.05, "cpu"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("backend", ["qnn-htp@v73", "qnn-htp@sm8550"])
+def test_windows_of_six_dimensions(six: tuple[int, ...], perm: tuple[int, ...], behind: float, place: str, backend: str, tmp_path: Path) -> None:
+    """Reshape, Transpose and Reshape, as a Swin transformer cuts its windows: together they run, if a dimension of one stays in its place."""
+    assert _windows(six, perm, behind, True, backend, tmp_path / "model.onnx") == place
+
+
+@pytest.mark.parametrize(("backend", "place"), [("qnn-htp@v73", "refused"), ("qnn-htp@sm8550", "float")])
+def test_windows_in_float(backend: str, place: str, tmp_path: Path) -> None:
+    assert _windows((1, 2, 4, 2, 4, 6), WINDOWS, 0.05, False, backend, tmp_path / "model.onnx") == place
+
+
+def _windows(six: tuple[int, ...], perm: tuple[int, ...], behind: float, quantized: bool, backend: str, path: Path) -> str:
+    g = _Graph(quantized)
+    x = g.grid(g.add("Relu", g.grid("a")))
+    x = g.grid(g.add("Reshape", x, g.numbers(*six)))
+    x = g.grid(g.add("Transpose", x, perm=perm), behind)
+    y = g.grid(g.add("Reshape", x, g.numbers(4, 16, 6)), behind)
+    values = [helper.make_tensor_value_info("a", TensorProto.FLOAT, [1, 8, 8, 6]), helper.make_tensor_value_info(y, TensorProto.FLOAT, None)]
+    onnx.save(helper.make_model(helper.make_graph(g.nodes, "g", values[:1], values[1:], g.constants), opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    model = canonical(read(path))
+    verdict = judge(model, load(backend))
+    places = {"integer" if verdict.where(op) == "absorbed" else verdict.where(op) for op in model.ops if op.native in ("Reshape", "Transpose")}
+    return "refused" if verdict.outcome == "refused" else "+".join(sorted(places))

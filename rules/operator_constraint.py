@@ -42,6 +42,7 @@ _WHAT = {
     "opset": "the opset is {found}",
     "layout": "{port}{origin} has its {found}",
     "presence": "{port} is {found}",
+    "interval": "{port}{origin} has a grid from its least to its largest number of {found}",
     "constant": "{port} is a constant",
     "inherited": "{port} has a quantizer of its own",
 }

@@ -15,7 +15,7 @@ from qlint.judge.ports import ANOTHER, MISSING, RELATION, SHAPE, VALUE, ports
 from qlint.judge.prepare import Prepared, readers
 from qlint.judge.relations import miss, quantized, text, within
 from qlint.judge.verdict import ELSEWHERE, Miss
-from qlint.profile.schema import Bounds, Factors, Guard
+from qlint.profile.schema import Bounds, Factors, Guard, Interval
 
 MAX_BYTES = 1 << 20  # of a constant whose numbers are looked at
 Compiled = tuple[tuple[Callable[[Any, Chain, Prepared], Iterator[Miss]], Any], ...]
@@ -345,6 +345,26 @@ def _innermost_axes(wanted: bool, chain: Chain, _: Prepared) -> Iterator[Miss]:
         yield _about(op, f"attribute {name}", sorted(over), "the last axes" if wanted else "other axes", SHAPE)
 
 
+def _interval(wanted: Interval, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
+    for port in ports(chain, wanted.port, prepared):
+        q, tensor = port.quantizer, port.tensor
+        if q is None or tensor is None or not q.scale or q.storage not in wanted.storage:
+            continue
+        beside = {use.op.kind for use in prepared.uses(tensor) if use.op is not None} | ({tensor.producer.kind} if tensor.producer is not None else set())
+        found = (q.qmax - q.qmin) * min(q.scale)
+        if found < wanted.min and beside.issuperset(wanted.beside):
+            yield miss(port, "interval", found, f"at least {wanted.min:g}", VALUE)
+
+
+def _joined(wanted: str, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
+    for port in ports(chain, "x", prepared):
+        made, rank = (port.tensor.producer, port.tensor.rank) if port.tensor is not None else (None, None)
+        axis = made.attrs.get("axis") if made is not None and made.kind == "concat" else None
+        along = "" if not isinstance(axis, int) or not rank else "last" if axis % rank == rank - 1 else "other"
+        if along != wanted:
+            yield miss(port, "joined", along, wanted, SHAPE)
+
+
 def _one_stays(wanted: bool, chain: Chain, _: Prepared) -> Iterator[Miss]:
     for op in chain.ops:
         perm, shape = op.attrs.get("perm"), op.uses["x"].tensor.shape if op.kind == "transpose" and "x" in op.uses else None
@@ -446,6 +466,8 @@ _TABLE: tuple[tuple[str, Callable[[Any, Chain, Prepared], Iterator[Miss]]], ...]
     ("finer", relations.finer),
     ("innermost_axes", _innermost_axes),
     ("one_stays", _one_stays),
+    ("joined", _joined),
+    ("interval", _interval),
     ("layout", _layout),
     ("pair_sum", relations.pair_sum),
 )

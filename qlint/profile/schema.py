@@ -105,6 +105,15 @@ class Bounds(_Data):
     multiple: int | None = None
 
 
+class Interval(_Data):
+    """From the least to the largest number of a port's grid, where a tensor of this container is made or read by all of these kinds."""
+
+    port: str
+    storage: Names
+    beside: Names
+    min: float
+
+
 class Shift(_Data):
     """By how many bits the result of a product is shifted to get to another grid: log2(scale(of) / product of scale(over))."""
 
@@ -176,6 +185,8 @@ class Guard(_Data):
     scale_shape_equal: tuple[str, ...] = ()
     finer: tuple[str | float, str] | None = None  # steps of the first port (or this step) are at most twice those of the second one
     innermost_axes: bool | None = None  # a reduction is over the last axes, and no other
+    interval: Interval | None = None
+    joined: Literal["last", "other"] | None = None  # x was concatenated along the last axis, or along another one
     one_stays: bool | None = None  # a transpose of the chain leaves (or does not) a dimension of one where it is
     repeats: bool | None = None  # an element-wise op repeats an input along some axis, or does not
     layout: dict[str, Literal["channels first", "channels last"]] = {}  # of a port's tensor; convs of PyTorch's engines leave channels last

@@ -117,6 +117,37 @@ def test_a_convolution_behind_a_concatenation_without_a_quantizer(one, other, wh
     assert _where(path, "Conv") == where
 
 
+@pytest.mark.parametrize(("scale", "storage", "reader", "where"), [
+    (0.00588, np.int8, "Conv", "float"), (0.00589, np.int8, "Conv", "integer"), (0.002, np.uint8, "Conv", "integer"),
+    (0.002, np.int8, "MaxPool", "integer"),
+])  # fmt: skip
+def test_a_small_range_behind_a_concatenation(scale, storage, reader, where, path):
+    """255 steps that are less than 1.5."""
+    g = _Graph()
+    x, grid = g.quantized("x"), (-128 if storage is np.int8 else 0, storage)
+    parts = [g.quantized(g.conv(x), *grid, scale=scale * part) for part in (1.0, 0.7)]
+    joined = g.quantized(g.add("Concat", *parts, axis=1), *grid, scale=scale)
+    if reader == "Conv":
+        y = g.conv(joined, inputs=16)
+    else:
+        y = g.add("MaxPool", joined, kernel_shape=[2, 2])
+    g.model(path, (1, 8, 8, 8), g.quantized(y, *grid, scale=scale if reader == "MaxPool" else 0.1))
+    assert _where(path, "Concat") == where
+    assert _where(path, reader) == where
+
+
+@pytest.mark.parametrize(("zero_point", "axis", "between", "outcome"), [(5, 1, False, "refused"), (5, -2, False, "refused"), (0, 1, False, "runs"), (5, -1, False, "runs"), (5, 1, True, "runs")])
+def test_a_product_of_what_was_concatenated(zero_point, axis, between, outcome, path):
+    g = _Graph()
+    grid = (zero_point, np.int8)
+    x = g.quantized("x", *grid)
+    joined = g.quantized(g.add("Concat", *(g.quantized(g.conv(x), *grid) for _ in range(2)), axis=axis), *grid)
+    joined = g.quantized(g.add("Reshape", joined, g.constant(np.array([1, 128, 8]))), *grid) if between else joined
+    w = g.add("DequantizeLinear", g.constant(np.ones((16 if axis == -1 else 8, 5), np.int8)), *g.grid(0.01, *AROUND))
+    g.model(path, (1, 8, 8, 8), g.quantized(g.add("MatMul", joined, w), *grid))
+    assert _outcome(path) == outcome
+
+
 @pytest.mark.parametrize(("top", "where"), [(3.0, "float"), (1.0, "integer")])
 def test_a_clip_between_quantizers_stays_only_where_the_second_one_reaches_farther(top, where, path):
     """The first quantizer is asymmetric; from 0 to 3 is what the second one can say."""

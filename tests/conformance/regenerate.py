@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--fresh", type=int, default=0, metavar="SEED", help="the seeded corpora, of another seed")
     parser.add_argument("--force", action="store_true", help="ask again even if the probe did not change")
     options = parser.parse_args()
-    seeds = [options.fresh] if options.fresh or options.corpus else [0, probes.FRESH]
+    seeds = [options.fresh] if options.fresh or options.corpus else [0, *probes.FRESH]
     for seed, name in product(seeds, options.backend or BACKENDS):
         backend, target = name.split("@")
         for corpus in options.corpus or probes.corpora(seed > 0, form(backend)):

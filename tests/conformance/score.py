@@ -222,7 +222,7 @@ def main() -> None:
     chosen = [tuple(b.split("@")) for b in options.backend] if options.backend else backends()
     print(HEADER)
     print("|" + "---|" * (HEADER.count("|") - 1))
-    seeds = [options.seed] if options.seed or options.corpus else [0, probes.FRESH]
+    seeds = [options.seed] if options.seed or options.corpus else [0, *probes.FRESH]
     for seed in seeds:
         for name, corpus, result in rows(options.corpus, chosen, seed):  # type: ignore[arg-type]
             print(line(name, f"{corpus}, seed {seed}" if seed else corpus, result), flush=True)

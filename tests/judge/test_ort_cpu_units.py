@@ -211,3 +211,28 @@ def test_an_operator_of_a_later_opset_is_not_registered(kind: str, opset: int, o
     graph = helper.make_graph([helper.make_node(kind, ["x"], ["y"])], "g", values[:1], values[1:])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8), tmp_path / "model.onnx")
     assert judge(canonical(read(tmp_path / "model.onnx")), load("ort-cpu")).outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("behind", "zero_point", "where"),
+    [("", 300, "integer"), ("Sigmoid", 300, "integer"), ("Relu", 300, "float"), ("Clip", 300, "float"), ("Relu", 0, "integer"), ("Clip", 0, "float"), ("Relu", None, "integer")],
+)  # fmt: skip
+def test_a_product_of_stored_weights_in_front_of_a_clamp(behind: str, zero_point: int | None, where: str, tmp_path: Path) -> None:
+    """MatMul and Add become MatMulNBits, but with a clamp that a quantizer behind it does not make vanish; without one it is a Relu of its own."""
+    constants = {
+        "w": np.ones((8, 4), np.int8), "ws": np.full(4, 0.01, np.float32), "wz": np.zeros(4, np.int8), "b": np.ones(4, np.float32), "s": np.float32(1e-4),
+        "z": np.uint16(zero_point or 0), "low": np.float32(0), "high": np.float32(6),
+    }  # fmt: skip
+    nodes = [helper.make_node("DequantizeLinear", ["w", "ws", "wz"], ["wd"], axis=1), helper.make_node("MatMul", ["x", "wd"], ["p"], name="product"), helper.make_node("Add", ["p", "b"], ["a"])]
+    y = "a"
+    if behind:
+        nodes.append(helper.make_node(behind, ["a", "low", "high"] if behind == "Clip" else ["a"], ["c"]))
+        y = "c"
+    if zero_point is not None:
+        nodes += [helper.make_node("QuantizeLinear", [y, "s", "z"], ["q"]), helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"])]
+        y = "d"
+    ends = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [3, 8]), helper.make_tensor_value_info(y, TensorProto.FLOAT, [3, 4])]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 22)], ir_version=10), tmp_path / "model.onnx")
+    verdict = judge(canonical(read(tmp_path / "model.onnx")), load("ort-cpu@x86"))
+    assert [p.where for p in verdict.placements.values() if p.op.name == "product"] == [where]

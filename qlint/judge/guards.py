@@ -320,8 +320,9 @@ def _produced_by(wanted: dict[str, tuple[str, ...]], chain: Chain, prepared: Pre
 def _read_by(wanted: dict[str, tuple[str, ...]], chain: Chain, prepared: Prepared) -> Iterator[Miss]:
     for name, kinds in wanted.items():
         for port in ports(chain, name, prepared):
-            seen = {use.op.kind for use in prepared.uses(port.tensor) if use.op is not None} if port.tensor is not None else set()
-            if not seen & set(kinds):
+            reading = [use for use in prepared.uses(port.tensor) if use.op is not None] if port.tensor is not None else []
+            seen = {use.op.kind for use in reading if use.op is not None}
+            if not (seen | {f"{use.op.kind}.{use.role}" for use in reading if use.op is not None}) & set(kinds):
                 yield miss(port, "read_by", sorted(seen), kinds, MISSING)
 
 

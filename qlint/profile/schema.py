@@ -178,7 +178,7 @@ class Guard(_Data):
     fused: bool | None = None  # the ops behind the anchor are (or are not) part of its node in the file
     output: bool | None = None  # y is (or is not) a graph output
     produced_by: dict[str, Names] = {}  # kind of the op that produces a port's tensor
-    read_by: dict[str, Names] = {}  # some reader of a port's tensor is of these kinds
+    read_by: dict[str, Names] = {}  # some reader of a port's tensor is of these kinds, or reads it at a role: `matmul.lhs`
     edges: dict[str, Bounds] = {}  # that leave a port's tensor: one for each node that quantizes it, and for each reader without one
     vanishing: bool | None = None  # among the readers of y is (or is not) a clamp that vanishes into the quantizer behind it, the only one there
     quantized_behind: dict[str, Names] = {}  # some reader of a port's tensor is of these kinds and has a quantizer behind it

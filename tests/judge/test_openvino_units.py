@@ -136,6 +136,19 @@ def test_a_small_range_behind_a_concatenation(scale, storage, reader, where, pat
     assert _where(path, reader) == where
 
 
+@pytest.mark.parametrize(("grid", "where"), [(POSITIVE, "float"), (SHIFTED, "integer"), (AROUND, "integer")])
+def test_a_transpose_in_front_of_the_first_factor_of_a_product(grid, where, path):
+    g = _Graph()
+    x = g.quantized("x", *grid)
+    factors = [g.add("Transpose", g.conv(x), perm=perm) for perm in ((0, 3, 2, 1), (0, 2, 1, 3))]
+    g.model(path, (1, 8, 8, 8), g.quantized(g.add("MatMul", *(g.quantized(factor, *grid) for factor in factors)), *grid))
+    verdict = judge(canonical(read(path)), load("openvino@avx2"))
+    first = next(op for op in verdict.model.ops if op.native == "Transpose")
+    asked = _asked(path)
+    assert asked is None or asked[1][first.name].replace("absorbed", "integer") == where
+    assert verdict.where(first).replace("absorbed", "integer") == where
+
+
 @pytest.mark.parametrize(("zero_point", "axis", "between", "outcome"), [(5, 1, False, "refused"), (5, -2, False, "refused"), (0, 1, False, "runs"), (5, -1, False, "runs"), (5, 1, True, "runs")])
 def test_a_product_of_what_was_concatenated(zero_point, axis, between, outcome, path):
     g = _Graph()

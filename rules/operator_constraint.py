@@ -43,6 +43,7 @@ _WHAT = {
     "layout": "{port}{origin} has its {found}",
     "presence": "{port} is {found}",
     "interval": "{port}{origin} has a grid from its least to its largest number of {found}",
+    "joined": "{port}{origin} was not concatenated along the {wanted} axis",
     "constant": "{port} is a constant",
     "inherited": "{port} has a quantizer of its own",
 }
@@ -51,6 +52,7 @@ _WHY = {
     "inherited": "{backend} {runs} in integer only if the one in front of the data movement is moved behind it",
     "layout": "{backend} {runs} in integer only with {wanted}, as its convs leave them",
     "presence": "{backend} {runs} in integer only if it is {wanted}",
+    "joined": "{backend} {runs} in integer only if it was",
     "input": "{backend} {runs} in integer only if it is {wanted}",
 }
 

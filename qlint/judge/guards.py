@@ -367,12 +367,13 @@ def _joined(wanted: str, chain: Chain, prepared: Prepared) -> Iterator[Miss]:
 
 
 def _one_stays(wanted: bool, chain: Chain, _: Prepared) -> Iterator[Miss]:
+    name = "perm"
     for op in chain.ops:
-        perm, shape = op.attrs.get("perm"), op.uses["x"].tensor.shape if op.kind == "transpose" and "x" in op.uses else None
+        perm, shape = op.attrs.get(name), op.uses["x"].tensor.shape if op.kind == "transpose" and "x" in op.uses else None
         if shape is None or not isinstance(perm, (list, tuple)) or len(perm) != len(shape):
             continue
         if any(size == 1 and place == at for at, (size, place) in enumerate(zip(shape, perm, strict=True))) != wanted:
-            yield _about(op, "attribute perm", list(perm), "a dimension of one that stays" if wanted else "none that stays", SHAPE)
+            yield _about(op, f"attribute {name}", list(perm), "a dimension of one that stays" if wanted else "none that stays", SHAPE)
 
 
 def _repeats(wanted: bool, chain: Chain, _: Prepared) -> Iterator[Miss]:

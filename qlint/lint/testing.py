@@ -137,7 +137,7 @@ class Graph:
         """An op; its output has the shape of its first input unless told. With several outputs, see `outputs_of`."""
         number = next(self._numbers)
         native = native or kind.title().replace("_", "")
-        op = Op(number, name or f"{kind}{number}", kind, native, attrs or {}, opset=21)
+        op = Op(number, name or f"{kind}{number}", kind, native, attrs or {}, opset=21, since=21)
         names = _roles(kind, inputs)
         for slot, (role, wire) in enumerate([*zip(names, inputs, strict=False), *roles.items()]):
             use = Use(wire.tensor, op, role, slot, "op", wire.quantizers, wire.tensor.name)
@@ -187,7 +187,7 @@ class Graph:
             if kind == "quantize" and tensor.constant:
                 continue
             number = next(self._numbers)
-            node = nodes[kind] = Op(number, f"{native}{number}", kind, native, opset=21)
+            node = nodes[kind] = Op(number, f"{native}{number}", kind, native, opset=21, since=21)
             for slot, role in enumerate(("scale", "zero_point") if q.zero_point_shape is not None else ("scale",), 1):
                 node.uses[role] = Use(Tensor(f"{node.name}_{role}"), node, role, slot)  # constants of its own
             self._model.nodes.append(node)

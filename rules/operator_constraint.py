@@ -42,7 +42,7 @@ _WHAT = {
     "opset": "the opset is {found}",
     "layout": "{port}{origin} has its {found}",
     "presence": "{port} is {found}",
-    "interval": "{port}{origin} has a grid from its least to its largest number of {found}",
+    "interval": "{port}{origin} spans {found} from its least to its largest number",
     "joined": "{port}{origin} was not concatenated along the {wanted} axis",
     "constant": "{port} is a constant",
     "inherited": "{port} has a quantizer of its own",

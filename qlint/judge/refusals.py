@@ -133,14 +133,17 @@ def _unknown_attrs(op: Op, wanted: bool, _: Quantizer | None) -> str | None:
     return ", ".join(names) or "none" if bool(names) == wanted else None
 
 
-# Operators of ONNX's domain that ONNX Runtime has at every opset, whatever the specification says (measured, 1.32).
-_AT_EVERY_OPSET = frozenset({"LayerNormalization", "SimplifiedLayerNormalization", "MeanVarianceNormalization", "ThresholdedRelu"})
-
-
 def _unknown_op(op: Op, wanted: bool, _: Quantizer | None) -> str | None:
-    newer = bool(op.opset) and not op.domain and not op.since and op.native not in _AT_EVERY_OPSET
-    said = f"{op.native} of a later opset than {op.opset}" if newer and op.kind != "custom" and not op.dialect else op.native
-    return said if (op.kind == "custom" or bool(op.dialect) or newer) == wanted else None
+    return op.native if (op.kind == "custom" or bool(op.dialect)) == wanted else None
+
+
+def _later_op(op: Op, wanted: bool, _: Quantizer | None) -> str | None:
+    later = bool(op.opset) and not op.domain and not op.since and op.kind != "custom" and not op.dialect
+    return f"{op.native} in opset {op.opset}" if later == wanted else None
+
+
+def _not_native(op: Op, unwanted: tuple[str, ...], _: Quantizer | None) -> str | None:
+    return None if op.native in unwanted else op.native
 
 
 def _opset(op: Op, wanted: Bounds, _: Quantizer | None) -> str | None:
@@ -197,10 +200,12 @@ def _scale_rank(_op: Op, _wanted: bool, quantizer: Quantizer | None) -> str | No
 _SPELLING = frozenset({"domain", "unknown_attrs", "opset", "missing_inputs", "per_channel_below_opset", "type_mismatch"})
 _NODE_TESTS: tuple[tuple[str, Callable[[Op, Any, Quantizer | None], str | None]], ...] = (
     ("native", _native),
+    ("not_native", _not_native),
     ("domain", _domain),
     ("not_domain", _not_domain),
     ("unknown_attrs", _unknown_attrs),
     ("unknown_op", _unknown_op),
+    ("later_op", _later_op),
     ("opset", _opset),
     ("missing_inputs", _missing_inputs),
     ("per_channel_below_opset", _per_channel_below),

@@ -210,10 +210,12 @@ class When(_Data):
     """Conditions that some node of the graph meets, all of them."""
 
     native: Names = ()
+    not_native: Names = ()
     domain: Names = ()
     not_domain: Names = ()
     unknown_attrs: bool | None = None
-    unknown_op: bool | None = None  # not in the specification of its domain and opset
+    unknown_op: bool | None = None  # not in the specification of its domain
+    later_op: bool | None = None  # in the specification of a later opset than the file's
     opset: Bounds | None = None
     missing_inputs: bool | None = None
     per_channel_below_opset: int | None = None

@@ -10,9 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper
 from onnx_nodes import Nodes
 
 from qlint.judge import judge
@@ -22,25 +20,16 @@ from qlint.readers import read
 
 
 class _Graph(Nodes):
-    def pair(self, x: str, scale: list[float] | float = 0.02, axis: int = 1) -> str:
-        size = np.shape(scale)
-        grid = self.constant(np.array(scale, np.float32)), self.constant(np.full(size, 122, np.uint8))
-        kept = {"axis": axis} if size else {}
-        return self.add("DequantizeLinear", self.add("QuantizeLinear", x, *grid, **kept), *grid, **kept)
-
-    def sizes(self, *numbers: int) -> str:
-        return self.constant(np.array(numbers, np.int64))
-
     def weight(self, *shape: int) -> str:
         return self.pair(self.constant(np.ones(shape, np.float32)), 0.01)
 
     def reader(self, kind: str, x: str) -> str:
         more: dict[str, Callable[[], tuple[list[str], dict[str, object]]]] = {
-            "Reshape": lambda: ([self.sizes(1, 4, 12)], {}), "Squeeze": lambda: ([self.sizes(0)], {}), "Flatten": lambda: ([], {}), "Tile": lambda: ([self.sizes(1, 1, 2, 1)], {}),
-            "Gather": lambda: ([self.sizes(0, 2)], {"axis": 3}), "Softmax": lambda: ([], {}), "Slice": lambda: ([self.sizes(0), self.sizes(1), self.sizes(1)], {}), "Add": lambda: ([x], {}),
-            "Concat": lambda: ([x], {"axis": 2}), "Pad": lambda: ([self.sizes(0, 0, 0, 0, 0, 0, 1, 0)], {}), "ReduceMean": lambda: ([self.sizes(3)], {}), "MatMul": lambda: ([self.weight(6, 5)], {}),
+            "Reshape": lambda: ([self.numbers(1, 4, 12)], {}), "Squeeze": lambda: ([self.numbers(0)], {}), "Flatten": lambda: ([], {}), "Tile": lambda: ([self.numbers(1, 1, 2, 1)], {}),
+            "Gather": lambda: ([self.numbers(0, 2)], {"axis": 3}), "Softmax": lambda: ([], {}), "Slice": lambda: ([self.numbers(0), self.numbers(1), self.numbers(1)], {}), "Add": lambda: ([x], {}),
+            "Concat": lambda: ([x], {"axis": 2}), "Pad": lambda: ([self.numbers(0, 0, 0, 0, 0, 0, 1, 0)], {}), "ReduceMean": lambda: ([self.numbers(3)], {}), "MatMul": lambda: ([self.weight(6, 5)], {}),
             "Transpose": lambda: ([], {"perm": (0, 1, 3, 2)}), "Conv": lambda: ([self.weight(3, 4, 1, 1)], {}), "MaxPool": lambda: ([], {"kernel_shape": [2, 2]}),
-            "AveragePool": lambda: ([], {"kernel_shape": [2, 2]}), "Resize": lambda: (["", "", self.sizes(1, 4, 4, 12)], {"mode": "nearest"}), "DepthToSpace": lambda: ([], {"blocksize": 2}),
+            "AveragePool": lambda: ([], {"kernel_shape": [2, 2]}), "Resize": lambda: (["", "", self.numbers(1, 4, 4, 12)], {"mode": "nearest"}), "DepthToSpace": lambda: ([], {"blocksize": 2}),
         }  # fmt: skip
         inputs, attributes = more.get(kind, lambda: ([], {}))()
         return self.add(kind, x, *inputs, **attributes)
@@ -51,10 +40,7 @@ def _model(reader: str, path: Path, behind: float = 0.02) -> Path:
     x = g.pair(g.add("Sigmoid", g.pair("a", 0.05)), [0.02, 0.022])
     x = g.pair(g.add("Transpose", x, perm=(0, 2, 1, 3)), behind)
     y = g.pair(g.add("Tanh", g.pair(g.reader(reader, x), behind)), 0.01)
-    values = [helper.make_tensor_value_info("a", TensorProto.FLOAT, [1, 2, 4, 6]), helper.make_tensor_value_info(y, TensorProto.FLOAT, None)]
-    model = helper.make_model(helper.make_graph(g.nodes, "g", values[:1], values[1:], g.constants), opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    onnx.save(model, path)
-    return path
+    return g.save(path, {"a": [1, 2, 4, 6]}, y)
 
 
 def _place(path: Path, kind: str, backend: str) -> str:

@@ -10,9 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper
 from onnx_nodes import Nodes
 
 from qlint.judge import judge
@@ -29,13 +27,7 @@ class _Graph(Nodes):
         self.quantized = quantized
 
     def grid(self, x: str, scale: float = 0.05) -> str:
-        if not self.quantized:
-            return x
-        grid = self.constant(np.float32(scale)), self.constant(np.uint8(122))
-        return self.add("DequantizeLinear", self.add("QuantizeLinear", x, *grid), *grid)
-
-    def numbers(self, *values: int) -> str:
-        return self.constant(np.array(values, np.int64))
+        return self.pair(x, scale) if self.quantized else x
 
     def under_test(self, kind: str, rank: int) -> str:
         shape, x = SHAPES[rank], self.grid("a")
@@ -55,10 +47,8 @@ class _Graph(Nodes):
 def _place(kind: str, rank: int, quantized: bool, backend: str, path: Path) -> str:
     g = _Graph(quantized)
     y = g.under_test(kind, rank)
-    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, SHAPES[rank]) for name in "ab" if any(name in node.input for node in g.nodes)]
-    graph = helper.make_graph(g.nodes, "g", inputs, [helper.make_tensor_value_info(y, TensorProto.FLOAT, None)], g.constants)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9), path)
-    model = canonical(read(path))
+    inputs = {name: SHAPES[rank] for name in "ab" if any(name in node.input for node in g.nodes)}
+    model = canonical(read(g.save(path, inputs, y)))
     verdict = judge(model, load(backend))
     place = next(verdict.where(op) for op in model.ops if op.native == kind)
     return "refused" if verdict.outcome == "refused" else {"absorbed": "integer"}.get(place, place)
@@ -116,9 +106,7 @@ def _windows(six: tuple[int, ...], perm: tuple[int, ...], behind: float, quantiz
     x = g.grid(g.add("Reshape", x, g.numbers(*six)))
     x = g.grid(g.add("Transpose", x, perm=perm), behind)
     y = g.grid(g.add("Reshape", x, g.numbers(4, 16, 6)), behind)
-    values = [helper.make_tensor_value_info("a", TensorProto.FLOAT, [1, 8, 8, 6]), helper.make_tensor_value_info(y, TensorProto.FLOAT, None)]
-    onnx.save(helper.make_model(helper.make_graph(g.nodes, "g", values[:1], values[1:], g.constants), opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
-    model = canonical(read(path))
+    model = canonical(read(g.save(path, {"a": [1, 8, 8, 6]}, y)))
     verdict = judge(model, load(backend))
     places = {"integer" if verdict.where(op) == "absorbed" else verdict.where(op) for op in model.ops if op.native in ("Reshape", "Transpose")}
     return "refused" if verdict.outcome == "refused" else "+".join(sorted(places))

@@ -121,11 +121,12 @@ def test_a_convolution_behind_a_concatenation_without_a_quantizer(one, other, wh
     (0.00588, np.int8, "Conv", "float"), (0.00589, np.int8, "Conv", "integer"), (0.002, np.uint8, "Conv", "integer"),
     (0.002, np.int8, "MaxPool", "integer"),
 ])  # fmt: skip
-def test_a_small_range_behind_a_concatenation(scale, storage, reader, where, path):
+@pytest.mark.parametrize("quantized", [True, False])
+def test_a_small_range_behind_a_concatenation(scale, storage, reader, where, quantized, path):
     """255 steps that are less than 1.5."""
     g = _Graph()
     x, grid = g.quantized("x"), (-128 if storage is np.int8 else 0, storage)
-    parts = [g.quantized(g.conv(x), *grid, scale=scale * part) for part in (1.0, 0.7)]
+    parts = [g.quantized(g.conv(x), *grid, scale=scale * part) if quantized else g.add("Tanh", g.conv(x)) for part in (1.0, 0.7)]
     joined = g.quantized(g.add("Concat", *parts, axis=1), *grid, scale=scale)
     if reader == "Conv":
         y = g.conv(joined, inputs=16)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from difflib import SequenceMatcher
+from pathlib import Path
 from typing import Any
 
 PASSES = "torch._inductor.fx_passes.quantization"
@@ -39,6 +40,8 @@ def answer(path: str, backend: str, target: str) -> dict[str, Any]:
     base: dict[str, Any] = {"backend": f"{backend}@{target}", "versions": {"torch": torch.__version__}, "reasons": []}
     if target == "vnni" and not torch.cpu._is_vnni_supported():
         return {**base, "outcome": "crashed", "reasons": [f"this CPU ({torch.backends.cpu.get_cpu_capability()}) has no VNNI"]}
+    if b"torchao" in Path(path).read_bytes():  # registers the operators of its quantizers
+        import torchao.quantization  # noqa: F401
     torch.set_num_threads(1)
     torch.manual_seed(0)
     compiled = Compiled(torch.export.load(path))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from qlint.graph import INTEGER_RANGES, Model, Op, Quantizer, Tensor, Use
 from qlint.graph.kinds import CLASSES, QUANTIZER_KINDS
+from qlint.passes.constants import small
 from qlint.passes.decomposed import NAME, find
 from qlint.passes.dialects import Dialects, annotated
 from qlint.passes.parameters import PARAMETER_ROLES, Parameters
@@ -166,11 +167,29 @@ class _Attacher:
 
     def _carried(self, raw: Op) -> Quantizer | None:
         """The grid that an op which only moves integer data hands on: of all its inputs the same one."""
+        if raw.kind == "cast":
+            return self._shifted(raw)
         if raw.kind not in _CARRIERS:
             return None
         grids = {self._state(use.tensor).open for role, use in raw.uses.items() if role == "x" or (role[0] == "x" and role[1:].isdigit())}
         grid = grids.pop() if len(grids) == 1 else None
         return None if grid is None else _narrowed(grid, raw)
+
+
+    def _shifted(self, narrow: Op) -> Quantizer | None:
+        """The grid of codes that got a number added in a wider type: int8 made uint8, as torchao does where the CPU has VNNI."""
+        add = narrow.uses["x"].tensor.producer if "x" in narrow.uses else None
+        if add is None or add.kind != "add":
+            return None
+        for role, other in (("lhs", "rhs"), ("rhs", "lhs")):
+            wide, number = add.uses[role].tensor.producer, small(add.uses[other].tensor)
+            grid = self._state(wide.uses["x"].tensor).open if wide is not None and wide.kind == "cast" and "x" in wide.uses else None
+            if grid is not None and number is not None and len(number) == 1 and isinstance(step := number[0], int):
+                storage, low, high = narrow.outputs[0].dtype, grid.qmin + step, grid.qmax + step
+                least, most = INTEGER_RANGES.get(storage, (0, -1))
+                zero_point = None if grid.zero_point is None else tuple(z + step for z in grid.zero_point)
+                return replace(grid, storage=storage, zero_point=zero_point, qmin=low, qmax=high) if least <= low and high <= most else None
+        return None
 
 
 def _nothing(_op: Op, _role: str, _storage: str) -> None:

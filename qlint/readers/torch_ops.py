@@ -237,6 +237,7 @@ def _same_name(names: str, roles: str = "self=x", dtype: str = "") -> dict[str, 
 
 _GEMM = _fixed(transA=0, transB=1, alpha=1.0, beta=1.0)
 _WEIGHTED = "input=x weight=w bias=b"
+_PRODUCT = "self=x other=w mat2=w vec=w tensor=w"
 _BINARY = "self=lhs other=rhs"
 # Operators that hand on their first argument as it is. Dropout is one outside of training.
 SAME = frozenset(
@@ -251,7 +252,7 @@ OPS: dict[str, Rule] = {
     **_rules("conv_transpose1d conv_transpose2d conv_transpose3d", "conv_transpose", _WEIGHTED, _conv_transpose),
     **_rules("linear", "linear", _WEIGHTED, _GEMM),
     **_rules("addmm", "linear", "mat1=x mat2=w self=b", _both(_fixed(transA=0, transB=0), _like(alpha="alpha", beta="beta"))),
-    **_rules("matmul mm bmm mv dot _int_mm", "matmul", "self=x other=w mat2=w vec=w tensor=w"),
+    **_rules("matmul mm bmm mv dot", "matmul", _PRODUCT), **_rules("_int_mm", "matmul", _PRODUCT, None, "int32"),
     **_rules("einsum", "einsum", "tensors=x", _like(equation="equation")),
     **_rules("scaled_dot_product_attention", "attention", "query=x key=k value=v", _like(is_causal="is_causal", scale="scale")),
     # element by element

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -100,6 +101,21 @@ def test_a_network_of_the_quantizer(tmp_path):
     torch.export.save(torch.export.export(convert_pt2e(prepared), images), tmp_path / "block.pt2")
     differ, count = compared(tmp_path / "block.pt2")
     assert count >= 8 and differ == {}
+
+
+@pytest.mark.parametrize("vnni", [True, False], ids=["exported with VNNI", "exported without"])
+def test_products_of_integers(tmp_path, vnni):
+    """torchao multiplies integers itself, and shifts them to uint8 where the CPU of the export has VNNI."""
+    pytest.importorskip("torchao")
+    from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
+    from torchao.utils import unwrap_tensor_subclass
+
+    network = torch.nn.Sequential(torch.nn.Linear(64, 32), torch.nn.ReLU(), torch.nn.Linear(32, 32)).eval()
+    quantize_(network, Int8DynamicActivationInt8WeightConfig())
+    with patch("torchao.kernel.intmm._cpu_is_vnni_supported", lambda: vnni), patch("torchao.kernel.intmm._cpu_is_amx_tile_supported", lambda: False):
+        torch.export.save(torch.export.export(unwrap_tensor_subclass(network), (torch.randn(2, 64),)), tmp_path / "network.pt2")
+    differ, count = compared(tmp_path / "network.pt2")
+    assert count >= 10 and differ == {}
 
 
 @pytest.mark.parametrize("weights", [("first", "second"), ("first", "first")], ids=["two weights", "one weight"])

@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from unittest.mock import patch
 
 import pytest
 
@@ -23,6 +24,7 @@ from qlint.readers.live_freeze import freeze  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 torch.manual_seed(0)
+INTEGER = "torchao.kernel.intmm"  # writes products of integers as the exporter's CPU likes them
 IMAGES, ROWS = torch.randn(2, 3, 8, 8), torch.randn(2, 64)
 
 
@@ -67,6 +69,7 @@ MODELS = {
     "xnnpack dynamic": (lambda: pt2e(xnnpack(is_per_channel=True, is_dynamic=True)), IMAGES),
     "qat": (qat, IMAGES),
     "int8 dynamic": (lambda: affine(Int8DynamicActivationInt8WeightConfig()), ROWS),
+    "int8 dynamic, vnni": (lambda: affine(Int8DynamicActivationInt8WeightConfig()), ROWS),
     "int4 weights": (lambda: affine(IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=PerGroup(32))), ROWS),
     "int4 dynamic": (lambda: affine(Int8DynamicActivationIntxWeightConfig(weight_dtype=torch.int4, weight_granularity=PerGroup(32))), ROWS),
 }
@@ -80,7 +83,7 @@ def saved(tmp_path_factory):
         path = folder / f"{name}.pt2"
         if not path.exists():
             make, inputs = MODELS[name]
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), patch(f"{INTEGER}._cpu_is_vnni_supported", lambda: "vnni" in name), patch(f"{INTEGER}._cpu_is_amx_tile_supported", lambda: False):
                 warnings.simplefilter("ignore")
                 torch.export.save(torch.export.export(make(), (inputs,)), path)
         return path
@@ -124,13 +127,14 @@ def test_weights_in_groups_and_activations_that_are_measured(name, x, w, saved):
     assert [(q.storage, q.dynamic) for q in linear.uses["x"].quantizers] == ([] if x is None else [x])
 
 
-def test_integers_from_end_to_end(saved):
-    """int8 activations, measured for each row, times int8 weights; scales are multiplied afterwards."""
-    model = qlint.load(saved("int8 dynamic"))
-    product = next(op for op in model.ops if op.kind == "matmul")
+@pytest.mark.parametrize("name", ["int8 dynamic", "int8 dynamic, vnni"])
+def test_integers_from_end_to_end(name, saved):
+    """int8 activations, measured for each row, times int8 weights; scales are multiplied afterwards. Where the exporter's CPU has VNNI the codes are shifted to uint8."""
+    product = next(op for op in qlint.load(saved(name)).ops if op.kind == "matmul")
     (x,) = product.uses["x"].quantizers
-    assert product.native == "aten::_int_mm" and (x.storage, x.granularity, x.axis, x.dynamic) == ("int8", "channel", 0, True)
-    assert product.uses["w"].tensor.dtype == "int8"
+    codes = ("uint8", 0, 255) if "vnni" in name else ("int8", -128, 127)
+    assert product.native == "aten::_int_mm" and (x.storage, x.qmin, x.qmax) == codes and (x.granularity, x.axis, x.dynamic) == ("channel", 0, True)
+    assert product.uses["w"].tensor.dtype == "int8" and product.y.dtype == "int32"
 
 
 PER_TOKEN = IntxFakeQuantizeConfig(torch.int8, "per_token", is_symmetric=False)

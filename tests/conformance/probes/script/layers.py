@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from .cases import ATEN, OPS, WEIGHTED, Case
-from .net import DTYPES, NUMBER, RANGES, Grid, Net
+from .net import DTYPES, NUMBER, RANGES, Grid, Net, packing
 
 _ZERO = {"u8": 128, "u7": 64, "u4": 8, "u16": 32768}
 
@@ -118,7 +118,8 @@ class Layers:
         if "transpose" in kind:  # stride, padding, output_padding, groups, dilation
             given = [given[0], given[1], given[2], given[4], given[3]]
         prepack = getattr(torch.ops.quantized, f"{kind}_prepack")
-        packed = prepack(weight, bias, *(given if kind.startswith("conv_t") or kind != "linear" else []))
+        with packing():
+            packed = prepack(weight, bias, *(given if kind.startswith("conv_t") or kind != "linear" else []))
         relu = "_relu" if act.startswith("relu(") and "transpose" not in kind else ""
         y = self.net.line(f"{OPS}.{kind}{relu}({x}, {self.net.attribute(packed)}, {grid.scale!r}, {grid.zero})")
         return self.net.line(f"{ATEN}.{act.format(x=y)}") if act and not relu else y

@@ -6,6 +6,8 @@ import io
 import re
 import warnings
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -86,6 +88,17 @@ class Net:
         saved = io.BytesIO()
         torch.jit.save(script.eval(), saved)
         return _same_everywhere(saved.getvalue(), _inputs(tuple(self.shapes), tuple(self.kinds)))
+
+
+@contextmanager
+def packing() -> Iterator[None]:
+    """Weights are packed as FBGEMM has them: what the engine `x86` chooses, and saves, depends on the CPU."""
+    engine = torch.backends.quantized.engine
+    torch.backends.quantized.engine = "fbgemm"
+    try:
+        yield
+    finally:
+        torch.backends.quantized.engine = engine
 
 
 def _records(archive: bytes) -> dict[str, bytes]:

@@ -10,6 +10,8 @@ What a kernel computes in is told from the kernel, never from the precision of i
 * convolution, deconvolution, FullyConnected, MatMul and pooling are `integer` if the implementation is one for
   `I8` (uint8) or `i8`; an implementation for `f32` may well read an int8 tensor;
 * data movement is `integer` if it moves integers;
+* from AVX-512 on a Subgraph may hold the products of attention. They multiply what the passes gave them:
+  sums beyond 2**24 come out exactly. In what is shown by the kernels of the model compiled without Subgraphs;
 * every other kernel (element-wise chains called Subgraph or Eltwise, Reduce, MVN, Interpolate but for nearest,
   Softmax, FakeQuantize ...) loads integers into float registers and computes there: `float`
   (src/plugins/intel_cpu/src/nodes and src/common/snippets of the OpenVINO repository).
@@ -22,7 +24,8 @@ took its name. It has the placement of that kernel. Data movement that is gone i
 and integer kernels, else `skip`.
 
 A model that cannot be imported, compiled or run is refused. Which kernels there are depends on the instruction
-set of the machine that judges; a target names it, and `answer` refuses to speak for another one.
+set of the machine that judges; a target names it, and `answer` refuses to speak for another one. (ONEDNN_MAX_CPU_ISA
+does not make a machine of another: only half of the plugin heeds it, and models fail that run on AVX2.)
 """
 
 from __future__ import annotations
@@ -55,7 +58,8 @@ from qlint.oracles.onnx_graph import (
 VERSIONS = {"openvino": ov.__version__.split("-")[0]}
 # What tells the targets apart, in /proc/cpuinfo: a target is the widest instruction set that the machine has.
 _FLAGS = {"amx": "amx_int8", "avx512-vnni": "avx512_vnni", "avx2": "avx2"}
-_SETTINGS = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
+# With one thread alone, AVX-512 gets rows of small linear layers in one Subgraph, and some of these fail ("Not enough gp registers").
+_SETTINGS = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 2, "NUM_STREAMS": 1}
 _NAMED = re.compile(r"(op\d+)(?=$|[/_.])")
 
 _MULTIPLY = frozenset({"Convolution", "Deconvolution", "FullyConnected", "MatMul"})
@@ -85,6 +89,11 @@ class Kernel:
     parts: tuple[str, ...]
     reads: tuple[str, ...]  # element types of its inputs
     nearest: bool = False  # an Interpolate that only copies
+
+    @property
+    def nodes(self) -> set[str]:
+        """The nodes of the file that are in it."""
+        return {found[1] for part in (*self.parts, self.name) if (found := _NAMED.match(part))}
 
     @property
     def computes_in(self) -> str:
@@ -137,10 +146,15 @@ def compiled(traced: Traced) -> list[Kernel]:
     model = core.read_model(traced.model.SerializeToString())
     nearest = name_parts(model, traced)
     runnable = core.compile_model(model, "CPU", _SETTINGS)
+    weighted = {node.name for node in traced.model.graph.node if node.op_type in _WEIGHTED}
     if all(value.get_partial_shape().is_static for value in runnable.inputs):
         feeds = [np.zeros(list(value.get_shape()), value.get_element_type().to_dtype()) for value in runnable.inputs]
         runnable.create_infer_request().infer(feeds)
-    return [_kernel(op, nearest) for op in runnable.get_runtime_model().get_ordered_ops()]
+    kernels = [_kernel(op, nearest) for op in runnable.get_runtime_model().get_ordered_ops()]
+    if any(kernel.layer == "Subgraph" and weighted & kernel.nodes for kernel in kernels):
+        apart = core.compile_model(model, "CPU", {**_SETTINGS, "SNIPPETS_MODE": "DISABLE"})
+        kernels = [_kernel(op, nearest) for op in apart.get_runtime_model().get_ordered_ops()]
+    return kernels
 
 
 def name_parts(model: Any, traced: Traced) -> set[str]:
@@ -200,7 +214,7 @@ class _Lookup:
     def __init__(self, graph: onnx.GraphProto, kernels: list[Kernel]) -> None:
         self.made_of: dict[str, list[Kernel]] = defaultdict(list)
         for kernel in kernels:
-            for name in {found[1] for part in (*kernel.parts, kernel.name) if (found := _NAMED.match(part))}:
+            for name in kernel.nodes:
                 self.made_of[name].append(kernel)
         self.producer = {name: node for node in graph.node for name in node.output if name}
         self.readers: dict[str, list[onnx.NodeProto]] = defaultdict(list)

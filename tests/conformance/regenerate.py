@@ -24,7 +24,7 @@ from qlint.readers import read
 
 NOT_SCORED = ("QuantizeLinear", "DequantizeLinear", "Constant", "QUANTIZE", "DEQUANTIZE")
 BACKENDS = [
-    "ort-cpu@x86", "ort-cpu@arm", "qnn-htp@v73", "qnn-htp@sm8550", "openvino@avx2",
+    "ort-cpu@x86", "ort-cpu@arm", "qnn-htp@v73", "qnn-htp@sm8550", "openvino@avx2", "openvino@avx512-vnni",
     "tflite@reference", "tflite@xnnpack", "tflm@reference", "ethos-u55@128", "ethos-u65@256", "ethos-u85@256",
     "fbgemm@avx2", "x86@avx2", "onednn@avx2", "qnnpack@x86", "x86-inductor@avx2", "xnnpack@arm",
 ]  # fmt: skip
@@ -51,6 +51,8 @@ def regenerate(corpus: str, backend: str, target: str, seed: int, force: bool) -
             ask.append(probe)
     versions = ""
     for probe, answer in zip(ask, judge_many((p.model for p in ask), backend, target), strict=True):
+        if elsewhere := next((reason for reason in answer.reasons if "this machine's instruction set" in reason), ""):
+            raise OSError(elsewhere)
         rows.append(_row(probe, answer))
         versions = ", ".join(f"{k} {v}" for k, v in answer.versions.items()) or versions
     if ask or len(rows) != len(known):
@@ -95,8 +97,12 @@ def main() -> None:
     for seed, name in product(seeds, options.backend or BACKENDS):
         backend, target = name.split("@")
         for corpus in options.corpus or probes.corpora(seed > 0, form(backend)):
-            total, asked = regenerate(corpus, backend, target, seed, options.force)
-            print(f"{name} {corpus}: {total} probes, {asked} asked", flush=True)
+            try:
+                total, asked = regenerate(corpus, backend, target, seed, options.force)
+            except OSError as error:
+                print(f"{name} {corpus}: not asked, the stored answers stay: {error}", file=sys.stderr, flush=True)
+            else:
+                print(f"{name} {corpus}: {total} probes, {asked} asked", flush=True)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ REACHED = [
     ("qnn-htp", "v73", "defect", 99.8, 0.1, 99.8),
     ("qnn-htp", "v73", "random", 99.8, 0.1, 99.6),
     ("qnn-htp", "v73", "mutated", 99.8, 0.1, 99.6),
-    ("qnn-htp", "v73", "tools", 98.3, 0.1, 99.6),
+    ("qnn-htp", "v73", "tools", 99.8, 0.1, 99.6),
     ("qnn-htp", "v73", "zoo", 17.3, 0.1, 90.5),
     ("qnn-htp", "sm8550", "single", 99.8, 0.1, 99.8),
     ("qnn-htp", "sm8550", "defect", 99.8, 0.1, 99.6),
@@ -51,6 +51,9 @@ REACHED = [
     ("openvino", "avx2", "mutated", 99.4, 0.1, 99.6),
     ("openvino", "avx2", "tools", 99.1, 0.1, 99.6),
     ("openvino", "avx2", "zoo", 99.8, 0.1, 90.5),
+    ("openvino", "avx512-vnni", "single", 99.5, 0.2, 99.8),
+    ("openvino", "avx512-vnni", "random", 99.0, 0.2, 98.9),
+    ("openvino", "avx512-vnni", "mutated", 99.4, 0.1, 99.6),
     ("tflite", "reference", "tflite-single", 99.2, 0.2, 99.2),
     ("tflite", "reference", "tflite-random", 99.5, 0.1, 98.2),
     ("tflite", "xnnpack", "tflite-single", 99.1, 0.2, 99.1),
@@ -60,7 +63,7 @@ REACHED = [
     ("tflite", "xnnpack", "tflite-defect", 99.9, 0.1, 99.3),
     ("tflite", "xnnpack", "tflite-shapes", 99.9, 0.1, 99.9),
     ("tflm", "reference", "tflite-single", 99.5, 0.1, 99.7),
-    ("tflm", "reference", "tflite-defect", 99.9, 0.1, 99.8),
+    ("tflm", "reference", "tflite-defect", 99.9, 0.1, 99.4),  # one model of those that are sampled
     ("tflm", "reference", "tflite-shapes", 99.9, 0.1, 99.9),
     ("tflm", "reference", "tflite-random", 99.9, 0.1, 99.6),
     ("ethos-u55", "128", "tflite-single", 99.4, 0.1, 99.5),
@@ -86,8 +89,8 @@ REACHED = [
 
 
 # Of the largest corpora, every so many probes: `make score` looks at all.
-EVERY = {"single": 5, "defect": 4, "random": 2, "mutated": 2, "tools": 2, "tflite-single": 5, "torch-single": 3}
-EVERY_FRESH = 4
+EVERY = {"single": 7, "defect": 7, "random": 4, "mutated": 4, "tools": 3, "tflite-single": 8, "tflite-defect": 3, "tflite-shapes": 2, "torch-single": 5}
+EVERY_FRESH = 8
 SEEDED = [(backend, target, corpus) for backend, target, corpus, *_ in REACHED if corpus in probes.SEEDED and not corpus.startswith(("torch", "export"))]
 
 

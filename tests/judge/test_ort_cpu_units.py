@@ -8,8 +8,10 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from onnx_nodes import Nodes
 
 from qlint.judge import judge
+from qlint.oracles import judge as ask
 from qlint.passes import canonical
 from qlint.profile import load
 from qlint.readers import read
@@ -242,3 +244,38 @@ def test_a_product_of_stored_weights_in_front_of_a_clamp(behind: str, zero_point
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 22)], ir_version=10), tmp_path / "model.onnx")
     verdict = judge(canonical(read(tmp_path / "model.onnx")), load("ort-cpu@x86"))
     assert [p.where for p in verdict.placements.values() if p.op.name == "product"] == [where]
+
+
+ROWS, LEFT = (2, 3, 5, 6), (5, 6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "several", "shape", "axis", "behind", "where"),
+    [
+        ("MatMul", "rhs", (6, 4), 1, "QuantizeLinear", "integer"), ("MatMul", "rhs", (6, 4), 0, "QuantizeLinear", "float"), ("MatMul", "rhs", (6, 4), 1, "Erf", "integer"),
+        ("MatMul", "rhs", (6, 4), 0, "Erf", "rejected"), ("MatMul", "rhs", (6, 6), 0, "Erf", "integer"), ("MatMul", "rhs", (2, 3, 6, 4), 3, "Erf", "rejected"),
+        ("MatMul", "rhs", (2, 3, 6, 4), 3, "QuantizeLinear", "float"), ("MatMul", "lhs", LEFT, 1, "Erf", "rejected"), ("MatMul", "lhs", LEFT, 1, "QuantizeLinear", "float"),
+        ("MatMul", "x", ROWS, 3, "Erf", "rejected"), ("MatMul", "x", ROWS, 3, "QuantizeLinear", "float"), ("Conv", "x", (1, 6, 5, 5), 1, "QuantizeLinear", "rejected"),
+        ("Conv", "x", (1, 6, 5, 5), 1, "Erf", "float"),
+    ],
+)  # fmt: skip
+def test_several_scales_for_an_activation(kind: str, several: str, shape: tuple[int, ...], axis: int, behind: str, where: str, tmp_path: Path) -> None:
+    """The operator on integers is made, and its run says that a zero point is not valid; `x` stands in front of weights, `lhs` and `rhs` beside another activation."""
+    g = Nodes()
+    scales = [0.02] * shape[axis]
+    inputs = {"a": shape} if several == "x" else {"a": shape, "b": (6, 4) if several == "lhs" else (*shape[:-2], 5, 6)}
+    first = g.pair("a", scales, axis=axis)
+    if several == "x":
+        weights = np.ones((4, 6, 1, 1) if kind == "Conv" else (6, 4), np.int8)
+        second = g.add("DequantizeLinear", g.constant(weights), g.constant(np.float32(0.01)), g.constant(np.int8(0)))
+    else:
+        second = g.pair("b")
+    y = g.add(kind, *((second, first) if several == "rhs" else (first, second)))
+    label = f"{y}_node"
+    path = g.save(tmp_path / "model.onnx", inputs, g.pair(y) if behind == "QuantizeLinear" else g.add(behind, y))
+    for target in ("x86", "arm"):
+        verdict = judge(canonical(read(path)), load(f"ort-cpu@{target}"))
+        answer = ask(path, "ort-cpu", target)
+        assert answer.outcome == verdict.outcome == ("refused" if where == "rejected" else "runs")
+        assert answer.outcome == "refused" or answer.placements[label] == where
+        assert [placed.where for placed in verdict.placements.values() if placed.op.label == label] == [where]

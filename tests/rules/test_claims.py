@@ -87,7 +87,7 @@ def explained(model, profile):
 @pytest.mark.parametrize("corpus", corpora())
 def test_probes(tmp_path, corpus):
     profiles = [load_profile(backend) for backend in names()]
-    for probe in islice(probes(corpus), 0, None, 30):
+    for probe in islice(probes(corpus), 0, None, 60):
         path = tmp_path / "probe.onnx"
         path.write_bytes(probe.model)
         model = load(path)

@@ -279,3 +279,37 @@ def test_several_scales_for_an_activation(kind: str, several: str, shape: tuple[
         assert answer.outcome == verdict.outcome == ("refused" if where == "rejected" else "runs")
         assert answer.outcome == "refused" or answer.placements[label] == where
         assert [placed.where for placed in verdict.placements.values() if placed.op.label == label] == [where]
+
+
+@pytest.mark.parametrize(
+    ("weights", "addend", "where"),
+    [("float", (4, 1, 1), "integer"), ("float", (1, 4, 1, 1), "integer"), ("float", (1,), "float"), ("float", (1, 4, 3, 3), "float"), ("int8", (4, 1, 1), "float")],
+)  # fmt: skip
+def test_a_sum_with_a_constant_becomes_the_bias_of_a_convolution_of_float_weights(weights: str, addend: tuple[int, ...], where: str, tmp_path: Path) -> None:
+    g = Nodes()
+    w = g.constant(np.full((4, 6, 1, 1), 0.1, np.float32))
+    if weights == "int8":
+        w = g.add("DequantizeLinear", g.constant(np.ones((4, 6, 1, 1), np.int8)), g.constant(np.float32(0.01)), g.constant(np.int8(0)))
+    conv = g.add("Conv", g.pair("a"), w)
+    path = g.save(tmp_path / "model.onnx", {"a": (1, 6, 3, 3)}, g.pair(g.add("Add", conv, g.constant(np.ones(addend, np.float32)))))
+    verdict, answer = judge(canonical(read(path)), load("ort-cpu@x86")), ask(path, "ort-cpu", "x86")
+    assert answer.placements[f"{conv}_node"] == where
+    assert [placed.where for placed in verdict.placements.values() if placed.op.kind == "conv"] == [where]
+
+
+@pytest.mark.parametrize(("axis", "storage", "where"), [(1, np.uint8, "integer"), (0, np.uint8, "float"), (None, np.uint16, "integer"), (None, np.uint8, "float")])
+def test_a_gemm_whose_bias_or_weights_the_optimizer_quantizes(axis: int | None, storage: type, where: str, tmp_path: Path) -> None:
+    """With scales along the inner axis the bias stays in float; float weights behind 16 bits become MatMulNBits in front of 16 bits alone."""
+    g = Nodes()
+    bias = g.constant(np.ones(6, np.float32))
+    if axis is None:
+        grid = g.constant(np.float32(1e-4)), g.constant(np.uint16(32768))
+        x, w = g.add("DequantizeLinear", g.add("QuantizeLinear", "a", *grid), *grid), g.constant(np.full((6, 6), 0.1, np.float32))
+    else:
+        x, w = g.pair("a"), g.add("DequantizeLinear", g.constant(np.ones((6, 6), np.int8)), g.constant(np.full(6, 0.01, np.float32)), g.constant(np.zeros(6, np.int8)), axis=axis)
+    gemm = g.add("Gemm", x, w, bias)
+    behind = g.constant(np.float32(0.01)), g.constant(storage(100))
+    path = g.save(tmp_path / "model.onnx", {"a": (5, 6)}, g.add("DequantizeLinear", g.add("QuantizeLinear", gemm, *behind), *behind), opset=21)
+    verdict, answer = judge(canonical(read(path)), load("ort-cpu@x86")), ask(path, "ort-cpu", "x86")
+    assert answer.placements[f"{gemm}_node"] == where
+    assert [placed.where for placed in verdict.placements.values() if placed.op.kind == "linear"] == [where]

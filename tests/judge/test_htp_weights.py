@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper
 from onnx_nodes import Nodes
@@ -93,4 +94,20 @@ def test_columns_of_a_second_factor(storage: str, zero_point: int, axis: int, pl
     second = g.add("DequantizeLinear", g.add("QuantizeLinear", "b", *grid, axis=axis), *grid, axis=axis)
     y = g.add("MatMul", g.quantized("a", "uint8"), second)
     path = g.save(tmp_path / "model.onnx", {"a": (5, SIZE), "b": (SIZE, SIZE)}, g.quantized(y, "uint8"), opset=21)
+    assert _places(path, f"{y}_node", backend) == {place}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("default", "place"), [(False, "integer"), (True, "refused")])
+def test_the_factor_of_an_instance_norm_may_not_be_the_default_of_an_input(default: bool, place: str, backend: str, tmp_path: Path) -> None:
+    g = _Graph()
+    factor = g.codes("int8", (SIZE,), *range(1, SIZE + 1))
+    gamma = g.add("DequantizeLinear", factor, g.constant(np.float32(0.01)), g.codes("int8", (), 0))
+    beta = g.add("DequantizeLinear", g.codes("int32", (SIZE,), *[0] * SIZE), g.constant(np.float32(0.01)))
+    y = g.add("InstanceNormalization", g.quantized("a", "uint8"), gamma, beta)
+    path = g.save(tmp_path / "model.onnx", {"a": (1, SIZE, 4, 4)}, g.quantized(y, "uint8"), opset=21)
+    if default:
+        model = onnx.load(path)
+        model.graph.input.append(helper.make_tensor_value_info(factor, TensorProto.INT8, [SIZE]))
+        onnx.save(model, path)
     assert _places(path, f"{y}_node", backend) == {place}

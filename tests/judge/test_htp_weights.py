@@ -111,3 +111,17 @@ def test_the_factor_of_an_instance_norm_may_not_be_the_default_of_an_input(defau
         model.graph.input.append(helper.make_tensor_value_info(factor, TensorProto.INT8, [SIZE]))
         onnx.save(model, path)
     assert _places(path, f"{y}_node", backend) == {place}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("x", "factor", "zero_point", "place"),
+    [("uint8", "uint8", 0, "integer"), ("uint8", "int8", 0, "cpu"), ("int8", "int8", 0, "integer"), ("int8", "uint8", 0, "cpu"), ("uint16", "uint16", 32768, "integer"), ("uint16", "uint16", 0, "cpu")],
+)  # fmt: skip
+def test_the_factor_of_a_layer_norm_without_bias(x: str, factor: str, zero_point: int, place: str, backend: str, tmp_path: Path) -> None:
+    """120 graphs with and without a bias, of five inputs and eight factors."""
+    g = _Graph()
+    gamma = g.add("DequantizeLinear", g.codes(factor, (SIZE,), *range(1, SIZE + 1)), g.constant(np.float32(0.01)), g.codes(factor, (), zero_point))
+    y = g.add("LayerNormalization", g.quantized("a", x), gamma)
+    path = g.save(tmp_path / "model.onnx", {"a": (1, 6, SIZE)}, g.quantized(y, x), opset=21)
+    assert _places(path, f"{y}_node", backend) == {place}

@@ -125,3 +125,25 @@ def test_the_factor_of_a_layer_norm_without_bias(x: str, factor: str, zero_point
     y = g.add("LayerNormalization", g.quantized("a", x), gamma)
     path = g.save(tmp_path / "model.onnx", {"a": (1, 6, SIZE)}, g.quantized(y, x), opset=21)
     assert _places(path, f"{y}_node", backend) == {place}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("weight", "x", "clamp", "behind", "place"),
+    [
+        ("", "uint8", "", ("uint8", 122), "integer"), ("", "uint8", "Relu", ("uint8", 122), "cpu"), ("", "uint8", "Clip", ("uint8", 122), "cpu"), ("", "uint8", "Relu", ("uint8", 0), "integer"),
+        ("", "uint8", "Relu", None, "float"), ("", "int8", "Relu", ("uint8", 0), "float"), ("int8", "int8", "Relu", ("uint8", 0), "float"), ("int8", "uint8", "Relu", ("int8", 0), "cpu"),
+    ],
+)  # fmt: skip
+def test_a_gemm_and_a_clamp(weight: str, x: str, clamp: str, behind: tuple[str, int] | None, place: str, backend: str, tmp_path: Path) -> None:
+    """Float weights are quantized for the sake of a quantizer behind the clamp, and the unit without a quantized result runs on the CPU; a clamp that says nothing vanishes first."""
+    g = _Graph()
+    w = g.weight(weight, 0, False, (SIZE, SIZE), 1) if weight else g.constant(np.full((SIZE, SIZE), 0.1, np.float32))
+    y = made = g.add("Gemm", g.quantized("a", x), w)
+    if clamp:
+        y = g.add(clamp, y, *([g.constant(np.float32(0)), g.constant(np.float32(1))] if clamp == "Clip" else []))
+    if behind:
+        grid = g.constant(np.float32(0.02)), g.codes(behind[0], (), behind[1])
+        y = g.add("DequantizeLinear", g.add("QuantizeLinear", y, *grid), *grid)
+    path = g.save(tmp_path / "model.onnx", {"a": (5, SIZE)}, y, opset=21)
+    assert _places(path, f"{made}_node", backend) == {place}

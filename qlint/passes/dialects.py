@@ -357,7 +357,7 @@ def _shared_exponent(node: _Node) -> Quantizer:
 def _deeploy_quant(node: _Node) -> Quantizer:
     """Deeploy's `Quant` (one input) multiplies with its `scale`; its `Dequant` multiplies with it too."""
     bits, scale = node.number("bit_width"), node.number("scale")
-    low, high = bounds(bits, node.flag("signed", default=True), narrow=False) if bits else (0, 0)
+    low, high = bounds(bits, node.flag("signed", default=True), narrow=False) if bits is not None and 0 < bits <= MAX_BITS else (0, 0)
     step = None if scale is None or not scale else scale if node.op.kind == "dequantize" else 1 / scale
     return replace(node.quantizer(low, high, rounding="half_up"), scale=None if step is None else (step,))
 

@@ -179,7 +179,7 @@ class _Attacher:
     def _shifted(self, narrow: Op) -> Quantizer | None:
         """The grid of codes that got a number added in a wider type: int8 made uint8, as torchao does where the CPU has VNNI."""
         add = narrow.uses["x"].tensor.producer if "x" in narrow.uses else None
-        if add is None or add.kind != "add":
+        if add is None or add.kind != "add" or not {"lhs", "rhs"} <= add.uses.keys():
             return None
         for role, other in (("lhs", "rhs"), ("rhs", "lhs")):
             wide, number = add.uses[role].tensor.producer, small(add.uses[other].tensor)

@@ -607,3 +607,9 @@ def test_codes_of_a_torch_tensor_that_arithmetic_reads_back(tmp_path):
     assert (written.storage, op(model, "int_repr").outputs[0].dtype) == ("int8", "int8")
     assert (q.origin, q.storage, (q.qmin, q.qmax)) == ("decomposed", "int8", (-8, 7)) and q.scale == pytest.approx((0.1,))
     assert op(model, "cast").attrs["to"] == TensorProto.FLOAT
+
+
+def test_a_bit_width_beyond_all_measure_takes_no_memory(tmp_path):
+    """Two to the power of 2**40 would be 128 GB."""
+    model = single_node(tmp_path / "m.onnx", "IntQuant", "", {"c0": np.ones((), F32)}, {"bit_width": 2**40, "signed": 1, "scale": 0.5}, (4,))
+    assert model.nodes

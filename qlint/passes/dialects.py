@@ -156,7 +156,13 @@ def spread(scale: tuple[int, ...], x: Shape | None, axis: int | None = None) -> 
 
 
 def bounds(bits: float, signed: bool, narrow: bool) -> tuple[float, float]:
-    """The least and the greatest code of `bits` bits, as QONNX computes them; a width that is not whole leaves both real."""
+    """The least and the greatest code of `bits` bits, as QONNX computes them; a width that is not whole leaves both real.
+
+    Raises:
+        ValueError: there are more bits than any grid has; two to the power of some numbers would fill the memory.
+    """
+    if bits > MAX_BITS:
+        raise ValueError(bits)
     if signed:
         return -(2 ** (bits - 1)) + narrow, 2 ** (bits - 1) - 1
     return 0, 2**bits - 1 - narrow
@@ -193,8 +199,8 @@ def _float_quant(node: _Node) -> Quantizer:
         node.unread("the bits of exponent and mantissa are not constants, its grid is not known")
         return node.quantizer(0, 0, grid="float", storage="float")
     bias = node.number("exponent_bias")
-    bias = 2 ** (exponent - 1) - 1 if bias is None else bias
-    largest = (2 - 2**-mantissa) * 2 ** (2**exponent - 1 - bias)
+    bias = 2.0 ** (exponent - 1) - 1 if bias is None else bias
+    largest = (2 - 2.0**-mantissa) * 2.0 ** (2.0**exponent - 1 - bias)  # in floats, which overflow: integers would fill the memory
     given = node.number("largest")
     largest = largest if given is None else min(largest, given)
     storage = _FLOATS.get((int(exponent), int(mantissa), int(bias), largest)) or f"float{1 + exponent + mantissa:g}e{exponent:g}m{mantissa:g}"
@@ -357,7 +363,7 @@ def _shared_exponent(node: _Node) -> Quantizer:
 def _deeploy_quant(node: _Node) -> Quantizer:
     """Deeploy's `Quant` (one input) multiplies with its `scale`; its `Dequant` multiplies with it too."""
     bits, scale = node.number("bit_width"), node.number("scale")
-    low, high = bounds(bits, node.flag("signed", default=True), narrow=False) if bits is not None and 0 < bits <= MAX_BITS else (0, 0)
+    low, high = bounds(bits, node.flag("signed", default=True), narrow=False) if bits else (0, 0)
     step = None if scale is None or not scale else scale if node.op.kind == "dequantize" else 1 / scale
     return replace(node.quantizer(low, high, rounding="half_up"), scale=None if step is None else (step,))
 

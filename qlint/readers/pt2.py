@@ -88,7 +88,8 @@ def read_program(archive: Archive, builder_of: type[Builder] = Builder) -> Model
     for key, (dtype, shape) in found.types.items():  # what the exporter saw
         if (tensor := builder.tensors.get(key)) is not None:
             tensor.shape = shape if tensor.shape is None else tensor.shape
-            tensor.dtype = dtype or tensor.dtype if tensor.quantizer is None else tensor.dtype
+            if tensor.quantizer is None or not tensor.dtype:
+                tensor.dtype = dtype or tensor.dtype
     model.ops, model.nodes = model.nodes, [op for op in model.nodes if not op.fused]
     if dropped := len(found.block.nodes) - len(nodes):
         model.notes.append(f"{dropped} operators reach no output and are left out: observers, checks of inputs, and the like")

@@ -609,7 +609,11 @@ def test_codes_of_a_torch_tensor_that_arithmetic_reads_back(tmp_path):
     assert op(model, "cast").attrs["to"] == TensorProto.FLOAT
 
 
-def test_a_bit_width_beyond_all_measure_takes_no_memory(tmp_path):
-    """Two to the power of 2**40 would be 128 GB."""
-    model = single_node(tmp_path / "m.onnx", "IntQuant", "", {"c0": np.ones((), F32)}, {"bit_width": 2**40, "signed": 1, "scale": 0.5}, (4,))
-    assert model.nodes
+@pytest.mark.parametrize(
+    ("domain", "name", "constants", "attributes"),
+    [("", "IntQuant", {"scale": np.ones((), F32)}, {"bit_width": 1 << 20}), ("onnx.brevitas", "FloatQuant", {"s": np.ones((), F32), "e": np.array(40), "m": np.array(-20), "b": np.array(3)}, {})],
+)  # fmt: skip
+def test_numbers_of_bits_beyond_all_measure_take_no_memory(tmp_path, domain, name, constants, attributes):
+    """Two to the power of 2**20 is only long; two to the power of 2**40, in either form, would be 128 GB."""
+    q = only(single_node(tmp_path / "m.onnx", name, domain, constants, attributes, (4,)).ops[0].uses["x"])
+    assert q.levels == q.bits == 0 and (q.qmin, q.qmax) == (0, 0)

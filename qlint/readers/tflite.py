@@ -289,7 +289,7 @@ class _Reader:
             self._spend(9)
             kind, attrs = tflite_ops.ACTIVATIONS[name]
             between = _unused(op.name, op.index, scope.model)
-            inner = scope.model.tensors[between] = Tensor(between, "", outputs[0].shape)
+            inner = scope.model.tensors[between] = Tensor(between, outputs[0].dtype, outputs[0].shape)
             added = len(scope.model.ops) - len(scope.model.nodes)
             act = Op(scope.operators + added, f"{op.name}/{name}", kind, name, dict(attrs), opset=op.opset, since=op.since, source=op.source, fused=True)
             act.uses["x"] = Use(inner, act, "x", 0, "op", (), inner.name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from qlint.graph import Op, Tensor
+from qlint.graph import Op, Quantizer, Tensor
 from qlint.readers.torch_grids import dynamic
 from qlint.readers.torch_ops import NotPlain, rule_of
 from qlint.readers.torchscript_packed import Packed, unpack
@@ -99,11 +99,17 @@ class _Steps:
         """The result of the node."""
         if tensor.producer is not None:
             tensor.producer.fused = False
+        tensor.quantizer = _grid_of_integers(tensor)
         self.build.result(value, tensor)
         return True
 
     def number(self, value: float, like: Tensor) -> Tensor:
         return self.build.tensor(value, like.dtype, f"{self.node.path or self.node.native.rpartition(':')[2]}.constant")
+
+
+def _grid_of_integers(tensor: Tensor) -> Quantizer | None:
+    """What moving the integers of a quantized tensor hands on; behind a fake quantizer there are floats."""
+    return None if tensor.quantizer is None or tensor.quantizer.origin == "fake-quant" else tensor.quantizer
 
 
 _MOVES = {"unsqueeze", "concat", "split", "squeeze", "transpose"}
@@ -129,7 +135,7 @@ def _unbind(build: Builder, node: Node, args: dict[str, Any]) -> bool:
     split.fused = False
     for at in range(max(items) + 1):
         part = build.output(split, source.dtype, None, at)
-        part.quantizer = source.quantizer
+        part.quantizer = _grid_of_integers(source)
         if at in items:
             build.result(items[at], steps.step("squeeze", {"x": part}, {"axes": [axis]}))
     return True

@@ -9,7 +9,8 @@ torch = pytest.importorskip("torch")
 sys.path[:0] = [str(Path(__file__).parents[1] / "conformance"), str(Path(__file__).parents[1] / "readers")]
 
 import torch_models  # noqa: E402
-from probes.script.corpora import FAKE, WEIGHTS, _weighted  # noqa: E402
+from probes.script.cases import ACTIVATIONS, BINARY  # noqa: E402
+from probes.script.corpora import FAKE, WEIGHTS, _probe, _weighted  # noqa: E402
 
 from qlint.api import load  # noqa: E402
 from qlint.judge import judge  # noqa: E402
@@ -60,3 +61,31 @@ def test_an_exception_is_a_refusal(tmp_path):
     assert answer.placements == {"conv2d": "rejected"}
     linear = _weighted("linear", "s8", FAKE.but(x="s8", y="s8")).model
     assert ask(linear, "onednn", "avx2").placements == {"linear": "integer"}  # of signed activations oneDNN takes those of a linear layer
+
+
+CASES = {case.key: case for case in BINARY}
+PAIRS = {  # two things at once: what the file is, and the engine
+    "an activation behind a stack": (lambda: _probe(CASES["stack"], "", FAKE, then=ACTIVATIONS["hardswish"]), "fbgemm"),
+    "a stack of one type": (lambda: _probe(CASES["stack"], "", FAKE), "fbgemm"),
+    "a stack of two types": (lambda: _probe(CASES["stack"], "", FAKE, rhs="s8"), "fbgemm"),
+    "a sum of int16 and uint8": (lambda: _probe(CASES["add"], "", FAKE.but(x="s16", y="s16"), rhs="u8"), "fbgemm"),
+    "a sum of int16 and int16": (lambda: _probe(CASES["add"], "", FAKE.but(x="s16", y="s16"), rhs="s16"), "fbgemm"),
+    "int8 to uint8": (lambda: _weighted("linear", "", FAKE.but(x="s8", y="u8", zero=5)), "onednn"),
+    "int8 to uint8 with a zero point that int8 does not have": (lambda: _weighted("linear", "", FAKE.but(x="s8", y="u8", zero=None)), "onednn"),
+    "tokens, int8 to int8": (lambda: _weighted("linear-tokens", "", FAKE.but(x="s8", y="s8", zero=5)), "onednn"),
+    "weights of 16 bits": (lambda: _weighted("conv2d", "", FAKE.but(weight="s16")), "onednn"),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_two_things_at_once(name, tmp_path):
+    make, engine = PAIRS[name]
+    path = tmp_path / "model.pt"
+    path.write_bytes(make().model)
+    answer, verdict = ask(path, engine, "avx2"), judge(load(path), load_profile(f"{engine}@avx2"))
+    assert answer.outcome == verdict.outcome
+    if answer.outcome == "refused":  # what ran before the exception is no verdict
+        return
+    compared = {op.label: (verdict.where(op), answer.placements[op.label]) for op in verdict.model.ops if answer.placements.get(op.label, "skip") != "skip"}
+    assert compared
+    assert {label: pair for label, pair in compared.items() if SAME.get(pair[0], pair[0]) != SAME.get(pair[1], pair[1])} == {}

@@ -11,6 +11,7 @@ SHAPE_ROLES = frozenset(
 )
 _SHAPE_KINDS = {"shape", "size", "rank", "range", "constant_of_shape"}
 _INTEGERS = ("int64", "int32", "bool")
+_COMPARISONS = {"equal", "not_equal", "greater", "greater_or_equal", "less", "less_or_equal"}
 
 
 def tell_shape_from_data(model: Model) -> None:
@@ -26,6 +27,8 @@ def tell_shape_from_data(model: Model) -> None:
 
 
 def _only_shapes(op: Op) -> bool:
+    if op.kind in _COMPARISONS and any(use.tensor.dtype.startswith("float") for use in op.uses.values()):
+        return False  # of numbers of the network, even if a branch depends on it
     uses = [use for tensor in op.outputs for use in tensor.uses]
     return bool(uses) and all(_is_shape(use) for use in uses)
 

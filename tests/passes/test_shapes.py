@@ -250,12 +250,13 @@ def test_a_condition_that_picks_numbers_is_data_and_one_that_branches_is_not(tmp
     body = {name: helper.make_graph([helper.make_node("Relu", ["x"], [name])], name, [], [helper.make_tensor_value_info(name, FLOAT, None)]) for name in ("then", "else")}
     nodes = [
         helper.make_node("Greater", ["x", "half"], ["mask"], "mask"), helper.make_node("Where", ["mask", "x", "half"], ["picked"], "where"),
-        helper.make_node("Greater", ["half", "zero"], ["way"], "way"), helper.make_node("If", ["way"], ["y"], "if", then_branch=body["then"], else_branch=body["else"]),
+        helper.make_node("Greater", ["n", "n"], ["way"], "way"), helper.make_node("If", ["way"], ["y"], "if", then_branch=body["then"], else_branch=body["else"]),
+        helper.make_node("Greater", ["half", "zero"], ["loud"], "loud"), helper.make_node("If", ["loud"], ["z"], "if2", then_branch=body["then"], else_branch=body["else"]),
     ]  # fmt: skip
-    inputs = [helper.make_tensor_value_info("x", FLOAT, [4]), helper.make_tensor_value_info("half", FLOAT, []), helper.make_tensor_value_info("zero", FLOAT, [])]
-    outputs = [helper.make_tensor_value_info(name, FLOAT, None) for name in ("picked", "y")]
+    inputs = [helper.make_tensor_value_info("x", FLOAT, [4]), helper.make_tensor_value_info("half", FLOAT, []), helper.make_tensor_value_info("zero", FLOAT, []), helper.make_tensor_value_info("n", TensorProto.INT64, [])]
+    outputs = [helper.make_tensor_value_info(name, FLOAT, None) for name in ("picked", "y", "z")]
     _, model = opened(tmp_path, helper.make_model(helper.make_graph(nodes, "g", inputs, outputs), opset_imports=[helper.make_opsetid("", 17)]))
-    assert {op.name: op.role for op in model.ops} == {"mask": "data", "where": "data", "way": "shape", "if": "data"}
+    assert {op.name: op.role for op in model.ops} == {"mask": "data", "where": "data", "way": "shape", "if": "data", "loud": "data", "if2": "data"}
 
 
 def test_symbols_stay_symbols(tmp_path):

@@ -8,6 +8,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "conformance"))
@@ -82,3 +83,19 @@ def test_the_backend_says_so(backend):
     answers = judge_many([model for model, _, _ in rows], name, target)
     told = [answer.outcome if answer.outcome == "refused" else next(iter(answer.placements.values())) for answer in answers]
     assert told == [answer for _, _, answer in rows]
+
+
+@pytest.mark.parametrize(("shape", "outcome"), [("given", "runs"), ("empty", "refused"), ("absent", "runs")])
+def test_a_shape_without_numbers(shape, outcome, tmp_path):
+    """Vela: \"Constant tensors must not have empty buffers\"; a RESHAPE that has its shape as an attribute has no such constant."""
+    net = next(c for c in TABLE if c.key == "reshape").net(STYLES["s8"])
+    op = net.ops[-1]
+    if shape == "empty":
+        net.tensors[op.inputs[1]].values = np.zeros(0, np.int32)
+        net.tensors[op.inputs[1]].shape = (0,)
+    elif shape == "absent":
+        del op.inputs[1]
+    (tmp_path / "probe.tflite").write_bytes(net.bytes())
+    assert judge(canonical(read(tmp_path / "probe.tflite")), load("ethos-u55")).outcome == outcome
+    if find_spec("ethosu") is not None:
+        assert next(iter(judge_many([net.bytes()], "ethos-u55", "128"))).outcome == outcome

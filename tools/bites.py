@@ -116,6 +116,8 @@ class Search:
                 yield Bite("shared-readers", "", fallback, step.evidence)
         if profile.segments == "one":
             yield Bite("left-segment", "", fallback, profile.segments_evidence)
+        if profile.bodies == "left":
+            yield Bite("control-flow-body", "", fallback, profile.bodies_evidence)
         if profile.misplaced == "refused":
             yield Bite("memory-conflict", "", "refused", profile.misplaced_evidence)
         sorts = kinds_that_differ(ANY_KIND, self._rules)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from qlint.graph import Model, Op, Tensor, Use
 from qlint.graph.building import building
 from qlint.judge.explain import explain
@@ -41,9 +43,21 @@ def judge(model: Model, profile: Profile, *, fallback: bool = True, settled: Set
     verdict = Verdict(model, profile)
     settled = settled or Settled(Kernels(profile))
     with building():
-        for graph in model.graphs():
-            _Judge(graph, settled, verdict, fallback).run()
+        for graph, around in _graphs(model):
+            judged = _Judge(graph, settled, verdict, fallback)
+            if around is not None and profile.bodies == "left":
+                judged.leave(around)
+            else:
+                judged.run()
     return verdict
+
+
+def _graphs(model: Model, around: Op | None = None) -> Iterator[tuple[Model, Op | None]]:
+    """The graph and the bodies of control flow in it, each with the outermost op that holds it."""
+    yield model, around
+    for op in model.ops:
+        for body in op.bodies.values():
+            yield from _graphs(body, around or op)
 
 
 def _meant(kernel: Kernel, op: Op) -> bool:
@@ -91,6 +105,24 @@ class _Judge:
             self._segments()
         for op in self.model.ops:
             self._explain(op)
+
+    def leave(self, around: Op) -> None:
+        """A body of control flow that the backend does not look into: all of it stays outside, with the op that holds it."""
+        if self.prepared.converted and self.profile.conversion == "unknown":
+            self._leave_open()
+            return
+        evidence = self.kernels.evidence(self.profile.bodies_evidence)
+        for op in self.model.ops:
+            if op.role == "constant":
+                self._cover(op)
+                continue
+            self._place_uncovered(op)
+            where = self.verdict.where(op)
+            self.verdict.placements[id(op)] = self.verdict.placements[id(op)]._replace(basis=weakest(evidence))
+            if op.role == "data" and not op.bodies:
+                self.verdict.mismatches.append(
+                    Mismatch("", op, op, "", None, "body", around.label, "no control flow around", CONSEQUENCE[where], evidence, (), (), (op,))
+                )
 
     def _leave_open(self) -> None:
         """A file of another format, of which the profile's claims tell nothing."""

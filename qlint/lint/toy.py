@@ -16,6 +16,8 @@ misplaced = "refused"
 misplaced_evidence = "toy"
 segments = "one"
 segments_evidence = "toy"
+bodies = "left"
+bodies_evidence = "toy"
 
 [arithmetic]
 pair_bits = 16

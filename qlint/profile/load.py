@@ -17,7 +17,7 @@ from qlint.profile.schema import Profile
 
 ENTRY_POINTS = "qlint.profiles"
 _CLAIMS = ("refuses", "prepare", "kernels")
-_WHOLE = ("checks", "partition", "segments", "segments_evidence", "arithmetic")  # claims without an id: dropped with all the others
+_WHOLE = ("checks", "partition", "segments", "segments_evidence", "bodies", "bodies_evidence", "arithmetic")  # claims without an id: dropped with all the others
 _TABLES = ("spaces", "classes", "evidence", "arithmetic", "target", "revision")
 
 

@@ -377,6 +377,8 @@ class Profile(_Data):
     misplaced_evidence: Names = ()
     segments: Literal["any", "one"] = "any"  # one: behind an operator that left the accelerator nothing comes back to it
     segments_evidence: Names = ()
+    bodies: Literal["taken", "left"] = "taken"  # left: what is in the branches and loops of control flow stays outside
+    bodies_evidence: Names = ()
     world: Literal["closed", "open"] = "closed"
     # Of a file in another format: judged as if it were converted faithfully, or not at all. `unknown` where kernels are chosen by
     # how their own format spells operators and stores integers: what a converter makes of that decides.

@@ -77,6 +77,8 @@ def _lines(profile: Profile) -> Iterator[str]:
     yield f"  all other ops     {rest}"
     if profile.segments == "one":
         yield f"  one segment       nothing behind an operator that left comes back ({cited(profile, profile.segments_evidence)})"
+    if profile.bodies == "left":
+        yield f"  control flow      the operators in its branches and loops stay outside ({cited(profile, profile.bodies_evidence)})"
     if (how := profile.arithmetic) is not None:
         yield f"  arithmetic        {_arithmetic(how)}" + (f" ({cited(profile, how.evidence)})" if how.evidence else "")
     yield from (f"  note: {note}" for note in profile.notes)

@@ -1,4 +1,4 @@
-"""MaxPool and the like on 8 bits are in the specification from opset 12 on: what ONNX Runtime (1.32.0) and its QNN provider (2.7.0) do with quantizers around older ones.
+"""MaxPool on 8 bits is in the specification from opset 12 on, others from other ones: what ONNX Runtime (1.32.0) and its QNN provider (2.7.0) do with quantizers around older ones.
 
 Where they are installed they are asked again.
 """
@@ -20,11 +20,12 @@ from qlint.profile import load
 from qlint.readers import read
 
 MODULES = {"ort-cpu": "onnxruntime", "qnn-htp": "onnxruntime_qnn"}
-ATTRIBUTES = {"MaxPool": {"kernel_shape": [2, 2], "strides": [2, 2]}, "ReduceMax": {"axes": [2], "keepdims": 1}, "ReduceMin": {"axes": [2], "keepdims": 1}}
+ATTRIBUTES = {"MaxPool": {"kernel_shape": [2, 2], "strides": [2, 2]}, "ReduceMax": {"axes": [2], "keepdims": 1}, "ReduceMin": {"axes": [2], "keepdims": 1}, "DepthToSpace": {"blocksize": 2}}
 OPSETS = (10, 11, 12, 13, 17)
 ANSWERS = {  # at each of these opsets: i integer, f float, x refused
     ("MaxPool", "ort-cpu@x86"): "ffiii", ("MaxPool", "ort-cpu@arm"): "ffiii", ("MaxPool", "qnn-htp@sm8550"): "ffiii",
     ("ReduceMax", "ort-cpu@x86"): "xxiii", ("ReduceMin", "ort-cpu@x86"): "xxiii", ("ReduceMin", "ort-cpu@arm"): "xxiii",
+    ("DepthToSpace", "ort-cpu@x86"): "xiiii", ("DepthToSpace", "qnn-htp@sm8550"): "iiiii",
 }  # fmt: skip
 
 

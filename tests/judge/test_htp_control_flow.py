@@ -99,3 +99,9 @@ def test_a_shape_that_is_not_static(kind, size, outcome, tmp_path):
     assert judge(canonical(read(path)), load("qnn-htp@sm8550")).outcome == outcome
     if find_spec("onnxruntime_qnn") is not None:
         assert next(iter(judge_many([path.read_bytes()], "qnn-htp", "sm8550"))).outcome == outcome
+
+
+def test_a_comparison_of_numbers_has_no_five_dimensions():
+    """silero-vad compares its sampling rate with numbers; only comparisons of five dimensions are refused."""
+    verdict = judge(canonical(read(Path(__file__).parents[1] / "zoo/silero-vad/silero_vad.jit")), load("qnn-htp@sm8550"))
+    assert verdict.outcome == "runs"

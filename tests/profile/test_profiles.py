@@ -27,8 +27,10 @@ def test_loads(name):
 
 @pytest.mark.parametrize("name", names())
 def test_what_refuses_a_model_has_a_title(name):
-    """It is the reason that a reader sees."""
-    refusing = [kernel for kernel in load(name).kernels if kernel.runs in ("refused", "rejected")]
+    """It is the reason that a reader sees, whatever the target."""
+    profile = load(name)
+    every = [load(f"{name}@{overlay}") for overlay in {*profile.targets, *profile.target, *profile.revision}]
+    refusing = [kernel for one in (profile, *every) for kernel in one.kernels if kernel.runs in ("refused", "rejected")]
     assert not [kernel.id for kernel in refusing if not kernel.title]
 
 
